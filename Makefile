@@ -1,0 +1,34 @@
+# Works on a machine with git, make and Python 3.11 or newer; everything else goes into .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+TESTS ?= tests/render tests/project tests/update tests/lifecycle tests/docs
+
+.PHONY: demo test check docs requirements
+
+demo: $(BIN)/.complete
+	$(BIN)/python tests/demo.py
+
+test: $(BIN)/.complete check
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 --dist loadgroup $(wildcard $(TESTS))
+
+check: $(BIN)/.complete
+	$(BIN)/ruff check --quiet
+	$(BIN)/ruff format --quiet --check
+	$(BIN)/mypy --no-error-summary
+	$(BIN)/zizmor --offline --quiet --persona auditor .github
+
+docs: $(BIN)/.complete
+	$(BIN)/python docs/questions.py
+
+requirements: $(BIN)/.complete
+	$(BIN)/uv pip compile requirements.in --quiet --upgrade --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-header --output-file requirements.txt
+
+# The last file written: a half-made .venv is made again.
+$(BIN)/.complete: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: $$($(PYTHON) --version) is too old, Slipway needs 3.11 or newer"; \
+	    echo " next: make PYTHON=python3.12 with the name of a newer one"; exit 1; }
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.txt
+	@touch $@
