@@ -9,7 +9,7 @@ demo: $(BIN)/.complete
 	$(BIN)/python tests/demo.py
 
 test: $(BIN)/.complete check
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 --dist loadgroup $(wildcard $(TESTS))
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(wildcard $(TESTS))
 
 check: $(BIN)/.complete
 	$(BIN)/ruff check --quiet

@@ -1,0 +1,58 @@
+"""What all tests share: a clean environment, the template and a way to render it."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from rendering import Template, snapshot
+
+GIT_SETTINGS = """\
+[user]
+    name = Test Person
+    email = test@example.com
+[init]
+    defaultBranch = main
+"""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep this machine's Git and Copier settings out of what is rendered."""
+    settings = tmp_path_factory.mktemp("settings")
+    (settings / "gitconfig").write_text(GIT_SETTINGS, encoding="utf-8")
+    (settings / "copier.yml").write_text("{}\n", encoding="utf-8")
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith(("GIT_", "MLFLOW_", "DVC_", "MLOPS_"))]:
+            patch.delenv(name)
+        # A virtual environment of the tests must not become that of a rendered project.
+        patch.delenv("VIRTUAL_ENV", raising=False)
+        # uv, ruff and copier are those of the interpreter that runs the tests.
+        patch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+        patch.setenv("GIT_CONFIG_GLOBAL", str(settings / "gitconfig"))
+        patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+        patch.setenv("COPIER_SETTINGS_PATH", str(settings / "copier.yml"))
+        yield
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
+    return snapshot(tmp_path_factory.mktemp("template"))
+
+
+@pytest.fixture(scope="session")
+def render(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return a function that renders a new project from the given answers."""
+
+    def rendered(**answers: str) -> Path:
+        return template.render(tmp_path_factory.mktemp("project"), **answers)
+
+    return rendered
+
+
+@pytest.fixture(scope="session")
+def standard_project(render: Callable[..., Path]) -> Path:
+    """A project as `copier copy --defaults` makes it. Tests only look at it."""
+    return render()

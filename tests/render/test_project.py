@@ -1,0 +1,106 @@
+"""Every rendered project, over all pairs of choices."""
+
+import ast
+import configparser
+import json
+import re
+import subprocess
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from answers import Answers, name, pairwise
+from rendering import files
+
+# `${{` belongs to GitHub, `{{` alone to Python's format strings.
+RESIDUE = re.compile(r"(?<!\$)\{\{ |\{%|\{#-? ")
+
+
+def _config(text: str) -> None:
+    configparser.ConfigParser().read_string(text)
+
+
+PARSERS: dict[str, Callable[[str], object]] = {
+    ".py": ast.parse,
+    ".ipynb": json.loads,
+    ".json": json.loads,
+    ".toml": tomllib.loads,
+    ".yaml": yaml.safe_load,
+    ".yml": yaml.safe_load,
+    "config": _config,
+}
+
+
+def parse(project: Path) -> None:
+    """Read every file of the project the way its name asks for."""
+    for path in files(project).values():
+        reader = PARSERS.get(path.suffix or path.name)
+        if reader is not None:
+            reader(path.read_text(encoding="utf-8"))
+
+
+def ruff(project: Path, *arguments: str) -> None:
+    """Run ruff with the project's own settings."""
+    done = subprocess.run(["ruff", *arguments], cwd=project, capture_output=True, check=False)
+    assert done.returncode == 0, (done.stdout + done.stderr).decode()
+
+
+@pytest.fixture(scope="module", params=pairwise(), ids=name)
+def answers(request: pytest.FixtureRequest) -> Answers:
+    given: Answers = request.param
+    return given
+
+
+@pytest.fixture(scope="module")
+def project(answers: Answers, render: Callable[..., Path]) -> Path:
+    return render(**answers)
+
+
+def test_every_file_can_be_read_as_what_its_name_says(project: Path) -> None:
+    parse(project)
+
+
+def test_no_file_shows_that_a_template_was_there(project: Path) -> None:
+    text_files = {name: path for name, path in files(project).items() if path.suffix != ".gz"}
+
+    residue = [name for name, path in text_files.items() if RESIDUE.search(path.read_text(encoding="utf-8"))]
+
+    assert residue == []
+    assert [name for name in files(project) if "{" in name or name.endswith(".jinja")] == []
+
+
+def test_no_file_is_empty(project: Path) -> None:
+    assert [name for name, path in files(project).items() if not path.read_bytes().strip()] == []
+
+
+def test_text_ends_with_one_newline_and_has_no_trailing_space(project: Path) -> None:
+    """The project's own hooks would change such a file, and the next update would find it edited."""
+    texts = {name: path.read_bytes() for name, path in files(project).items() if path.suffix != ".gz"}
+
+    assert [name for name, text in texts.items() if not text.endswith(b"\n") or text.endswith(b"\n\n")] == []
+    assert [name for name, text in texts.items() if re.search(rb"[ \t\r]\n", text)] == []
+
+
+def test_a_project_has_at_most_80_files(project: Path) -> None:
+    assert len(files(project)) <= 80
+
+
+def test_ruff_has_nothing_to_say(project: Path) -> None:
+    ruff(project, "check", "--no-cache")
+    ruff(project, "format", "--no-cache", "--check", "--diff")
+
+
+def test_the_answers_file_holds_every_answer_that_was_given(project: Path, answers: Answers) -> None:
+    stored = yaml.safe_load((project / ".copier-answers.yml").read_text(encoding="utf-8"))
+
+    assert {key: stored.get(key) for key in answers} == answers
+
+
+def test_the_same_answers_give_the_same_bytes(project: Path, answers: Answers, render: Callable[..., Path]) -> None:
+    again = render(**answers)
+
+    assert {name: path.read_bytes() for name, path in files(project).items()} == {
+        name: path.read_bytes() for name, path in files(again).items()
+    }
