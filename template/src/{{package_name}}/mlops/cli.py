@@ -1,0 +1,297 @@
+"""The command line: each command is a few lines that call one module and print what it found.
+
+Heavy libraries are imported inside the commands, so that `mlops --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .errors import MlopsError
+from .project import Project
+
+EPILOG = "Exit codes: 0 done, 1 not possible, 2 wrong usage, 3 done and the answer is no."
+
+app = typer.Typer(
+    name="mlops",
+    help="Take a model from raw data to production and back.\n\n"
+    "Start with `mlops setup`. Settings live in params.yaml and policy.yaml.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+EnvironmentName = Annotated[str, typer.Argument(help="staging or production.", metavar="ENVIRONMENT")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the same facts as JSON.")]
+
+
+def main() -> None:
+    """Run the command line; what a user can solve is two lines, what is our fault a full trace."""
+    try:
+        app()
+    except MlopsError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # The reader of our output has gone, as `head` does; there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(line + "\n")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(installed(str(__package__).split(".", maxsplit=1)[0]))
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    del version
+
+
+@app.command()
+def setup() -> None:
+    """Make this clone ready to work."""
+    from . import workspace
+
+    for done in workspace.setup(Project.find()):
+        typer.echo(done)
+    typer.echo("next: uv run mlops pipeline")
+
+
+@app.command()
+def pipeline(force: Annotated[bool, typer.Option(help="Run every stage, changed or not.")] = False) -> None:
+    """Run the stages whose inputs have changed, and judge the model."""
+    from . import pipeline as pipelines
+    from .evaluation import require_passed
+
+    checks = pipelines.run(Project.find(), force)
+    for check in checks:
+        typer.echo(f"{'pass' if check.passed else 'FAIL'}  {check}")
+    require_passed(checks, "the model")
+    typer.echo("next: commit dvc.lock and reports, then: uv run mlops register")
+
+
+@app.command()
+def stage(name: Annotated[str, typer.Argument(help="ingest, validate, split, train, evaluate or export.")]) -> None:
+    """Run one stage of the pipeline alone, untracked."""
+    from .pipeline import run_stage
+
+    run_stage(Project.find(), name)
+
+
+@app.command()
+def register() -> None:
+    """Put a trained model that passed its gates into the registry."""
+    from . import registration
+
+    version, new = registration.register(Project.find())
+    typer.echo(f"version {version.number} {'registered' if new else 'was registered before'}, {version.digest}")
+    typer.echo("next: uv run mlops promote staging")
+
+
+@app.command()
+def compare(
+    first: Annotated[str, typer.Argument(help="A version number or an alias.")],
+    second: Annotated[str, typer.Argument(help="Another one.")],
+    as_json: AsJson = False,
+) -> None:
+    """Score two versions from the registry on the same frozen rows."""
+    from . import compare as comparing
+
+    comparison = comparing.compare(Project.find(), first, second)
+    _print(comparison, str(comparison), as_json=as_json)
+
+
+@app.command()
+def promote(
+    environment: EnvironmentName,
+    version: Annotated[str | None, typer.Option(help="A version number or alias; the newest by default.")] = None,
+) -> None:
+    """Propose a model for an environment, as a reviewed change."""
+    from . import environments
+
+    branch, release = environments.promote(Project.find(), environment, version)
+    typer.echo(f"version {release.version} is proposed for {environment} in branch {branch}")
+    typer.echo(f"next: git diff main...{branch}, git merge {branch}, uv run mlops deploy {environment}")
+
+
+@app.command()
+def deploy(environment: EnvironmentName) -> None:
+    """Make an environment match its file."""
+    from . import deploy as deploying
+    from . import environments
+
+    project = Project.find()
+    release = deploying.deploy(project, environment, _say)
+    address = environments.load(project, environment).serve
+    typer.echo(f"{environment} answers with version {release.version} at http://{address.host}:{address.port}")
+
+
+@app.command()
+def rollback(
+    environment: EnvironmentName,
+    propose: Annotated[bool, typer.Option("--propose", help="Only make a branch to review.")] = False,
+) -> None:
+    """Restore the previous model of an environment and deploy it."""
+    from . import environments
+
+    branch, release = environments.rollback(Project.find(), environment, propose=propose)
+    if branch:
+        typer.echo(f"version {release.version} is proposed for {environment} in branch {branch}")
+        return
+    typer.echo(f"committed: {environment} names version {release.version} again")
+    deploy(environment)
+
+
+@app.command()
+def status() -> None:
+    """Show what should run and what does, for each environment."""
+    from . import environments, native
+
+    project = Project.find()
+    for name in environments.names(project):
+        wanted = environments.load(project, name).champion
+        running = native.status(project, name)
+        should = f"should run version {wanted.version}" if wanted else "names no champion yet"
+        does = f"runs version {running.version}, {running.digest[:19]}" if running else "runs nothing"
+        typer.echo(f"{name:<12}{should}, {does}")
+
+
+@app.command()
+def stop(environment: EnvironmentName) -> None:
+    """Stop the server of an environment."""
+    from . import native
+
+    stopped = native.stop(Project.find(), environment)
+    typer.echo(f"{environment} {'stopped' if stopped else 'was not running'}")
+
+
+@app.command()
+def serve(
+    version: Annotated[str, typer.Option(help="A version number or an alias.")] = "latest",
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+) -> None:
+    """Answer prediction requests over HTTP, in the foreground."""
+    from . import server
+    from .registry import Registry
+
+    project = Project.find()
+    registry = Registry.open(project)
+    found = registry.find(version)
+    bundle = registry.fetch(found)
+    server.run(
+        project=project, bundle=bundle.path, digest=found.digest, version=found.number, commit=found.commit,
+        environment="local", source="registry", host=host, port=port,
+    )  # fmt: skip
+
+
+@app.command()
+def batch(
+    source: Annotated[Path, typer.Argument(help="Rows to predict: .csv, .csv.gz or .parquet.")],
+    target: Annotated[Path, typer.Argument(help="Where the answers go: .csv or .parquet.")],
+    version: Annotated[str, typer.Option(help="A version number or an alias.")] = "latest",
+) -> None:
+    """Predict a file of rows."""
+    from . import batch as batches
+    from .registry import Registry
+    from .scoring import Scorer
+
+    project = Project.find()
+    registry = Registry.open(project)
+    found = registry.find(version)
+    scorer = Scorer(registry.fetch(found), threads=0)
+    rows = batches.predict_file(scorer, source, target, with_score=project.policy.serving.return_score)
+    typer.echo(f"{rows:,} rows predicted by version {found.number}, in {target}")
+
+
+@app.command()
+def monitor(
+    environment: EnvironmentName,
+    since: Annotated[str | None, typer.Option(help="How far back: 7d, 12h, or a date; everything by default.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Judge recent predictions against the champion's reference."""
+    from . import monitor as monitoring
+    from . import predictions
+
+    project = Project.find()
+    report = monitoring.run(project, environment, _bundle_of(project, environment), predictions, _moment(since))
+    _print(report, monitoring.as_text(report), as_json=as_json)
+    raise typer.Exit(3 if report.verdict == "act" else 0)
+
+
+@app.command()
+def trace(
+    reference: Annotated[
+        str, typer.Argument(help="A prediction's id, a server's address, an environment or a version.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Show where a model, a server or a prediction came from."""
+    from . import trace as tracing
+
+    facts = tracing.trace(Project.find(), reference)
+    _print(facts, tracing.as_text(facts), as_json=as_json)
+
+
+@app.command()
+def audit() -> None:
+    """Check that every pointer resolves."""
+    from . import audit as auditing
+
+    findings = auditing.audit(Project.find())
+    for finding in findings:
+        typer.echo(f"{'ok  ' if finding.holds else 'FAIL'}  {finding.what}")
+        if not finding.holds:
+            typer.echo(f"      {finding.detail}")
+    raise typer.Exit(0 if all(finding.holds for finding in findings) else 3)
+
+
+def _print(facts: Any, text: str, *, as_json: bool) -> None:
+    import msgspec
+
+    typer.echo(msgspec.json.format(msgspec.json.encode(facts), indent=2).decode() if as_json else text)
+
+
+def _moment(since: str | None) -> datetime | None:
+    if since is None:
+        return None
+    units = {"d": "days", "h": "hours", "m": "minutes"}
+    try:
+        if since[-1:] in units:
+            return datetime.now(UTC) - timedelta(**{units[since[-1]]: float(since[:-1])})
+        moment = datetime.fromisoformat(since)
+    except ValueError:
+        raise MlopsError(
+            f"--since {since} is no span and no date", "write 7d, 12h or 2013-12-31", exit_code=2
+        ) from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _bundle_of(project: Project, environment: str) -> Any:
+    from . import environments
+    from .registry import Registry, cached
+
+    release = environments.champion(project, environment)
+    local = cached(project, release.digest)
+    registry = None if local else Registry.open(project)
+    return local or registry.fetch(registry.find(str(release.version)))  # type: ignore[union-attr]

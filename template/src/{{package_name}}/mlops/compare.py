@@ -1,0 +1,102 @@
+"""Two registry versions on the same rows: which one is better, by how much, and where."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import polars as pl
+
+from .. import metrics as team
+from .. import model
+from ..contract import CONTRACT
+from .bundle import Bundle
+from .deploy import release_code
+from .errors import MlopsError
+from .frames import columns
+from .project import Project
+from .registry import Registry, Version
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """Figures of two versions on one frozen set of rows."""
+
+    first: int
+    second: int
+    rows: int
+    frozen: str
+    metrics: dict[str, tuple[float | None, float | None]]
+    remarks: list[str]
+
+    def __str__(self) -> str:
+        width = max(map(len, self.metrics))
+        head = f"{'':{width}}  {f'v{self.first}':>9}  {f'v{self.second}':>9}  {'change':>9}"
+        lines = [f"{self.rows:,} test rows of this checkout, data/test.parquet {self.frozen[:12]}", "", head]
+        for name, (a, b) in self.metrics.items():
+            change = "" if a is None or b is None else f"{b - a:+9.4f}"
+            lines.append(f"{name:{width}}  {_shown(a)}  {_shown(b)}  {change}")
+        return "\n".join(lines + [""] * bool(self.remarks) + self.remarks)
+
+
+def compare(project: Project, first: str, second: str) -> Comparison:
+    """Score both versions, each by the code of its own commit, on the test rows of this checkout."""
+    from .bundle import sha256
+
+    registry = Registry.open(project)
+    versions = registry.find(first), registry.find(second)
+    if versions[0].digest == versions[1].digest:
+        raise MlopsError(f"{first} and {second} are the same version, {versions[0].number}", "name two different ones")
+    frozen = project.root / "data" / "test.parquet"
+    if not frozen.is_file():
+        raise MlopsError("there are no test rows in this checkout", "run: mlops pipeline (or `dvc pull`)")
+    bundles = registry.fetch(versions[0]), registry.fetch(versions[1])
+    truth = model.target(columns(pl.read_parquet(frozen), CONTRACT.outcome_fields))
+    figures = [
+        team.metrics(truth, _scores(project, version, bundle, frozen), bundle.model.threshold)
+        for version, bundle in zip(versions, bundles, strict=True)
+    ]
+    return Comparison(
+        first=versions[0].number,
+        second=versions[1].number,
+        rows=len(truth),
+        frozen=sha256(frozen),
+        metrics={name: (figures[0].get(name), figures[1].get(name)) for name in sorted(figures[0] | figures[1])},
+        remarks=_remarks(bundles, frozen),
+    )
+
+
+def _scores(project: Project, version: Version, bundle: Bundle, rows: Path) -> Any:
+    code, python = release_code(project, version.commit, say=lambda _: None)
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "scores.parquet"
+        package = str(__package__).split(".", maxsplit=1)[0]
+        done = subprocess.run(  # noqa: S603 - our own program, arguments without a shell
+            [python, "-m", f"{package}.mlops", "score", str(bundle.path), str(rows), str(target)],
+            cwd=code, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            raise MlopsError(
+                f"version {version.number} could not be scored:\n{done.stderr.strip()}", "see the message above"
+            )
+        return pl.read_parquet(target)["score"].to_numpy()
+
+
+def _remarks(bundles: tuple[Bundle, Bundle], frozen: Path) -> list[str]:
+    """What a reader must know before believing the figures."""
+    data = [{one.path: one.md5 for one in bundle.lineage.data} for bundle in bundles]
+    remarks = []
+    if data[0].get("data/valid.parquet") != data[1].get("data/valid.parquet"):
+        remarks.append("mind: the two versions were made from different data")
+    from hashlib import md5
+
+    here = md5(frozen.read_bytes(), usedforsecurity=False).hexdigest()
+    if any(one.get("data/test.parquet") != here for one in data):
+        remarks.append("mind: these test rows are not those of every version; one may have learned from some of them")
+    return remarks
+
+
+def _shown(value: float | None) -> str:
+    return f"{'none':>9}" if value is None else f"{value:9.4f}"

@@ -1,0 +1,143 @@
+"""The environment files: what should run where. Git holds them, so Git is the ledger."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import msgspec
+
+from . import git
+from .errors import MlopsError
+from .project import Environment, Project, Release, read_settings
+from .registry import Registry
+
+#: A model reaches production through this environment.
+FIRST, LAST = "staging", "production"
+
+_CHAMPION = re.compile(r"^champion:.*\n(?:[ \t]+.*\n)*", flags=re.MULTILINE)
+
+
+def names(project: Project) -> list[str]:
+    """The environments of the project."""
+    return sorted(path.stem for path in project.environments.glob("*.yaml"))
+
+
+def path_of(project: Project, name: str) -> Path:
+    """The file of an environment, which must exist."""
+    path = project.environments / f"{name}.yaml"
+    if not path.is_file():
+        raise MlopsError(f"there is no environment {name}", f"choose from {', '.join(names(project))}", exit_code=2)
+    return path
+
+
+def load(project: Project, name: str) -> Environment:
+    """Read what should run in an environment."""
+    return read_settings(path_of(project, name), Environment)
+
+
+def champion(project: Project, name: str) -> Release:
+    """The version that should answer in an environment; refused when there is none yet."""
+    release = load(project, name).champion
+    if release is None:
+        raise MlopsError(
+            f"{name} names no champion yet", f"run: mlops promote {name}, then review and merge the proposal"
+        )
+    return release
+
+
+def promote(project: Project, name: str, reference: str | None = None) -> tuple[str, Release]:
+    """Propose a version for an environment as a branch that changes its file; returns branch and release.
+
+    Production takes what runs in staging and nothing else.
+    """
+    git.require_branch(project.root)
+    with project.only_one("promote"):
+        release = _release(project, name, reference)
+        current = load(project, name).champion
+        if current == release:
+            raise MlopsError(f"{name} already names version {release.version}", f"run: mlops deploy {name}")
+        branch = f"promote/{name}-v{release.version}"
+        _propose(project, name, release, branch, f"Promote version {release.version} to {name}")
+    return branch, release
+
+
+def _release(project: Project, name: str, reference: str | None) -> Release:
+    if name != LAST:
+        version = Registry.open(project).find(reference or "latest")
+        return Release(version=version.number, digest=version.digest, commit=version.commit)
+    staged = champion(project, FIRST)
+    if reference is not None and reference != str(staged.version):
+        raise MlopsError(
+            f"{name} takes what runs in {FIRST}, which is version {staged.version}, not {reference}",
+            f"run: mlops promote {FIRST} --version {reference}, deploy it there, then promote {name}",
+        )
+    return staged
+
+
+def previous(project: Project, name: str) -> Release:
+    """The champion before the current one, read from the history of the environment's file."""
+    path = _relative(project, name)
+    current = champion(project, name)
+    for commit in git.git(project.root, "log", "--format=%H", "--", path).split():
+        text = git.at_commit(project.root, commit, path)
+        earlier = msgspec.yaml.decode(text, type=Environment).champion if text else None
+        if earlier and earlier.digest != current.digest:
+            return earlier
+    raise MlopsError(
+        f"{name} has had no other champion than version {current.version}", f"run: mlops promote {name} --version N"
+    )
+
+
+def rollback(project: Project, name: str, *, propose: bool) -> tuple[str | None, Release]:
+    """Restore the previous champion: as a commit on this branch, or as a proposal.
+
+    Returns the proposal's branch (None for a commit) and the restored release.
+    """
+    git.require_branch(project.root)
+    with project.only_one("promote"):
+        require_committed(project, name)
+        release = previous(project, name)
+        message = f"Roll {name} back to version {release.version}"
+        if propose:
+            branch = f"rollback/{name}-v{release.version}"
+            _propose(project, name, release, branch, message)
+            return branch, release
+        path = path_of(project, name)
+        path.write_text(with_champion(path.read_text("utf-8"), release), encoding="utf-8", newline="\n")
+        # At night the hooks of a laptop must not stand between an operator and the last good version.
+        git.git(project.root, "commit", "--no-verify", "-m", message, "--", _relative(project, name))
+    return None, release
+
+
+def require_committed(project: Project, name: str) -> None:
+    """Refuse an environment file that differs from the current commit: nobody reviewed it."""
+    path = _relative(project, name)
+    if path in git.changes(project.root):
+        raise MlopsError(
+            f"{path} has changes that are in no commit", "commit them first: what runs is what was reviewed"
+        )
+
+
+def with_champion(text: str, release: Release) -> str:
+    """The text of an environment file with another champion; comments and order stay."""
+    block = (
+        "champion:\n"
+        f"  version: {release.version}\n"
+        f"  digest: {release.digest}\n"
+        f"  commit: {release.commit}\n"
+    )  # fmt: skip
+    if not _CHAMPION.search(text):
+        raise MlopsError(
+            "the environment file has no line that starts with `champion:`", "add the line: champion: null"
+        )
+    return _CHAMPION.sub(block, text, count=1)
+
+
+def _propose(project: Project, name: str, release: Release, branch: str, message: str) -> None:
+    text = with_champion(path_of(project, name).read_text("utf-8"), release)
+    git.propose(project.root, branch, _relative(project, name), text, message)
+
+
+def _relative(project: Project, name: str) -> str:
+    return path_of(project, name).relative_to(project.root).as_posix()

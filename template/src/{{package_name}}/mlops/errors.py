@@ -1,0 +1,18 @@
+"""The one way in which the platform says no."""
+
+
+class MlopsError(Exception):
+    """Something a user can solve, said in one sentence with the next step.
+
+    Raise it where the fact is known; the command line shows it in one place.
+    `exit_code` is 1 for "not possible" and 3 for "done, and the answer is no".
+    """
+
+    def __init__(self, problem: str, next_step: str, exit_code: int = 1) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.next_step = next_step
+        self.exit_code = exit_code
+
+    def __str__(self) -> str:
+        return f"error: {self.problem}\n next: {self.next_step}"

@@ -1,0 +1,92 @@
+"""The stage `export`: gather what the model is into the bundle that registration seals."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from ..contract import CONTRACT
+from .bundle import Bundle, Golden, ModelFacts, write_json
+from .frames import columns
+from .project import Project
+from .scoring import OnnxModel, matrix
+
+REFERENCE_ROWS = 5_000
+GOLDEN_ROWS = 8
+
+
+def export(project: Project) -> None:
+    """Write `model/bundle/`, the same bytes for the same inputs."""
+    made = project.root / "model"
+    folder = project.bundle
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for name in ("model.onnx", "model.json"):
+        shutil.copyfile(made / name, folder / name)
+    shutil.copyfile(project.root / "reports" / "metrics.json", folder / "metrics.json")
+    bundle = Bundle(folder)
+    schema = {"fingerprint": CONTRACT.fingerprint, "time": CONTRACT.time, "key": CONTRACT.key}
+    write_json(folder / "contract.json", schema | CONTRACT.json_schema)
+    model = OnnxModel(bundle.onnx, bundle.model.kind)
+    train = pl.read_parquet(project.root / "data" / "train.parquet")
+    _spread(_scored(train, model, bundle.model), REFERENCE_ROWS).write_parquet(bundle.reference)
+    test = pl.read_parquet(project.root / "data" / "test.parquet")
+    write_json(folder / "golden.json", _golden(_scored(_spread(test, GOLDEN_ROWS), model, bundle.model)))
+    card = _card(bundle, train, project)
+    (folder / "card.md").write_text(card, encoding="utf-8", newline="\n")
+
+
+def _scored(frame: pl.DataFrame, model: OnnxModel, facts: ModelFacts) -> pl.DataFrame:
+    rows = frame.select(field.name for field in CONTRACT.fields)
+    scores = model(matrix(columns(frame, CONTRACT.fields), facts.features)[1])
+    return rows.with_columns(pl.Series("score", scores, dtype=pl.Float32))
+
+
+def _spread(frame: pl.DataFrame, rows: int) -> pl.DataFrame:
+    """Pick about `rows` rows, evenly spread over the frame, always the same ones."""
+    positions = np.unique(np.linspace(0, frame.height - 1, min(rows, frame.height)).astype(int))
+    return frame[positions.tolist()]
+
+
+def _golden(frame: pl.DataFrame) -> Golden:
+    rows: list[Any] = msgspec.convert(frame.drop("score").to_dicts(), list[CONTRACT.row])  # type: ignore[name-defined]
+    return Golden(rows=msgspec.to_builtins(rows), scores=[round(score, 7) for score in frame["score"].to_list()])
+
+
+def _card(bundle: Bundle, train: pl.DataFrame, project: Project) -> str:
+    """The model card: the team's own words from `docs/model.md`, then the figures of this model."""
+    facts, metrics = bundle.model, bundle.metrics
+    first, last = train[CONTRACT.time].min(), train[CONTRACT.time].max()
+    words = (project.root / "docs" / "model.md").read_text("utf-8").strip()
+    figures = [
+        f"| {name} | {value:.4g} | {metrics['baseline'].get(name, float('nan')):.4g} |"
+        for name, value in metrics["model"].items()
+    ]
+    gate = project.policy.gates.slices
+    worst = [
+        f"| {one['column']} = {one['value']} | {one['metrics'][gate.metric]:.4g} | {one['rows']:,} |"
+        for one in metrics["slices"]
+        if gate.metric in one["metrics"] and one["rows"] >= gate.min_rows
+    ]
+    return "\n".join([
+        words,
+        "",
+        "## This version",
+        "",
+        f"- Answers `{facts.answer}` from {len(facts.features)} features: {', '.join(facts.features)}.",
+        f"- Learned from {train.height:,} rows, {first} to {last}; tested on {metrics['rows']:,} later or unseen rows.",
+        f"- Parameters: {msgspec.json.encode(project.params.model).decode()}, seed {project.params.seed}.",
+        "",
+        "| metric | model | baseline |",
+        "|---|---|---|",
+        *figures,
+        "",
+        f"| slice | {gate.metric} | rows |",
+        "|---|---|---|",
+        *worst,
+        "",
+    ])  # fmt: skip

@@ -1,0 +1,170 @@
+"""Data frames against the contract: reading raw files, checking every rule, making columns.
+
+The rules themselves live in the contract; `schema.py` is its counterpart for single requests.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from .errors import MlopsError
+from .schema import Column, Contract, Field, Kind
+
+#: Where a raw row came from, so that a complaint can name it: file and row, the first row being 1.
+SOURCE = "source_row"
+
+#: Columns that only the prediction log has. Data that carries them is a model's own output.
+PREDICTION_MARKS = {"digest", "score", "answer"}
+
+_READERS = {".csv": "csv", ".gz": "csv", ".parquet": "parquet"}
+_FIRST_ROWS = 3
+
+
+@dataclass(frozen=True)
+class Violation:
+    """A rule that some rows broke, with the first of them and the values they have."""
+
+    field: str
+    rule: str
+    rows: int
+    examples: list[str]
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.rule} in {self.rows:,} rows, first {', '.join(self.examples)}"
+
+
+def read_raw(source: Path) -> pl.DataFrame:
+    """Read a file, or every file of a folder in the order of their names, as text.
+
+    Nothing is guessed: types are the contract's business. Each row gets a `source_row`.
+    """
+    paths = sorted(p for p in source.iterdir() if p.suffix in _READERS) if source.is_dir() else [source]
+    if not paths or not paths[0].is_file():
+        raise MlopsError(
+            f"there is no raw data in {source}",
+            "fetch it with `dvc pull`, or name your data in params.yaml, data.source (.csv, .csv.gz or .parquet)",
+        )
+    return pl.concat([_read_file(path) for path in paths], how="diagonal")
+
+
+def _read_file(path: Path) -> pl.DataFrame:
+    if path.suffix not in _READERS:
+        raise MlopsError(f"{path} is neither .csv, .csv.gz nor .parquet", "convert it to one of them")
+    try:
+        if _READERS[path.suffix] == "parquet":
+            frame = pl.read_parquet(path).cast(pl.String, strict=False)
+        else:
+            frame = pl.read_csv(path, infer_schema=False, null_values=[""])
+    except pl.exceptions.PolarsError as error:
+        raise MlopsError(
+            f"{path} cannot be read: {str(error).splitlines()[0]}", "is it whole, and what its ending says?"
+        ) from None
+    if frame.columns and set(frame.columns) >= PREDICTION_MARKS:
+        raise MlopsError(
+            f"{path} is a prediction log: a model's answers must not come back as training data",
+            "take the rows from where they were observed, not from what was predicted",
+        )
+    row = pl.int_range(1, pl.len() + 1).cast(pl.String)
+    return frame.with_columns((pl.lit(f"{path.name}:") + row).alias(SOURCE))
+
+
+def parse(raw: pl.DataFrame, fields: tuple[Field, ...]) -> tuple[pl.DataFrame, list[Violation]]:
+    """Give raw text its types and check every rule of `fields`.
+
+    Returns the typed frame (with `source_row`) and what is wrong with it; an empty list means
+    that each row is what the contract promises. Columns that the contract does not know are dropped.
+    """
+    missing = [
+        Violation(field.name, "the column is missing", raw.height, ["row 1"])
+        for field in fields
+        if field.name not in raw.columns
+    ]
+    known = [field for field in fields if field.name in raw.columns]
+    typed = raw.select(SOURCE, *(_typed(field) for field in known))
+    found = [violation for field in known for violation in _broken_rules(raw, typed, field)]
+    return typed, missing + found
+
+
+def _typed(field: Field) -> pl.Expr:
+    text = pl.col(field.name)
+    match field.kind:
+        case Kind.INTEGER:
+            # "12.0" is how some tools write an integer column that once had gaps.
+            number = text.cast(pl.Float64, strict=False)
+            return pl.when(number == number.round()).then(number).cast(pl.Int64, strict=False).alias(field.name)
+        case Kind.NUMBER:
+            return text.cast(pl.Float64, strict=False)
+        case Kind.FLAG:
+            return text.str.to_lowercase().replace_strict({"true": True, "false": False}, default=None)
+        case Kind.CATEGORY:
+            return text.cast(pl.Enum(field.categories), strict=False)
+        case Kind.TIME:
+            return text.str.to_datetime(time_unit="ms", time_zone=None, strict=False, ambiguous="null")
+        case Kind.TEXT:
+            return text
+
+
+def _broken_rules(raw: pl.DataFrame, typed: pl.DataFrame, field: Field) -> list[Violation]:
+    given, value = raw[field.name], typed[field.name]
+    rules: list[tuple[str, pl.Series]] = [(_type_rule(field), given.is_not_null() & value.is_null())]
+    if not field.optional:
+        rules.append(("a value is missing", given.is_null()))
+    if field.kind is Kind.NUMBER:
+        rules.append(("must be finite", ~value.is_finite()))
+    for operator, limit in field.bounds:
+        sign = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}[operator]
+        kept = {"ge": value >= limit, "gt": value > limit, "le": value <= limit, "lt": value < limit}[operator]
+        rules.append((f"must be {sign} {limit:g}", ~kept))
+    if field.pattern is not None:
+        rules.append((f"must match {field.pattern}", ~value.str.contains(field.pattern)))
+    return [_violation(field, rule, broken, raw) for rule, broken in rules if broken.any()]
+
+
+def _type_rule(field: Field) -> str:
+    match field.kind:
+        case Kind.CATEGORY:
+            return f"must be one of {', '.join(field.categories)}"
+        case Kind.TIME:
+            return "must be a time like 2013-12-31T23:59"
+        case kind:
+            return f"must be {'an' if kind.value[0] in 'aeiou' else 'a'} {kind.value}"
+
+
+def _violation(field: Field, rule: str, broken: pl.Series, raw: pl.DataFrame) -> Violation:
+    first = raw.filter(broken.fill_null(False)).head(_FIRST_ROWS)
+    examples = [f"{source} = {value}" for source, value in first.select(SOURCE, field.name).iter_rows()]
+    return Violation(field.name, rule, int(broken.sum()), examples)
+
+
+def duplicates(frame: pl.DataFrame, contract: Contract) -> list[Violation]:
+    """Find rows whose key was seen before: the same event told twice."""
+    again = frame.filter(~pl.struct(contract.key).is_first_distinct())
+    if again.is_empty():
+        return []
+    return [
+        Violation(
+            "+".join(contract.key), "the key is not unique", again.height, again[SOURCE].head(_FIRST_ROWS).to_list()
+        )
+    ]
+
+
+def columns(frame: pl.DataFrame, fields: tuple[Field, ...]) -> dict[str, Column]:
+    """Turn a typed frame into columns, exactly as `schema.columns` does for decoded requests."""
+    return {field.name: _column(frame[field.name], field) for field in fields}
+
+
+def _column(series: pl.Series, field: Field) -> Column:
+    match field.kind:
+        case Kind.CATEGORY:
+            codes = series.cast(pl.Enum(field.categories)).to_physical()
+            return codes.cast(pl.Int64).fill_null(-1).to_numpy()
+        case Kind.TIME:
+            return series.to_numpy().astype("datetime64[s]")
+        case Kind.TEXT:
+            return np.array(series.fill_null("").to_list(), dtype=np.str_)
+        case _:
+            return series.cast(pl.Float64).fill_null(float("nan")).to_numpy()

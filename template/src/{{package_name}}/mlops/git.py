@@ -1,0 +1,95 @@
+"""What the platform asks of Git."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
+from .errors import MlopsError
+
+
+def git(
+    root: Path, *arguments: str, check: bool = True, env: dict[str, str] | None = None, text: str | None = None
+) -> str:
+    """Run a git command in `root` and return what it prints; refuse when it fails."""
+    environment = os.environ | (env or {})
+    try:
+        done = subprocess.run(  # noqa: S603 - fixed program, arguments without a shell
+            ["git", "-C", str(root), *arguments],  # noqa: S607 - git is found on PATH, as everywhere
+            capture_output=True,
+            text=True,
+            input=text,
+            env=environment,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise MlopsError("git is not installed", "install git and run this again") from None
+    if check and done.returncode:
+        raise MlopsError(f"git {arguments[0]} failed: {done.stderr.strip()}", "mend this in Git and run this again")
+    return done.stdout
+
+
+def head(root: Path) -> str:
+    """The full id of the current commit."""
+    found = git(root, "rev-parse", "--verify", "--quiet", "HEAD", check=False).strip()
+    if not found:
+        raise MlopsError("this repository has no commit yet", "run: mlops setup")
+    return found
+
+
+def changes(root: Path) -> list[str]:
+    """Paths of files that differ from the current commit, untracked ones included."""
+    listed = git(root, "status", "--porcelain", "--untracked-files=all", "-z").split("\0")
+    return sorted(entry[3:] for entry in listed if entry)
+
+
+def require_clean(root: Path, why: str) -> None:
+    """Refuse to go on when the working tree differs from the commit that would be named."""
+    changed = changes(root)
+    if changed:
+        files = ", ".join(changed[:5]) + (", …" if len(changed) > 5 else "")
+        raise MlopsError(
+            f"cannot {why} from a tree with changes in {len(changed)} file{'s'[: len(changed) > 1]}: {files}",
+            "commit them; a model must name the commit that made it",
+        )
+
+
+def require_whole_history(root: Path) -> None:
+    """Refuse a shallow clone: the commits that models name would be missing."""
+    if git(root, "rev-parse", "--is-shallow-repository").strip() == "true":
+        raise MlopsError("this is a shallow clone, in which lineage ends early", "run: git fetch --unshallow")
+
+
+def require_branch(root: Path) -> str:
+    """Return the current branch; refuse a detached head, whose commits belong to nothing."""
+    branch = git(root, "branch", "--show-current").strip()
+    if not branch:
+        raise MlopsError("the head is detached, so a commit made here would be on no branch", "run: git switch main")
+    return branch
+
+
+def at_commit(root: Path, commit: str, path: str) -> str | None:
+    """The text of a file at a commit, or None if it is not there."""
+    listed = git(root, "ls-tree", "--name-only", commit, "--", path, check=False).strip()
+    return git(root, "show", f"{commit}:{path}") if listed else None
+
+
+def propose(root: Path, branch: str, path: str, text: str, message: str) -> None:
+    """Put one changed file on a branch of its own, without touching the working tree."""
+    with tempfile.TemporaryDirectory() as folder:
+        index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
+        git(root, "read-tree", "HEAD", env=index)
+        blob = git(root, "hash-object", "-w", "--stdin", text=text).strip()
+        git(root, "update-index", "--cacheinfo", f"100644,{blob},{path}", env=index)
+        tree = git(root, "write-tree", env=index).strip()
+    commit = git(root, "commit-tree", tree, "-p", "HEAD", "-m", message).strip()
+    git(root, "update-ref", f"refs/heads/{branch}", commit)
+    if "origin" in git(root, "remote").split():
+        git(root, "push", "--force-with-lease", "origin", branch)
+
+
+def at_last_change(root: Path, paths: list[str]) -> str:
+    """The newest commit that changed one of `paths`: later commits make the same model."""
+    return git(root, "log", "-1", "--format=%H", "--", *paths).strip()

@@ -1,0 +1,60 @@
+"""Running the pipeline, tracked: what `mlops pipeline` and `mlops stage` do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+
+from . import git, remote
+from .bundle import sha256
+from .errors import MlopsError
+from .evaluation import Check, judge
+from .project import Project
+from .tracking import PIPELINE, connect, find_run, record
+
+#: Stage name -> the module that holds the function of that name. The order is that of dvc.yaml.
+STAGES = {
+    "ingest": "data",
+    "validate": "data",
+    "split": "data",
+    "train": "training",
+    "evaluate": "evaluation",
+    "export": "export",
+}
+
+
+def run_stage(project: Project, name: str) -> None:
+    """Run one stage alone, as DVC does."""
+    if name not in STAGES:
+        raise MlopsError(f"there is no stage {name}", f"choose from {', '.join(STAGES)}", exit_code=2)
+    stage: Callable[[Project], None] = getattr(import_module(f".{STAGES[name]}", __package__), name)
+    stage(project)
+
+
+def run(project: Project, force: bool = False) -> list[Check]:
+    """Run what has changed, record the run, and judge the result against the policy."""
+    _ = project.params, project.policy  # a wrong setting is told before any work is done
+    client = connect(project)
+    with project.only_one("pipeline"):
+        tags = _code_tags(project)
+        if not remote.repro(project, force):
+            record(project, client, tags, status="FAILED")
+            raise MlopsError(
+                "a stage of the pipeline failed; its own message stands above", "mend it and run: mlops pipeline"
+            )
+        pipeline = pipeline_digest(project)
+        if find_run(project, client, pipeline) is None:
+            record(project, client, tags | {PIPELINE: pipeline}, status="FINISHED")
+    return judge(project)
+
+
+def pipeline_digest(project: Project) -> str:
+    """Digest of `dvc.lock`: every input and output of every stage."""
+    lock = project.root / "dvc.lock"
+    if not lock.is_file():
+        raise MlopsError("the pipeline has not run in this checkout", "run: mlops pipeline")
+    return sha256(lock)
+
+
+def _code_tags(project: Project) -> dict[str, str]:
+    return {"mlops.commit": git.head(project.root), "mlops.changed_files": ", ".join(git.changes(project.root))[:4000]}

@@ -1,0 +1,249 @@
+"""Where things are in a project, and its typed settings.
+
+`params.yaml` and `policy.yaml` are read into the structures below, so that a misspelt key or a
+text where a number belongs is refused with its place in the file.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+import yaml
+from msgspec import Meta
+
+from .errors import MlopsError
+
+T = TypeVar("T")
+Share = Annotated[float, Meta(ge=0, le=1)]
+Positive = Annotated[float, Meta(gt=0)]
+Count = Annotated[int, Meta(ge=1)]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of everything read from a settings file: unknown keys are errors."""
+
+
+class DataParams(Settings):
+    """The raw data: a file or a folder of files, and the day it was taken."""
+
+    source: str
+    as_of: date
+
+
+class SplitParams(Settings):
+    """How rows are told apart: by time, or by a stable digest of their key."""
+
+    by: Literal["time", "digest"]
+    train_until: date
+    test_until: date
+    test_share: Share
+
+
+class DecisionParams(Settings):
+    """From a score to an answer; used by projects that predict a class."""
+
+    threshold: Share = 0.5
+
+
+class Params(Settings):
+    """`params.yaml`: what the pipeline depends on."""
+
+    seed: int
+    data: DataParams
+    split: SplitParams
+    model: dict[str, Any]
+    decision: DecisionParams = DecisionParams()
+
+
+class MetricGate(Settings):
+    """Limits for one metric; `margin` is how much better than the baseline it must be.
+
+    A metric with `min` is better when higher, one with `max` when lower.
+    """
+
+    min: float | None = None
+    max: float | None = None
+    margin: float | None = None
+
+
+class SliceGate(Settings):
+    """The limit that every large enough group of rows must meet."""
+
+    columns: list[str]
+    metric: str
+    min_rows: Count
+    min: float | None = None
+    max: float | None = None
+
+
+class LimitGate(Settings):
+    """What the model may cost: size on disk, and time for one row (median, milliseconds)."""
+
+    model_megabytes: Positive
+    one_row_ms: Positive
+
+
+class Gates(Settings):
+    """What a model must pass before it can be registered."""
+
+    metrics: dict[str, MetricGate]
+    slices: SliceGate
+    limits: LimitGate
+
+
+class MonitorPolicy(Settings):
+    """When a change in the rows is worth a look (`watch`) and when it is worth doing something (`act`).
+
+    Sizes are population stability indices; `p_value` is the chance of a false alarm that one
+    run may have over all columns together.
+    """
+
+    min_rows: Count
+    watch: Positive
+    act: Positive
+    p_value: Annotated[float, Meta(gt=0, lt=1)]
+    ignore: list[str] = []
+
+
+class ServingPolicy(Settings):
+    """Limits of the server, and how much an answer tells."""
+
+    max_body_kb: Count
+    max_rows: Count
+    requests_per_second: Count
+    return_score: bool
+
+
+class Policy(Settings):
+    """`policy.yaml`: what the team demands of a model and of the platform."""
+
+    gates: Gates
+    monitor: MonitorPolicy
+    serving: ServingPolicy
+
+    def __post_init__(self) -> None:
+        if self.monitor.watch >= self.monitor.act:
+            raise ValueError(
+                f"monitor.watch is {self.monitor.watch}, it must be below monitor.act, which is {self.monitor.act}"
+            )
+
+
+class Release(Settings, omit_defaults=True):
+    """A model version, pinned: the digest says which bytes, the commit says which code."""
+
+    version: Count
+    digest: Annotated[str, Meta(pattern="^sha256:[0-9a-f]{64}$")]
+    commit: Annotated[str, Meta(pattern="^[0-9a-f]{40}$")]
+
+
+class ServeAddress(Settings):
+    """Where the server of an environment listens."""
+
+    host: str
+    port: Annotated[int, Meta(ge=1, le=65535)]
+
+
+class Environment(Settings):
+    """`deploy/environments/<name>.yaml`: the desired state of one environment."""
+
+    alias: str
+    serve: ServeAddress
+    champion: Release | None
+
+
+class ToolSettings(Settings):
+    """`[tool.mlops]` in `pyproject.toml`."""
+
+    model: str
+    tracking_uri: str
+
+
+@dataclass(frozen=True)
+class Project:
+    """A checkout of the project; everything local that is not under Git lives in `.mlops/`."""
+
+    root: Path
+
+    @classmethod
+    def find(cls, start: Path | None = None) -> Project:
+        """Find the project that holds `start` (the current folder by default)."""
+        here = (start or Path.cwd()).resolve()
+        for folder in (here, *here.parents):
+            if (folder / "dvc.yaml").is_file() and (folder / "policy.yaml").is_file():
+                return cls(folder)
+        raise MlopsError(
+            f"{here} is not inside a project: no dvc.yaml with a policy.yaml beside it",
+            "change into the project's folder",
+        )
+
+    @property
+    def state(self) -> Path:
+        """Local state: tracking store, bundle cache, prediction logs, running environments."""
+        return self.root / ".mlops"
+
+    @property
+    def bundle(self) -> Path:
+        """The bundle that the pipeline made last."""
+        return self.root / "model" / "bundle"
+
+    @property
+    def environments(self) -> Path:
+        """The folder of environment files."""
+        return self.root / "deploy" / "environments"
+
+    @cached_property
+    def params(self) -> Params:
+        """`params.yaml`, typed."""
+        return read_settings(self.root / "params.yaml", Params)
+
+    @cached_property
+    def policy(self) -> Policy:
+        """`policy.yaml`, typed."""
+        return read_settings(self.root / "policy.yaml", Policy)
+
+    @cached_property
+    def tool(self) -> ToolSettings:
+        """`[tool.mlops]`, typed; `MLFLOW_TRACKING_URI` wins over the file."""
+        table = tomllib.loads((self.root / "pyproject.toml").read_text("utf-8"))["tool"]["mlops"]
+        settings = msgspec.convert(table, ToolSettings)
+        override = os.environ.get("MLFLOW_TRACKING_URI")
+        return msgspec.structs.replace(settings, tracking_uri=override) if override else settings
+
+    @contextmanager
+    def only_one(self, what: str) -> Iterator[None]:
+        """Let one process at a time do `what` in this checkout; a second one is refused."""
+        import filelock
+
+        self.state.mkdir(exist_ok=True)
+        try:
+            with filelock.FileLock(self.state / f"{what}.lock", timeout=0):
+                yield
+        except filelock.Timeout as busy:
+            raise MlopsError(
+                f"another `mlops {what}` is running in {self.root}", "wait until it has ended, then run this again"
+            ) from busy
+
+
+def read_settings(path: Path, kind: type[T]) -> T:
+    """Read a YAML settings file into its type; refuse it with file, key and reason."""
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        raise MlopsError(
+            f"{path.name} is missing in {path.parent}", f"restore it: git checkout -- {path.name}"
+        ) from None
+    try:
+        return msgspec.convert(yaml.safe_load(text), kind)
+    except (msgspec.ValidationError, yaml.YAMLError) as error:
+        reason, _, place = str(error).partition(" - at `$.")
+        where = f", {place.rstrip('`')}" if place else ""
+        raise MlopsError(f"{path.name}{where}: {reason}", f"mend this setting in {path}") from None

@@ -1,0 +1,79 @@
+"""From a finished pipeline to a version in the registry, with every link of its lineage checked."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+
+from . import git, remote
+from .bundle import Lineage, seal, sha256
+from .errors import MlopsError
+from .evaluation import judge, require_passed
+from .pipeline import pipeline_digest
+from .project import Project
+from .registry import Registry, Version
+from .tracking import find_run
+
+
+def register(project: Project) -> tuple[Version, bool]:
+    """Seal the pipeline's bundle and register it; return the version, and whether it is new.
+
+    Refused: a tree with changes, a shallow clone, outputs that are not what `dvc.lock` says,
+    a failed gate, an untracked pipeline, a data remote that does not take the data.
+    """
+    git.require_clean(project.root, "register")
+    git.require_whole_history(project.root)
+    registry = Registry.open(project)
+    with project.only_one("register"):
+        _require_current(project)
+        require_passed(judge(project), "the model in this checkout")
+        lineage = _lineage(project, registry)
+        remote.push(project)
+        return _seal_and_register(project, registry, lineage)
+
+
+def _require_current(project: Project) -> None:
+    stale = remote.stale(project)
+    if stale:
+        raise MlopsError(
+            f"the outputs in this checkout are not those of its code, parameters and data: {', '.join(stale)}",
+            "run: mlops pipeline, then commit dvc.lock and reports",
+        )
+
+
+def _lineage(project: Project, registry: Registry) -> Lineage:
+    pipeline = pipeline_digest(project)
+    run_id = find_run(project, registry.client, pipeline)
+    if run_id is None:
+        raise MlopsError(
+            "no tracked run made the dvc.lock of this checkout",
+            "run: mlops pipeline (it records what `dvc repro` does not)",
+        )
+    lock = project.root / "uv.lock"
+    lineage = Lineage(
+        commit=git.at_last_change(
+            project.root, ["src", "dvc.lock", "params.yaml", "policy.yaml", "uv.lock", "pyproject.toml"]
+        ),
+        repository=git.git(project.root, "remote", "get-url", "origin", check=False).strip() or project.root.name,
+        run_id=run_id,
+        pipeline=pipeline,
+        data=remote.data_versions(project),
+        lock=sha256(lock) if lock.is_file() else "",
+        python=platform.python_version(),
+        platform=platform.system() + " " + platform.machine(),
+    )
+    if lineage.missing():
+        raise MlopsError(
+            f"lineage is incomplete: nothing is known of {', '.join(lineage.missing())}",
+            "run: mlops audit, which says where the link is broken",
+        )
+    return lineage
+
+
+def _seal_and_register(project: Project, registry: Registry, lineage: Lineage) -> tuple[Version, bool]:
+    folder = project.state / "sealed"
+    shutil.rmtree(folder, ignore_errors=True)
+    bundle = seal(project.bundle, folder, lineage).verify()
+    version, new = registry.register(bundle)
+    shutil.rmtree(folder)
+    return version, new

@@ -1,0 +1,169 @@
+"""The model registry: versions, their bundles, their aliases. The second module that knows MLflow."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .bundle import Bundle
+from .errors import MlopsError
+from .project import Project
+from .tracking import connect, store_uri, translated
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_FOLDER = "bundle"
+
+
+@dataclass(frozen=True)
+class Version:
+    """One registered model version."""
+
+    number: int
+    digest: str
+    commit: str
+    run_id: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Registry:
+    """The project's model in the registry."""
+
+    project: Project
+    client: MlflowClient
+
+    @classmethod
+    def open(cls, project: Project) -> Registry:
+        """Connect; refuse when the registry does not answer."""
+        return cls(project, connect(project))
+
+    @property
+    def name(self) -> str:
+        """The registered model's name."""
+        return self.project.tool.model
+
+    def versions(self) -> list[Version]:
+        """All versions, oldest first."""
+        with self._translated():
+            found = self.client.search_model_versions(f"name = '{self.name}'")
+        return sorted((_version(one) for one in found), key=lambda version: version.number)
+
+    def find(self, reference: str) -> Version:
+        """Find a version by its number or by an alias."""
+        versions = self.versions()
+        if reference == "latest" and versions:
+            return versions[-1]
+        number = int(reference) if reference.isdigit() else self._aliases().get(reference)
+        for version in versions:
+            if version.number == number:
+                return version
+        known = ", ".join([str(version.number) for version in versions] + sorted(self._aliases())) or "none"
+        raise MlopsError(
+            f"{self.name} has no version or alias {reference!r} in the registry; there is: {known}",
+            "register one: mlops register" if not versions else "name one of these",
+        )
+
+    def alias(self, alias: str) -> int | None:
+        """The version number an alias points to."""
+        return self._aliases().get(alias)
+
+    def register(self, bundle: Bundle) -> tuple[Version, bool]:
+        """Add a sealed bundle as a version; returns it, and whether it is new.
+
+        A bundle that is there already is found by its digest, so a repeated or
+        interrupted registration never makes a second version.
+        """
+        for version in self.versions():
+            if version.digest == bundle.digest:
+                return version, False
+        lineage = bundle.lineage
+        with self._translated():
+            from mlflow.exceptions import MlflowException
+
+            try:
+                self.client.create_registered_model(self.name)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+            self.client.log_artifacts(lineage.run_id, str(bundle.path), _FOLDER)
+            source = f"{self.client.get_run(lineage.run_id).info.artifact_uri}/{_FOLDER}"
+            made = self.client.create_model_version(
+                self.name,
+                source,
+                lineage.run_id,
+                tags={
+                    "digest": bundle.digest,
+                    "commit": lineage.commit,
+                    "data": ", ".join(f"{one.path}@{one.md5}" for one in lineage.data),
+                },
+            )
+        return _version(made), True
+
+    def fetch(self, version: Version) -> Bundle:
+        """Return the version's bundle, verified; from the local cache when it is there."""
+        return cached(self.project, version.digest) or self._download(version)
+
+    def set_alias(self, alias: str, number: int) -> None:
+        """Point an alias at a version. Only deploying does this."""
+        with self._translated():
+            self.client.set_registered_model_alias(self.name, alias, str(number))
+
+    def _download(self, version: Version) -> Bundle:
+        target = cache_folder(self.project, version.digest)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent) as draft, self._translated():
+            from mlflow.artifacts import download_artifacts
+
+            got = download_artifacts(artifact_uri=version.source, dst_path=draft, tracking_uri=store_uri(self.project))
+            Bundle(Path(got)).verify(version.digest)
+            shutil.rmtree(target, ignore_errors=True)
+            Path(got).replace(target)
+        return Bundle(target)
+
+    def _aliases(self) -> dict[str, int]:
+        from mlflow.exceptions import MlflowException
+
+        with self._translated():
+            try:
+                model = self.client.get_registered_model(self.name)
+            except MlflowException as error:
+                if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                    return {}
+                raise
+        return {alias: int(number) for alias, number in model.aliases.items()}
+
+    def _translated(self) -> Any:
+        return translated(store_uri(self.project))
+
+
+def cache_folder(project: Project, digest: str) -> Path:
+    """Where a bundle of this digest is kept on this machine."""
+    return project.state / "bundles" / digest.removeprefix("sha256:")
+
+
+def cached(project: Project, digest: str) -> Bundle | None:
+    """A verified bundle from this machine's cache; it needs no registry."""
+    folder = cache_folder(project, digest)
+    if not folder.is_dir():
+        return None
+    try:
+        return Bundle(folder).verify(digest)
+    except MlopsError:
+        shutil.rmtree(folder)  # damaged on this disk: fetch it again
+        return None
+
+
+def _version(found: Any) -> Version:
+    tags: dict[str, str] = found.tags or {}
+    return Version(
+        number=int(found.version),
+        digest=tags.get("digest", ""),
+        commit=tags.get("commit", ""),
+        run_id=found.run_id or "",
+        source=found.source,
+    )

@@ -1,0 +1,98 @@
+"""From columns of rows to answers: the one path that evaluation, batches and the server share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from ..contract import CONTRACT
+from ..features import features
+from .bundle import Bundle, ModelFacts
+from .errors import MlopsError
+from .schema import Column, Columns, Row, columns
+
+Matrix = NDArray[np.float32]
+Scores = NDArray[np.float32]
+
+#: Name of the ONNX output that holds the score.
+OUTPUT = {"class": "probabilities", "number": "variable"}
+
+
+def matrix(columns: Columns, names: Sequence[str] | None = None) -> tuple[list[str], Matrix]:
+    """Compute the features and stack them, one column each, in the order of `names`.
+
+    Without `names` the order is the feature function's own: that is how training fixes it.
+    """
+    computed: Mapping[str, Column] = features(columns)
+    names = list(computed) if names is None else list(names)
+    if set(names) != set(computed):
+        raise MlopsError(
+            f"features.py gives other features than the model was trained on: {sorted(set(names) ^ set(computed))}",
+            "serve this model from the commit that trained it, or train again: mlops pipeline",
+        )
+    stacked = np.empty((len(computed[names[0]]), len(names)), dtype=np.float32)
+    for position, name in enumerate(names):
+        stacked[:, position] = computed[name]
+    return names, stacked
+
+
+class OnnxModel:
+    """An ONNX model that gives one score per row: a probability, or a quantity."""
+
+    def __init__(self, path: Path, kind: str, threads: int = 1) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self._input = self._session.get_inputs()[0].name
+        self._outputs = [OUTPUT[kind]]
+
+    def __call__(self, stacked: Matrix) -> Scores:
+        """Score each row of a feature matrix."""
+        scores: Scores = self._session.run(self._outputs, {self._input: stacked})[0]
+        return scores[:, -1]
+
+
+class Scorer:
+    """A verified bundle, loaded and proven on its golden rows."""
+
+    def __init__(self, bundle: Bundle, threads: int = 1) -> None:
+        self.bundle = bundle
+        self.facts: ModelFacts = bundle.model
+        self._model = OnnxModel(bundle.onnx, self.facts.kind, threads)
+        self._prove()
+
+    def scores(self, columns: Columns) -> Scores:
+        """Score rows given as columns of the contract."""
+        return self._model(matrix(columns, self.facts.features)[1])
+
+    def score_rows(self, rows: Sequence[Row]) -> Scores:
+        """Score rows given as decoded requests."""
+        return self.scores(columns(rows, CONTRACT.fields))
+
+    def answers(self, scores: Scores) -> list[Any]:
+        """Turn scores into what a client gets: true or false, or the quantity."""
+        if self.facts.kind == "class":
+            decided: list[Any] = (scores >= self.facts.threshold).tolist()
+            return decided
+        return [round(score, 6) for score in scores.tolist()]
+
+    def _prove(self) -> None:
+        """Refuse to work when today's code gives other scores than the export did."""
+        golden = self.bundle.golden
+        changed = "the contract differs from the one this model was trained with"
+        if CONTRACT.fingerprint == self.facts.contract:
+            scores = self.score_rows(msgspec.convert(golden.rows, list[CONTRACT.row]))  # type: ignore[name-defined]
+            if np.allclose(scores, golden.scores, rtol=1e-4, atol=1e-5):
+                return
+            changed = "features.py or a library gives other scores for its golden rows than at export"
+        raise MlopsError(
+            f"this code cannot serve bundle {self.bundle.digest[:19]}: {changed}",
+            f"use the code that trained it: commit {self.bundle.lineage.commit[:12]}",
+        )
