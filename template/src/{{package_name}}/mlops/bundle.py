@@ -123,7 +123,8 @@ class Bundle:
             raise _unfit(self.path, f"it has no {SUMS}")
         if digest is not None and self.digest != digest:
             raise _unfit(self.path, f"its digest is {self.digest}, promised was {digest}")
-        listed = dict(reversed(line.split("  ", 1)) for line in sums.read_text("utf-8").splitlines())
+        lines = [line.split("  ", 1) for line in sums.read_text("utf-8").splitlines()]
+        listed = {name: expected for expected, name in lines}
         present = {p.name for p in self.path.iterdir()} - {SUMS}
         if present != set(listed):
             raise _unfit(self.path, f"its files are not those that {SUMS} lists: {sorted(present ^ set(listed))}")

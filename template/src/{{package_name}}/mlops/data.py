@@ -84,7 +84,7 @@ def _staleness(frame: pl.DataFrame, project: Project) -> list[Violation]:
     if isinstance(newest, datetime) and taken - newest <= timedelta(days=CONTRACT.max_age_days):
         return []
     rule = f"the newest row is more than {CONTRACT.max_age_days} days older than data.as_of, {taken:%Y-%m-%d}"
-    return [Violation(CONTRACT.time, rule, frame.height, [f"newest {newest}"])]
+    return [Violation(CONTRACT.time, rule, frame.height, [f"newest {newest!s}"])]
 
 
 def _refused(rows: int, violations: list[Violation]) -> MlopsError:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from . import environments, git, native
 from .bundle import Bundle
@@ -115,7 +116,7 @@ def _smoke_test(wanted: Environment, release: Release, bundle: Bundle) -> None:
     """Ask what was deployed a question with a known answer, over the same address as clients do."""
     row = json.dumps(bundle.golden.rows[0])
     deadline = time.monotonic() + 15
-    answered = None
+    answered: dict[str, Any] = {}
     while time.monotonic() < deadline:
         answered = ask(wanted.serve.host, wanted.serve.port, "POST", "/predict", row)
         if answered.get("model", {}).get("digest") == release.digest:
@@ -127,12 +128,12 @@ def _smoke_test(wanted: Environment, release: Release, bundle: Bundle) -> None:
     )
 
 
-def ask(host: str, port: int, method: str, path: str, body: str | None = None) -> dict[str, object]:
+def ask(host: str, port: int, method: str, path: str, body: str | None = None) -> dict[str, Any]:
     """Send one request to a server of this project and return its JSON answer."""
     connection = http.client.HTTPConnection(host, port, timeout=10)
     try:
         connection.request(method, path, body, {"Content-Type": "application/json"})
-        answer: dict[str, object] = json.loads(connection.getresponse().read())
+        answer: dict[str, Any] = json.loads(connection.getresponse().read())
     except (OSError, ValueError) as error:
         raise MlopsError(
             f"no answer from http://{host}:{port}{path}: {error}", "is it deployed? see: mlops status"

@@ -49,7 +49,8 @@ def _scored(frame: pl.DataFrame, model: OnnxModel, facts: ModelFacts) -> pl.Data
 def _spread(frame: pl.DataFrame, rows: int) -> pl.DataFrame:
     """Pick about `rows` rows, evenly spread over the frame, always the same ones."""
     positions = np.unique(np.linspace(0, frame.height - 1, min(rows, frame.height)).astype(int))
-    return frame[positions.tolist()]
+    spread: pl.DataFrame = frame[positions.tolist()]
+    return spread
 
 
 def _golden(frame: pl.DataFrame) -> Golden:
@@ -60,7 +61,7 @@ def _golden(frame: pl.DataFrame) -> Golden:
 def _card(bundle: Bundle, train: pl.DataFrame, project: Project) -> str:
     """The model card: the team's own words from `docs/model.md`, then the figures of this model."""
     facts, metrics = bundle.model, bundle.metrics
-    first, last = train[CONTRACT.time].min(), train[CONTRACT.time].max()
+    learned = train[CONTRACT.time].dt.date()
     words = (project.root / "docs" / "model.md").read_text("utf-8").strip()
     figures = [
         f"| {name} | {value:.4g} | {metrics['baseline'].get(name, float('nan')):.4g} |"
@@ -78,7 +79,7 @@ def _card(bundle: Bundle, train: pl.DataFrame, project: Project) -> str:
         "## This version",
         "",
         f"- Answers `{facts.answer}` from {len(facts.features)} features: {', '.join(facts.features)}.",
-        f"- Learned from {train.height:,} rows, {first} to {last}; tested on {metrics['rows']:,} later or unseen rows.",
+        f"- Learned from {train.height:,} rows, {learned.min()!s} to {learned.max()!s}; tested on {metrics['rows']:,} later or unseen rows.",
         f"- Parameters: {msgspec.json.encode(project.params.model).decode()}, seed {project.params.seed}.",
         "",
         "| metric | model | baseline |",

@@ -28,7 +28,7 @@ Positive = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Settings(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Base of everything read from a settings file: unknown keys are errors."""
 
 
@@ -61,7 +61,7 @@ class Params(Settings):
     data: DataParams
     split: SplitParams
     model: dict[str, Any]
-    decision: DecisionParams = DecisionParams()
+    decision: DecisionParams = msgspec.field(default_factory=DecisionParams)
 
 
 class MetricGate(Settings):

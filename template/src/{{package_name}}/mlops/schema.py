@@ -24,7 +24,7 @@ Column = NDArray[Any]
 Columns = Mapping[str, Column]
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Row(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Base of the team's row types: every field typed, no field beyond the declared ones."""
 
 
