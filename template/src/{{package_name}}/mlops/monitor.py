@@ -13,7 +13,7 @@ from .bundle import Bundle
 from .drift import Verdict
 from .errors import MlopsError
 from .findings import Finding, Pair, find
-from .project import MonitorPolicy
+from .project import MonitorPolicy, Project
 from .schema import Contract, Kind
 from .words import figures, percent, period
 
@@ -52,6 +52,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Verdict
     summary: str
     next_step: str
+    page: str
     findings: list[Finding]
     left_out: dict[str, str]
 
@@ -95,20 +96,32 @@ def judge(
         answers=_answers(reference, own, bundle),
         verdict=verdict,
         summary=_summary(findings, own.height, policy),
-        next_step=_next_step(verdict, environment, max(0, policy.min_rows - own.height)),
+        next_step=_next_step(verdict, max(0, policy.min_rows - own.height)),
+        page=f"reports/monitor-{environment}.html",
         findings=findings,
         left_out=left_out,
     )
 
 
-def text(report: Report) -> str:
+def run(project: Project, environment: str, bundle: Bundle, since: datetime | None = None) -> Report:
+    """Judge what the prediction log of an environment holds, and write the page about it."""
+    from . import predictions, report
+
+    logged = predictions.read(project, environment, since)
+    judged = judge(bundle, logged, project.policy.monitor, environment)
+    report.write(judged, project.root)
+    return judged
+
+
+def as_text(report: Report) -> str:
     """Write a report for a terminal: the worst first, the answer last."""
     moved = [f.sentence for f in report.findings if f.verdict in (Verdict.ACT, Verdict.WATCH)]
     blocks = [
         [heading(report), basis(report)],
         _table(report.findings),
         [f"not compared: {name}, {reason}" for name, reason in report.left_out.items()],
-        moved[1:],
+        moved if len(moved) > 1 else [],
+        [f"page: {report.page}"],
         [f"{report.verdict.value}: {report.summary}", f"next: {report.next_step}"],
     ]
     return "\n\n".join("\n".join(lines) for lines in blocks if lines)
@@ -137,7 +150,7 @@ def answers_change(answers: Answers) -> str | None:
     return f"{answers.name} is true for {percent(answers.now)}, {percent(answers.reference)} in the reference"
 
 
-def size(finding: Finding) -> str:
+def shown_size(finding: Finding) -> str:
     """Write how far a column moved; on too few rows that is noise and is not shown."""
     return "-" if finding.verdict is Verdict.INSUFFICIENT_DATA else f"{finding.now:.3f}"
 
@@ -145,7 +158,7 @@ def size(finding: Finding) -> str:
 def _table(findings: list[Finding]) -> list[str]:
     width = max((len(finding.name) for finding in findings), default=0)
     rows = [
-        f"{f.name:{width}}  {f.measure:7}  {size(f):>6}  {f.limit:6.2f}  {f.rows:9,}  {f.verdict.value}"
+        f"{f.name:{width}}  {f.measure:7}  {shown_size(f):>6}  {f.limit:6.2f}  {f.rows:9,}  {f.verdict.value}"
         for f in findings
     ]
     return [f"{'':{width}}  measure     now   limit       rows  verdict", *rows]
@@ -217,14 +230,15 @@ def _summary(findings: list[Finding], predictions: int, policy: MonitorPolicy) -
     return f"{worst.sentence}, and {alike} more column{'s are' if alike > 1 else ' is'} over the limit"
 
 
-def _next_step(verdict: Verdict, environment: str, missing_rows: int) -> str:
-    page = f"reports/monitor-{environment}.html"
+def _next_step(verdict: Verdict, missing_rows: int) -> str:
     if verdict is Verdict.ACT:
-        return f"look at {page}, then train on newer rows: new dates in params.yaml, then mlops pipeline"
+        return "train on newer rows: set new dates in params.yaml, then run mlops pipeline"
     if verdict is Verdict.WATCH:
-        return f"look at {page}, and again at the next run"
-    if verdict is Verdict.INSUFFICIENT_DATA:
+        return "look again when there are more predictions"
+    if verdict is Verdict.INSUFFICIENT_DATA and missing_rows:
         return f"run this again after {missing_rows:,} more predictions"
+    if verdict is Verdict.INSUFFICIENT_DATA:
+        return "train on more rows, or lower monitor.min_rows in policy.yaml"
     return "nothing to do"
 
 
