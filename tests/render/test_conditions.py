@@ -42,7 +42,7 @@ class Recorder:
 
 
 def _conditions(tree: nodes.Template) -> list[Any]:
-    return [node for node in tree.find_all((nodes.If, nodes.CondExpr, nodes.For)) if node.test is not None]
+    return [node for node in tree.find_all((nodes.If, nodes.CondExpr, nodes.For)) if getattr(node, "test", None)]
 
 
 @pytest.fixture(scope="module")

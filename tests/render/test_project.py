@@ -1,50 +1,17 @@
 """Every rendered project, over all pairs of choices."""
 
-import ast
-import configparser
-import json
 import re
-import subprocess
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 from answers import Answers, name, pairwise
+from checks import parse, ruff
 from rendering import files
 
 # `${{` belongs to GitHub, `{{` alone to Python's format strings.
 RESIDUE = re.compile(r"(?<!\$)\{\{ |\{%|\{#-? ")
-
-
-def _config(text: str) -> None:
-    configparser.ConfigParser().read_string(text)
-
-
-PARSERS: dict[str, Callable[[str], object]] = {
-    ".py": ast.parse,
-    ".ipynb": json.loads,
-    ".json": json.loads,
-    ".toml": tomllib.loads,
-    ".yaml": yaml.safe_load,
-    ".yml": yaml.safe_load,
-    "config": _config,
-}
-
-
-def parse(project: Path) -> None:
-    """Read every file of the project the way its name asks for."""
-    for path in files(project).values():
-        reader = PARSERS.get(path.suffix or path.name)
-        if reader is not None:
-            reader(path.read_text(encoding="utf-8"))
-
-
-def ruff(project: Path, *arguments: str) -> None:
-    """Run ruff with the project's own settings."""
-    done = subprocess.run(["ruff", *arguments], cwd=project, capture_output=True, check=False)
-    assert done.returncode == 0, (done.stdout + done.stderr).decode()
 
 
 @pytest.fixture(scope="module", params=pairwise(), ids=name)
