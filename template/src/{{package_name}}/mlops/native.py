@@ -1,0 +1,236 @@
+"""The native deploy target: one supervised server process per environment, on this machine.
+
+    .mlops/environments/<environment>/
+        desired.json      what shall run: written by `switch`, removed by `stop`
+        state.json        what does run: written by the supervisor
+        supervisor.lock   held by the supervisor as long as it lives
+        server.log        what supervisor and servers have to say
+
+Both JSON files are replaced in one step, and the lock goes with its process, so that whatever is
+killed at whatever moment, the next `switch` finds out what is true and goes on from there.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import filelock
+import msgspec
+
+from .errors import MlopsError
+from .project import Project
+
+Say = Callable[[str], None]
+T = TypeVar("T")
+
+POLL_S = 0.05
+PACKAGE = __name__.split(".", maxsplit=1)[0]
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """A model version on its way to an address: which bundle, served by which code and interpreter."""
+
+    environment: str
+    version: int
+    digest: str
+    commit: str
+    bundle: str
+    code: str
+    python: str
+    host: str
+    port: int
+    source: str
+
+
+class Assignment(msgspec.Struct, frozen=True, kw_only=True):
+    """What a supervisor asks of a server process: the run, the project, a listening socket, a line for reports."""
+
+    run: Run
+    root: str
+    fd: int
+    link: int
+
+
+class Desired(msgspec.Struct, frozen=True):
+    """`desired.json`. The ticket tells the answer to this wish from the answer to an earlier one."""
+
+    ticket: str
+    run: Run
+    timeout_s: float
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """`state.json`: what runs now, and what became of the last wish.
+
+    `run` is what answers requests. A wish that failed leaves its `problem` here, and whatever
+    answered before still in `run`.
+    """
+
+    ticket: str
+    phase: Literal["starting", "serving", "restarting", "failed"]
+    supervisor: int
+    worker: int | None = None
+    run: Run | None = None
+    since: datetime | None = None
+    restarts: int = 0
+    draining: list[int] = []
+    problem: str | None = None
+    next_step: str | None = None
+
+    @property
+    def version(self) -> int | None:
+        """The version that answers."""
+        return self.run.version if self.run else None
+
+    @property
+    def digest(self) -> str:
+        """The digest of the bundle that answers."""
+        return self.run.digest if self.run else ""
+
+
+class Place:
+    """The folder in which an environment's processes and its commands meet."""
+
+    def __init__(self, project: Project, environment: str) -> None:
+        self.folder = project.state / "environments" / environment
+        self.log = self.folder / "server.log"
+        self._lock = self.folder / "supervisor.lock"
+
+    def lock(self, timeout_s: float = 0) -> filelock.BaseFileLock:
+        """The lock that a living supervisor holds."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return filelock.FileLock(self._lock, timeout=timeout_s)
+
+    def is_supervised(self) -> bool:
+        """Whether a supervisor is alive. The answer comes from the kernel, not from a file."""
+        try:
+            with self.lock():
+                return False
+        except filelock.Timeout:
+            return True
+
+    def desired(self) -> Desired | None:
+        """What shall run."""
+        return _read(self.folder / "desired.json", Desired)
+
+    def state(self) -> State | None:
+        """What the supervisor said last."""
+        return _read(self.folder / "state.json", State)
+
+    def write(self, content: Desired | State) -> None:
+        """Replace `desired.json` or `state.json` in one step."""
+        path = self.folder / f"{type(content).__name__.lower()}.json"
+        draft = path.with_suffix(f".{os.getpid()}")
+        draft.write_bytes(msgspec.json.encode(content))
+        draft.replace(path)
+
+    def forget(self, kind: type[Desired] | type[State]) -> None:
+        """Remove one of the two."""
+        (self.folder / f"{kind.__name__.lower()}.json").unlink(missing_ok=True)
+
+
+def _read(path: Path, kind: type[T]) -> T | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
+
+
+def switch(project: Project, run: Run, timeout_s: float = 60, say: Say = print) -> None:
+    """Let `run` answer the requests of its environment; no request fails while it takes over.
+
+    Returns when the new server has proven itself and the old one takes no more connections.
+    If it cannot prove itself, the old one stays and the reason is raised. Safe to run again.
+    """
+    _require_unix()
+    place = Place(project, run.environment)
+    before = status(project, run.environment)
+    if before and before.phase == "serving" and before.run == run:
+        say(f"version {run.version} already answers on {run.host}:{run.port}")
+        return
+    wish = Desired(secrets.token_hex(8), run, timeout_s)
+    place.folder.mkdir(parents=True, exist_ok=True)
+    place.write(wish)
+    state = _wait(project, place, wish)
+    if state.phase == "failed":
+        stays = f"; version {state.run.version} goes on serving" if state.run else ""
+        raise MlopsError(
+            f"version {run.version} was not deployed to {run.environment}: {state.problem}{stays}",
+            state.next_step or f"read the server's log: {place.log}",
+        )
+    say(f"version {run.version} answers on {run.host}:{run.port}")
+
+
+def status(project: Project, environment: str) -> State | None:
+    """What runs in an environment; `None` when nothing does."""
+    place = Place(project, environment)
+    if not place.folder.is_dir() or not place.is_supervised():
+        return None
+    return place.state()
+
+
+def stop(project: Project, environment: str, timeout_s: float = 30) -> bool:
+    """Stop an environment after its last request; returns whether anything was running."""
+    place = Place(project, environment)
+    if not place.folder.is_dir():
+        return False
+    place.forget(Desired)
+    was_running = place.is_supervised()
+    deadline = time.monotonic() + timeout_s
+    while place.is_supervised():
+        if time.monotonic() > deadline:
+            raise MlopsError(
+                f"the supervisor of {environment} does not end", f"look at its log, then stop it by hand: {place.log}"
+            )
+        time.sleep(POLL_S)
+    place.forget(State)
+    return was_running
+
+
+def _require_unix() -> None:
+    if os.name == "nt":
+        raise MlopsError(
+            "deploy hands a listening socket from one process to the next, which Windows does not offer",
+            "deploy from Linux, macOS or WSL; here, serve in the foreground: mlops serve",
+        )
+
+
+def _wait(project: Project, place: Place, wish: Desired) -> State:
+    """Wait until a supervisor, started when there is none, has answered this wish."""
+    deadline = time.monotonic() + wish.timeout_s + 30  # it keeps the time itself; this is for when it cannot
+    started: list[subprocess.Popen[bytes]] = []
+    while time.monotonic() < deadline:
+        # Asked before the file is read: what a supervisor wrote before it ended is then there.
+        is_supervised = any(child.poll() is None for child in started) or place.is_supervised()
+        state = place.state()
+        if state and state.ticket == wish.ticket and state.phase in ("serving", "failed"):
+            return state
+        if not is_supervised:
+            # One that was just ending had no time for this wish. Two that end are a fault.
+            if len(started) == 2:
+                break
+            started.append(_start_supervisor(project, place))
+        time.sleep(POLL_S)
+    raise MlopsError("the supervisor ended before it could answer", f"read its log: {place.log}")
+
+
+def _start_supervisor(project: Project, place: Place) -> subprocess.Popen[bytes]:
+    source = str(Path(__file__).parents[2])
+    with place.log.open("ab") as log:
+        return subprocess.Popen(  # noqa: S603 - our own module, no shell
+            [sys.executable, "-m", f"{PACKAGE}.mlops.supervisor", str(project.root), place.folder.name],
+            cwd=project.root,
+            env=os.environ | {"PYTHONPATH": source},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # outlives the terminal that deployed
+        )

@@ -1,0 +1,214 @@
+"""The prediction log: what was asked, what was answered, by which version.
+
+One JSON object per line in `.mlops/predictions/<environment>/<day>.<process>.jsonl`. Each server
+process writes files of its own, so that no two ever write into the same one. Monitoring reads it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from ..contract import CONTRACT
+from .project import Project
+from .schema import Field, Kind, Row
+
+if TYPE_CHECKING:
+    import polars as pl
+
+FLUSH_S = 0.05
+FLUSH_BYTES = 1_000_000
+CHUNK_ROWS = 50_000
+
+logger = logging.getLogger(__name__)
+
+
+class Prediction(msgspec.Struct, frozen=True, kw_only=True):
+    """One answered row. `row` is a row of the contract when it is written and a `dict` when it is read."""
+
+    id: str
+    at: datetime
+    environment: str
+    version: int | None
+    digest: str
+    row: Any
+    score: float
+    answer: bool | float
+
+
+class PredictionLog:
+    """Writes predictions from the event loop, in blocks: no thread, and no system call per request.
+
+    A killed process loses at most the last `FLUSH_S` seconds. A disk that is full or gone never fails
+    a request: the rows are counted in `failed` and given up, so memory stays bounded.
+    """
+
+    def __init__(self, project: Project, environment: str, version: int | None, digest: str) -> None:
+        self.written = 0
+        self.failed = 0
+        self._folder = folder(project, environment)
+        self._facts: dict[str, Any] = {"environment": environment, "version": version, "digest": digest}
+        self._encode = msgspec.json.Encoder().encode_into
+        self._buffer = bytearray()
+        self._waiting = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._file: int | None = None
+        self._day: date | None = None
+        self._is_failing = False
+        self._ends_torn = False
+
+    def add(self, ids: Sequence[str], rows: Sequence[Row], scores: Sequence[float], answers: Sequence[Any]) -> None:
+        """Take the rows of one request; they reach the disk within `FLUSH_S` seconds."""
+        at = datetime.now(UTC)
+        for id_, row, score, answer in zip(ids, rows, scores, answers, strict=True):
+            prediction = Prediction(id=id_, at=at, row=row, score=score, answer=answer, **self._facts)
+            self._encode(prediction, self._buffer, -1)
+            self._buffer += b"\n"
+        self._waiting += len(ids)
+        if len(self._buffer) > FLUSH_BYTES:
+            self.flush()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(FLUSH_S, self.flush)
+
+    def flush(self) -> None:
+        """Write what is waiting, with one call."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not self._waiting:
+            return
+        try:
+            self._write(bytes(self._buffer))
+        except OSError as error:
+            # One line for an outage, not one per request.
+            if not self._is_failing:
+                logger.error("predictions are answered but not recorded: %s", error)
+            self._is_failing = self._ends_torn = True
+            self.failed += self._waiting
+        else:
+            self._is_failing = self._ends_torn = False
+            self.written += self._waiting
+        self._buffer.clear()
+        self._waiting = 0
+
+    def close(self) -> None:
+        """Write what is waiting and let go of the file."""
+        self.flush()
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def _write(self, lines: bytes) -> None:
+        file = self._todays_file()
+        # A line that was torn off is ended first, so that it spoils no other.
+        block = b"\n" + lines if self._ends_torn else lines
+        if os.write(file, block) != len(block):
+            raise OSError("the disk took only a part of it")
+
+    def _todays_file(self) -> int:
+        today = datetime.now(UTC).date()
+        if self._file is not None and self._day == today:
+            return self._file
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._folder / f"{today.isoformat()}.{os.getpid()}.jsonl"
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        self._day = today
+        # The number of a process is used again after a while: its file may end in a torn line.
+        self._ends_torn = self._ends_torn or os.fstat(self._file).st_size > 0
+        return self._file
+
+
+def folder(project: Project, environment: str) -> Path:
+    """Where the predictions of an environment are."""
+    return project.state / "predictions" / environment
+
+
+def find(project: Project, prediction_id: str) -> Prediction | None:
+    """Find a logged prediction by its id, in any environment."""
+    needle = msgspec.json.encode({"id": prediction_id})[:-1]
+    for path in sorted(project.state.glob("predictions/*/*.jsonl"), reverse=True):
+        with path.open("rb") as lines:
+            for line in lines:
+                if line.startswith(needle) and (prediction := _parse(line)):
+                    return prediction
+    return None
+
+
+def read(
+    project: Project, environment: str, since: datetime | None = None, until: datetime | None = None
+) -> pl.DataFrame:
+    """Return logged predictions, oldest first: `since` is included, `until` is not; both know their time zone.
+
+    The columns are id, at, version, digest, score and answer (a yes counts as 1), then the fields of
+    the contract. A value that does not fit today's contract is null, a torn line is left out.
+    """
+    import polars as pl
+
+    frames = [_frame([])]
+    chosen: list[Prediction] = []
+    for prediction in _predictions(folder(project, environment), since, until):
+        chosen.append(prediction)
+        if len(chosen) == CHUNK_ROWS:  # columns need far less memory than objects
+            frames.append(_frame(chosen))
+            chosen = []
+    return pl.concat([*frames, _frame(chosen)]).sort("at", maintain_order=True)
+
+
+def _predictions(place: Path, since: datetime | None, until: datetime | None) -> Iterator[Prediction]:
+    first = since.astimezone(UTC).date() if since else date.min
+    # A row asked for just before midnight may be written just after it.
+    last = until.astimezone(UTC).date() + timedelta(days=1) if until else date.max
+    for path in sorted(place.glob("*.jsonl")):
+        if not first <= date.fromisoformat(path.name[:10]) <= last:
+            continue
+        with path.open("rb") as lines:
+            for line in lines:
+                prediction = _parse(line)
+                if prediction and (not since or prediction.at >= since) and (not until or prediction.at < until):
+                    yield prediction
+
+
+_decoder = msgspec.json.Decoder(Prediction)
+
+
+def _parse(line: bytes) -> Prediction | None:
+    try:
+        return _decoder.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def _frame(predictions: list[Prediction]) -> pl.DataFrame:
+    import polars as pl
+
+    own: list[tuple[str, Any]] = [
+        ("id", pl.String),
+        ("at", pl.Datetime("us", "UTC")),
+        ("version", pl.Int64),
+        ("digest", pl.String),
+        ("score", pl.Float64),
+        ("answer", pl.Float64),
+    ]
+    columns = [pl.Series(name, [getattr(p, name) for p in predictions], dtype, strict=False) for name, dtype in own]
+    columns += [_series(field, [p.row.get(field.name) for p in predictions]) for field in CONTRACT.fields]
+    return pl.DataFrame(columns)
+
+
+def _series(field: Field, values: list[Any]) -> pl.Series:
+    import polars as pl
+
+    if field.kind is Kind.TIME:
+        texts = pl.Series(field.name, values, pl.String, strict=False)
+        return texts.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False)
+    dtypes = {Kind.NUMBER: pl.Float64, Kind.INTEGER: pl.Int64, Kind.FLAG: pl.Boolean}
+    return pl.Series(field.name, values, dtypes.get(field.kind, pl.String), strict=False)

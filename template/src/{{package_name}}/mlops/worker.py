@@ -1,0 +1,130 @@
+"""A server process: it listens, tells its supervisor how it is, and goes away without failing a request."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import time
+from types import FrameType
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+import uvicorn
+
+from .errors import MlopsError
+
+if TYPE_CHECKING:
+    from .server import App
+
+#: An idle connection is closed after this long; a client must expect that of any server.
+KEEP_ALIVE_S = 5
+
+#: A draining worker waits a little longer, so that each idle connection either asks once more
+#: and is told to close, or has been idle for so long that closing it is no surprise.
+DRAIN_S = KEEP_ALIVE_S + 1
+
+GRACE_S = 10
+
+
+class Report(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a worker tells its supervisor: one line of JSON."""
+
+    event: Literal["ready", "draining", "failed"]
+    problem: str = ""
+    next_step: str = ""
+
+
+class Link:
+    """A worker's line to its supervisor; without a supervisor it leads nowhere."""
+
+    def __init__(self, fd: int | None) -> None:
+        self.socket = None if fd is None else socket.socket(fileno=fd)
+
+    def tell(self, event: Literal["ready", "draining", "failed"], problem: str = "", next_step: str = "") -> None:
+        """Send one report. A supervisor that is gone is noticed elsewhere."""
+        if self.socket is None:
+            return
+        try:
+            self.socket.sendall(msgspec.json.encode(Report(event, problem, next_step)) + b"\n")
+        except OSError:
+            return
+
+
+def listen(host: str, port: int, fd: int | None = None) -> socket.socket:
+    """Return a listening socket: the inherited `fd`, or a new one."""
+    if fd is not None:
+        return socket.socket(fileno=fd)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise MlopsError(
+            f"cannot listen on {host}:{port}: {error.strerror or error}",
+            "stop the process that listens there, or choose another port",
+        ) from None
+
+
+class Worker(uvicorn.Server):
+    """uvicorn, with an ending that loses nothing.
+
+    Asked to terminate, it stops accepting, goes on answering the connections it has, tells each
+    client to close, and ends when the last one has gone or has been idle for `DRAIN_S`.
+    """
+
+    def __init__(self, app: App, listener: socket.socket, supervisor: Link) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                access_log=False,
+                lifespan="off",
+                ws="none",
+                log_level="warning",
+                server_header=False,
+                timeout_keep_alive=KEEP_ALIVE_S,
+                timeout_graceful_shutdown=GRACE_S,
+            )
+        )
+        self._app = app
+        self._listener = listener
+        self._supervisor = supervisor
+        self._drained_at = 0.0
+
+    def serve_until_told(self) -> None:
+        """Serve; returns when the last client has been served."""
+        self.run(sockets=[self._listener])
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to accept, and say so."""
+        await super().startup(sockets)
+        self._loop = asyncio.get_running_loop()
+        if self._supervisor.socket is not None:
+            self._supervisor.socket.setblocking(False)
+            self._loop.add_reader(self._supervisor.socket, self._drain)
+        self._supervisor.tell("ready")
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Drain when asked to terminate, stop at once when a person presses Ctrl+C."""
+        if sig == signal.SIGTERM and self.started:
+            self._loop.call_soon_threadsafe(self._drain)
+        else:
+            super().handle_exit(sig, frame)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Look ten times a second whether the last client has gone."""
+        if self._app.is_draining and (not self.server_state.connections or time.monotonic() > self._drained_at):
+            self.should_exit = True
+        return await super().on_tick(counter)
+
+    def _drain(self) -> None:
+        # The supervisor never sends anything: its line is readable only when it has died, and
+        # a worker without a supervisor would keep the address from the next one.
+        if self._app.is_draining:
+            return
+        self._app.is_draining = True
+        self._drained_at = time.monotonic() + DRAIN_S
+        for server in self.servers:
+            server.close()
+        if self._supervisor.socket is not None:
+            self._loop.remove_reader(self._supervisor.socket)
+        self._supervisor.tell("draining")
