@@ -13,9 +13,9 @@ LEFT = 40
 TOP = 14
 BOTTOM = 20
 ROW = 24
-LABEL_WIDTH = 96
 LABEL_LETTERS = 15
 LETTER = 6.2
+SHARES_WIDTH = 90
 
 
 def chart(finding: Finding) -> str:
@@ -108,18 +108,20 @@ def _ticks(scale: list[float], step: float) -> list[str]:
 
 def _rows(finding: Finding) -> str:
     top = max(max(bar.reference, bar.now) for bar in finding.bars) or 1.0
-    scale = (WIDTH - LABEL_WIDTH - 84) / top
-    drawn = [_row(bar, ROW * position, scale) for position, bar in enumerate(finding.bars)]
+    letters = min(LABEL_LETTERS, max(len(bar.label) for bar in finding.bars))
+    left = LETTER * letters + 8
+    scale = (WIDTH - left - SHARES_WIDTH) / top
+    drawn = [_row(bar, left, ROW * position, scale) for position, bar in enumerate(finding.bars)]
     return _svg(finding, ROW * len(finding.bars) + 4, drawn)
 
 
-def _row(bar: Bar, top: float, scale: float) -> str:
+def _row(bar: Bar, left: float, top: float, scale: float) -> str:
     name = bar.label if len(bar.label) <= LABEL_LETTERS else bar.label[: LABEL_LETTERS - 1] + "…"
     return (
         f"<g><title>{_told(bar)}</title>"
-        f'<text class="name" x="{LABEL_WIDTH - 6}" y="{top + 16}" text-anchor="end">{escape(name)}</text>'
-        f'<rect class="before" x="{LABEL_WIDTH}" y="{top + 4}" width="{bar.reference * scale:.1f}" height="16"/>'
-        f'<rect class="now" x="{LABEL_WIDTH}" y="{top + 8.5}" width="{bar.now * scale:.1f}" height="7"/>'
+        f'<text class="name" x="{left - 6:.1f}" y="{top + 16}" text-anchor="end">{escape(name)}</text>'
+        f'<rect class="before" x="{left:.1f}" y="{top + 4}" width="{bar.reference * scale:.1f}" height="16"/>'
+        f'<rect class="now" x="{left:.1f}" y="{top + 8.5}" width="{bar.now * scale:.1f}" height="7"/>'
         f'<text x="{WIDTH}" y="{top + 16}" text-anchor="end">{percent(bar.reference)} → {percent(bar.now)}</text></g>'
     )
 

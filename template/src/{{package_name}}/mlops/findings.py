@@ -183,13 +183,14 @@ def _shorten(bars: list[Bar]) -> list[Bar]:
 
 
 def _biggest_step(bars: list[Bar]) -> Bar:
-    return max(bars, key=lambda bar: abs(bar.now - bar.reference))
+    return max(bars, key=lambda bar: round(abs(bar.now - bar.reference), 9))
 
 
 def _tell_categories(name: str, bars: list[Bar]) -> str:
     if not bars:
         return ""
-    bar = _biggest_step(bars)
+    # Of a flag people want to hear how often it is true.
+    bar = _biggest_step([bar for bar in bars if bar.label != "false"] or bars)
     if bar.label == MISSING:
         return words.missing_change(name, bar.reference, bar.now)
     return f"{name} = {bar.label} {words.went(bar.reference, bar.now)}"
