@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 from ..contract import CONTRACT
 from .endpoint import Served
 from .problems import MEDIA_TYPE
 from .project import ServingPolicy
+from .schema import Kind
 from .scoring import Scorer
 
 _REFUSALS = {
     "400": "The body is not JSON.",
     "413": "The body is too large, or holds too many rows.",
     "415": "The body is not declared as JSON.",
-    "422": "A row breaks the contract; `errors` names each field.",
-    "429": "Too many requests; wait as long as `Retry-After` says.",
+    "422": "A row breaks the contract; the answer names each field.",
+    "429": "Too many requests; wait as long as Retry-After says.",
 }
 
 _PROBLEM = {
@@ -79,8 +81,18 @@ def document(scorer: Scorer, served: Served, policy: ServingPolicy) -> dict[str,
             "description": (CONTRACT.row.__doc__ or "").strip(),
         },
         "paths": {"/predict": {"post": predict}} | {path: _get(*about) for path, about in _PAGES.items()},
-        "components": {"schemas": {**CONTRACT.json_schema["components"], "Problem": _PROBLEM}},
+        "components": {"schemas": {**_components(), "Problem": _PROBLEM}},
     }
+
+
+def _components() -> dict[str, Any]:
+    """The contract's schema, with the form of its times: JSON Schema knows none without a zone, OpenAPI does."""
+    components = deepcopy(CONTRACT.json_schema["components"])
+    properties = components[CONTRACT.row.__name__]["properties"]
+    for field in CONTRACT.fields:
+        if field.kind is Kind.TIME:
+            properties[field.name]["format"] = "date-time-local"
+    return components
 
 
 _PAGES = {

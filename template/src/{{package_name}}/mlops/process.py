@@ -102,7 +102,7 @@ def open_listener(run: Run, patience_s: float = 3) -> socket.socket:
         except OSError as error:
             if time.monotonic() > give_up_at:
                 raise MlopsError(
-                    f"another process holds {run.host}:{run.port} ({error.strerror or error})",
+                    f"another process holds {run.host}:{run.port} ({os.strerror(error.errno or 0)})",
                     f"stop it, or change serve.port in deploy/environments/{run.environment}.yaml",
                 ) from None
             time.sleep(RETRY_S)
