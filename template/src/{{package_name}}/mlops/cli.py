@@ -231,12 +231,11 @@ def monitor(
 ) -> None:
     """Judge recent predictions against the champion's reference."""
     from . import monitor as monitoring
-    from . import predictions
 
     project = Project.find()
-    report = monitoring.run(project, environment, _bundle_of(project, environment), predictions, _moment(since))
+    report = monitoring.run(project, environment, _bundle_of(project, environment), _moment(since))
     _print(report, monitoring.as_text(report), as_json=as_json)
-    raise typer.Exit(3 if report.verdict == "act" else 0)
+    raise typer.Exit(report.exit_code)
 
 
 @app.command()

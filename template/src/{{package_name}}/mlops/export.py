@@ -79,7 +79,8 @@ def _card(bundle: Bundle, train: pl.DataFrame, project: Project) -> str:
         "## This version",
         "",
         f"- Answers `{facts.answer}` from {len(facts.features)} features: {', '.join(facts.features)}.",
-        f"- Learned from {train.height:,} rows, {learned.min()!s} to {learned.max()!s}; tested on {metrics['rows']:,} later or unseen rows.",
+        f"- Learned from {train.height:,} rows, {learned.min()!s} to {learned.max()!s}; "
+        f"tested on {metrics['rows']:,} rows it has not seen.",
         f"- Parameters: {msgspec.json.encode(project.params.model).decode()}, seed {project.params.seed}.",
         "",
         "| metric | model | baseline |",
