@@ -17,6 +17,7 @@ Scandinavian Journal of Statistics 6(2), 1979), which holds for dependent column
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
@@ -30,7 +31,7 @@ Counts = NDArray[np.int64]
 Floats = NDArray[np.floating[Any]]
 
 DECILES = np.linspace(0, 1, 11)
-QUANTILES = (0.005, 0.25, 0.5, 0.75, 0.995)
+QUANTILES = np.array([0.005, 0.25, 0.5, 0.75, 0.995])
 MOST_STEPS = 12
 
 #: Bins with a smaller share of the reference are counted together: a handful of rows makes
@@ -52,28 +53,43 @@ class Verdict(Enum):
         return order.index(self) < order.index(other)
 
 
-def decile_edges(reference: Floats) -> Floats:
+@dataclass(frozen=True)
+class Numbers:
+    """A column of numbers in ascending order, and how many more are missing.
+
+    Sorting once is what makes it cheap: counts and quantiles are look-ups from then on.
+    """
+
+    known: Floats
+    missing: int
+
+    @classmethod
+    def of(cls, values: Floats) -> Numbers:
+        """Sort values; NaN is a missing one."""
+        ordered = np.sort(values)  # NaN comes last
+        known = int(np.searchsorted(ordered, np.nan))
+        return cls(ordered[:known], len(ordered) - known)
+
+    def quantiles(self, shares: Floats) -> Floats:
+        """Return the smallest values that these shares of the column do not exceed; NaN when there is none."""
+        if not self.known.size:
+            return np.full(len(shares), np.nan)
+        places = np.ceil(shares * len(self.known)).astype(np.int64) - 1
+        found: Floats = self.known[np.maximum(places, 0)]
+        return found
+
+
+def decile_edges(reference: Numbers) -> Floats:
     """Return the edges between bins that each hold about a tenth of the reference.
 
     A value that alone fills a tenth or more, such as the zero of a rain gauge, gets a bin of
     its own: between its own edge and that of the next number a computer knows.
     """
-    known = reference[~np.isnan(reference)]
-    if not known.size:
+    if not reference.known.size:
         return np.empty(0)
-    values, times = np.unique(np.quantile(known, DECILES, method="inverted_cdf"), return_counts=True)
+    values, times = np.unique(reference.quantiles(DECILES), return_counts=True)
     heavy = values[times > 1]
-    inner = values[(values > known.min()) & (values < known.max())]
-    return np.unique(np.concatenate([inner, heavy, np.nextafter(heavy, np.inf)]))
-
-
-def quantiles(values: Floats) -> Floats:
-    """Return both ends without the outermost values, the middle half's limits, and the median between them."""
-    known = values[~np.isnan(values)]
-    if not known.size:
-        return np.full(len(QUANTILES), np.nan)
-    found: Floats = np.quantile(known, QUANTILES)
-    return found
+    return np.unique(np.concatenate([values[1:-1], heavy, np.nextafter(heavy, np.inf)]))
 
 
 def round_scale(before: Floats, now: Floats) -> Floats:
@@ -90,20 +106,18 @@ def round_scale(before: Floats, now: Floats) -> Floats:
     return scale
 
 
-def count(values: Floats, edges: Floats) -> Counts:
-    """Count values between edges; the last bin holds the missing ones.
+def count(column: Numbers, edges: Floats) -> Counts:
+    """Count the values between edges; the last bin holds the missing ones.
 
     A bin begins at its lower edge and ends just below its upper one; the first and the last
     are open.
 
-    >>> count(np.array([1.0, 2.0, 2.5, np.nan]), np.array([2.0])).tolist()
+    >>> count(Numbers.of(np.array([1.0, 2.0, 2.5, np.nan])), np.array([2.0])).tolist()
     [1, 2, 1]
     """
-    # A search puts NaN behind every number, so the missing are where the last bin is and more.
-    missing = int(np.count_nonzero(np.isnan(values)))
-    counts = np.bincount(np.searchsorted(edges, values, side="right"), minlength=len(edges) + 1)
-    counts[-1] -= missing
-    return np.append(counts, missing)
+    below = np.searchsorted(column.known, edges)
+    between = np.diff(below, prepend=0, append=len(column.known))
+    return np.append(between, column.missing)
 
 
 def pool_rare(reference: Counts, current: Counts) -> tuple[Counts, Counts]:

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from . import drift, words
-from .drift import Counts, Floats, Verdict
+from .drift import Counts, Floats, Numbers, Verdict
 from .project import MonitorPolicy
 from .words import MISSING
 
@@ -134,10 +134,10 @@ def _measure_categories(pair: Pair) -> Change:
 
 
 def _measure_numbers(pair: Pair) -> Change:
-    reference, current = _floats(pair.reference), _floats(pair.current)
+    reference, current = _numbers(pair.reference), _numbers(pair.current)
     edges = drift.decile_edges(reference)
     size, chance = _size_and_chance(drift.count(reference, edges), drift.count(current, edges))
-    before, now = drift.quantiles(reference), drift.quantiles(current)
+    before, now = reference.quantiles(drift.QUANTILES), current.quantiles(drift.QUANTILES)
     scale = drift.round_scale(before, now)
     labels = [*words.ranges(scale.tolist(), whole=pair.reference.dtype.is_integer()), MISSING]
     bars = _bars(labels, drift.count(reference, scale[1:-1]), drift.count(current, scale[1:-1]))
@@ -159,9 +159,8 @@ def _tally(values: pl.Series) -> dict[str, int]:
     return dict(counted.iter_rows())
 
 
-def _floats(values: pl.Series) -> Floats:
-    floats: Floats = values.cast(pl.Float64).fill_null(float("nan")).to_numpy()
-    return floats
+def _numbers(values: pl.Series) -> Numbers:
+    return Numbers.of(values.cast(pl.Float64).fill_null(float("nan")).to_numpy())
 
 
 def _bars(labels: Sequence[str], reference: Counts, current: Counts) -> list[Bar]:

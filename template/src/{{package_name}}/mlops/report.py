@@ -22,7 +22,7 @@ def write(report: Report, root: Path) -> Path:
     """Write the page into the project; a reader sees the old one or the new one, never a half."""
     target = root / report.page
     target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_suffix(f".{os.getpid()}.part")
+    draft = target.with_name(f".{os.getpid()}.{target.name}")
     draft.write_text(page(report), encoding="utf-8", newline="\n")
     draft.replace(target)
     return target

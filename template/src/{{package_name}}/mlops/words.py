@@ -95,7 +95,8 @@ def missing_change(name: str, before: float, now: float) -> str:
     >>> missing_change("temp", 0, 0.31)
     'temp is missing in 31 % of rows, before in none'
     """
-    return f"{name} is missing in {percent(now)} of rows, before in {percent(before)}"
+    where = f"{percent(now)} of rows" if now else "no row"
+    return f"{name} is missing in {where}, before in {percent(before)}"
 
 
 def middle_change(name: str, before: float, now: float) -> str:
