@@ -61,6 +61,11 @@ def split_rows(frame: pl.DataFrame, how: SplitParams) -> tuple[pl.DataFrame, pl.
     By digest, a row keeps its side when other rows are added or removed, on every machine.
     """
     if how.by == "time":
+        if CONTRACT.time is None or how.train_until is None or how.test_until is None:
+            raise MlopsError(
+                "a split by time needs a time in the contract, and train_until and test_until in params.yaml",
+                "add what is missing, or set split.by: digest",
+            )
         when = pl.col(CONTRACT.time)
         train = frame.filter(when < how.train_until)
         return train, frame.filter((when >= how.train_until) & (when < how.test_until))
@@ -79,6 +84,8 @@ def stable_share(key: tuple[object, ...]) -> float:
 
 
 def _staleness(frame: pl.DataFrame, project: Project) -> list[Violation]:
+    if CONTRACT.time is None or CONTRACT.max_age_days is None:
+        return []
     taken = datetime.combine(project.params.data.as_of, datetime.min.time())
     newest = frame[CONTRACT.time].max()
     if isinstance(newest, datetime) and taken - newest <= timedelta(days=CONTRACT.max_age_days):

@@ -72,6 +72,9 @@ def _release(project: Project, name: str, reference: str | None) -> Release:
             f"{name} takes what runs in {FIRST}, which is version {staged.version}, not {reference}",
             f"run: mlops promote {FIRST} --version {reference}, deploy it there, then promote {name}",
         )
+    # The alias moves when a deployment has passed its smoke test, so it tells what has really run.
+    if Registry.open(project).alias(load(project, FIRST).alias) != staged.version:
+        raise MlopsError(f"version {staged.version} was never deployed to {FIRST}", f"run: mlops deploy {FIRST}")
     return staged
 
 

@@ -61,7 +61,7 @@ def _golden(frame: pl.DataFrame) -> Golden:
 def _card(bundle: Bundle, train: pl.DataFrame, project: Project) -> str:
     """The model card: the team's own words from `docs/model.md`, then the figures of this model."""
     facts, metrics = bundle.model, bundle.metrics
-    learned = train[CONTRACT.time].dt.date()
+    period = "" if CONTRACT.time is None else f", {train[CONTRACT.time].min()!s} to {train[CONTRACT.time].max()!s}"
     words = (project.root / "docs" / "model.md").read_text("utf-8").strip()
     figures = [
         f"| {name} | {value:.4g} | {metrics['baseline'].get(name, float('nan')):.4g} |"
@@ -79,7 +79,7 @@ def _card(bundle: Bundle, train: pl.DataFrame, project: Project) -> str:
         "## This version",
         "",
         f"- Answers `{facts.answer}` from {len(facts.features)} features: {', '.join(facts.features)}.",
-        f"- Learned from {train.height:,} rows, {learned.min()!s} to {learned.max()!s}; "
+        f"- Learned from {train.height:,} rows{period}; "
         f"tested on {metrics['rows']:,} rows it has not seen.",
         f"- Parameters: {msgspec.json.encode(project.params.model).decode()}, seed {project.params.seed}.",
         "",

@@ -43,9 +43,9 @@ class SplitParams(Settings):
     """How rows are told apart: by time, or by a stable digest of their key."""
 
     by: Literal["time", "digest"]
-    train_until: date
-    test_until: date
-    test_share: Share
+    train_until: date | None = None
+    test_until: date | None = None
+    test_share: Share = 0.2
 
 
 class DecisionParams(Settings):

@@ -1,0 +1,356 @@
+"""Each link between two components, once whole and once cut.
+
+`edge` names the link and the fault that cuts it; `docs/edges.md` is generated from these tests.
+"""
+
+import hashlib
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rendering import git
+from running import RunningProject, free_port
+
+pytestmark = pytest.mark.xdist_group("trained")
+
+edge = pytest.mark.edge
+
+
+def raw_data_behind_a_pointer(project: RunningProject) -> None:
+    """Move the raw data out of Git: a pointer stays, the file goes to the remote."""
+    raw = project.root / "data" / "raw"
+    raw.mkdir()
+    shutil.copyfile(project.root / "data/sample/flights.csv.gz", raw / "flights.csv.gz")
+    project.run("dvc", "add", "--quiet", "data/raw/flights.csv.gz")
+    project.run("dvc", "push", "--quiet")
+    project.edit("params.yaml", "data/sample/flights.csv.gz", "data/raw/flights.csv.gz")
+    project.commit("Keep raw data in the remote")
+
+
+def clone(project: RunningProject, target: Path) -> RunningProject:
+    """What a colleague gets: the repository, and access to the same remote."""
+    git(project.root, "clone", "--quiet", str(project.root), str(target))
+    subprocess.run(["uv", "sync", "--quiet", "--locked"], cwd=target, check=True)
+    cloned = RunningProject(target)
+    remote = project.root.parent / f"{project.root.name}-data"
+    cloned.run("dvc", "remote", "modify", "--local", "storage", "url", str(remote))
+    return cloned
+
+
+@edge("E2", "data storage ↔ experimentation")
+def test_a_clean_clone_trains_on_data_from_the_remote(trained_project: RunningProject, tmp_path: Path) -> None:
+    raw_data_behind_a_pointer(trained_project)
+    cloned = clone(trained_project, tmp_path / "clone")
+
+    cloned.mlops("pipeline")
+
+    metrics = "reports/metrics.json"
+    assert (cloned.root / metrics).read_bytes() == (trained_project.root / metrics).read_bytes()
+
+
+@edge("E2", "data storage ↔ experimentation", fault="the remote is empty")
+def test_a_pipeline_without_its_data_is_refused(trained_project: RunningProject, tmp_path: Path) -> None:
+    raw_data_behind_a_pointer(trained_project)
+    cloned = clone(trained_project, tmp_path / "clone")
+    (tmp_path / "empty").mkdir()
+    cloned.run("dvc", "remote", "modify", "--local", "storage", "url", str(tmp_path / "empty"))
+
+    result = cloned.mlops("pipeline", check=False)
+
+    assert result.exit_code == 1
+    assert "data/raw/flights.csv.gz" in result.stdout + result.stderr
+    assert not (cloned.root / "model").exists()
+
+
+@edge("E3", "data storage ↔ model registry")
+def test_a_version_names_the_data_it_was_made_from(trained: RunningProject) -> None:
+    facts = json.loads(trained.mlops("trace", "1", "--json").stdout)
+
+    raw = hashlib.md5((trained.root / "data/sample/flights.csv.gz").read_bytes(), usedforsecurity=False).hexdigest()
+    assert f"data/sample/flights.csv.gz md5 {raw}" in facts["data"]
+
+
+@edge("E3", "data storage ↔ model registry", fault="the registration does not learn the data's version")
+def test_a_model_of_unknown_data_is_not_registered(trained_project: RunningProject) -> None:
+    trained_project.edit("src/flight_delays/mlops/remote.py", 'item["path"].startswith("data/")', "False")
+    trained_project.commit("Lose the data's version")
+
+    result = trained_project.mlops("register", check=False)
+
+    assert result.exit_code == 1
+    assert "lineage is incomplete: nothing is known of data" in result.stderr
+    assert len(trained_project.versions()) == 1
+
+
+@edge("E4", "data storage ⋯ version control")
+def test_every_pointer_in_git_resolves(trained: RunningProject) -> None:
+    result = trained.mlops("audit")
+
+    assert "ok    the data remote has every object that Git points to" in result.stdout
+
+
+@edge("E4", "data storage ⋯ version control", fault="a pointer is committed and its object never pushed")
+def test_a_pointer_to_nothing_is_found(trained_project: RunningProject) -> None:
+    (trained_project.root / "data" / "extra.csv").write_text("a\n1\n", encoding="utf-8")
+    trained_project.run("dvc", "add", "--quiet", "data/extra.csv")
+    trained_project.commit("Point to what only this machine has")
+
+    result = trained_project.mlops("audit", check=False)
+
+    assert result.exit_code == 3
+    assert "FAIL  the data remote has every object that Git points to" in result.stdout
+    assert "data/extra.csv" in result.stdout
+
+
+@edge("E5", "version control ⋯ model registry")
+def test_version_and_commit_name_each_other(trained_project: RunningProject) -> None:
+    trained_project.release("staging")
+
+    facts = json.loads(trained_project.mlops("trace", "staging", "--json").stdout)
+
+    commit = facts["commit"].split()[0]
+    assert git(trained_project.root, "cat-file", "-t", commit).strip() == "commit"
+    promoted = git(trained_project.root, "show", "HEAD:deploy/environments/staging.yaml")
+    assert f"digest: {facts['digest']}" in promoted
+    assert f"commit: {commit}" in promoted
+
+
+@edge("E5", "version control ⋯ model registry", fault="the tree has a change that is in no commit")
+def test_a_model_from_a_dirty_tree_is_not_registered(trained_project: RunningProject) -> None:
+    trained_project.edit("src/flight_delays/features.py", "Yours to change.", "Changed, not committed.")
+
+    result = trained_project.mlops("register", check=False)
+
+    assert result.exit_code == 1
+    assert "cannot register from a tree with changes in 1 file: src/flight_delays/features.py" in result.stderr
+    assert "next: commit them" in result.stderr
+    assert len(trained_project.versions()) == 1
+
+
+@edge("E6", "version control → workspace")
+def test_a_clean_clone_becomes_a_working_environment(trained_project: RunningProject, tmp_path: Path) -> None:
+    cloned = clone(trained_project, tmp_path / "clone")
+
+    cloned.mlops("setup")
+
+    assert cloned.run("pytest", "-q", "tests/test_features.py").exit_code == 0
+    assert (cloned.root / ".git" / "hooks" / "pre-commit").is_file()
+
+
+@edge("E6", "version control → workspace", fault="the lock file is gone")
+def test_a_clone_without_its_lock_is_found(trained_project: RunningProject) -> None:
+    (trained_project.root / "uv.lock").unlink()
+
+    result = trained_project.run("python", "-m", "flight_delays.mlops", "audit", check=False, env={"UV_FROZEN": "0"})
+
+    assert result.exit_code == 3
+    assert "FAIL  uv.lock holds what pyproject.toml asks for" in result.stdout
+
+
+@edge("E8", "workspace → experimentation")
+def test_the_pipeline_runs_with_declared_variables_only(trained_project: RunningProject) -> None:
+    result = trained_project.mlops("pipeline", "--force", env={"ONLY_ON_MY_LAPTOP": "1"})
+
+    assert "pass  roc_auc" in result.stdout
+
+
+@edge("E8", "workspace → experimentation", fault="a stage relies on a variable of one shell")
+def test_a_stage_that_relies_on_one_shell_fails_in_it_too(trained_project: RunningProject) -> None:
+    """Else it would fail for the first time in CI."""
+    trained_project.edit(
+        "src/flight_delays/features.py",
+        "SECONDS_A_DAY = 86_400",
+        'import os\n\nSECONDS_A_DAY = 86_400 * int(os.environ["ONLY_ON_MY_LAPTOP"])',
+    )
+
+    result = trained_project.mlops("pipeline", check=False, env={"ONLY_ON_MY_LAPTOP": "1"})
+
+    assert result.exit_code == 1
+    assert "KeyError: 'ONLY_ON_MY_LAPTOP'" in result.stderr
+
+
+@edge("E9", "experimentation → model registry")
+def test_a_model_that_passed_its_gates_is_registered_once(trained_project: RunningProject) -> None:
+    again = trained_project.mlops("register")
+
+    assert "version 1 was registered before" in again.stdout
+    assert len(trained_project.versions()) == 1
+
+
+@edge("E9", "experimentation → model registry", fault="the model is below a limit")
+def test_a_model_below_a_limit_is_not_registered(trained_project: RunningProject) -> None:
+    trained_project.edit("policy.yaml", "min: 0.68", "min: 0.99")
+    trained_project.commit("Ask for more")
+
+    judged = trained_project.mlops("pipeline", check=False)
+    result = trained_project.mlops("register", check=False)
+
+    assert judged.exit_code == 3
+    assert "FAIL  roc_auc is 0.723, the gate asks for at least 0.99" in judged.stdout
+    assert result.exit_code == 3
+    assert "did not pass its gates: roc_auc is 0.723, the gate asks for at least 0.99" in result.stderr
+    assert len(trained_project.versions()) == 1
+
+
+@edge("E9", "experimentation → model registry", fault="the figures are edited by hand")
+def test_edited_figures_do_not_open_the_gate(trained_project: RunningProject) -> None:
+    trained_project.edit("reports/metrics.json", '"roc_auc": 0.723', '"roc_auc": 0.923')
+    trained_project.commit("Improve the figures")
+
+    result = trained_project.mlops("register", check=False)
+
+    assert result.exit_code == 1
+    assert "the outputs in this checkout are not those of its code" in result.stderr
+    assert len(trained_project.versions()) == 1
+
+
+@edge("E11", "experimentation → tracking")
+def test_a_run_holds_what_is_needed_to_make_it_again(trained: RunningProject) -> None:
+    run = stored_run(trained)
+
+    assert run["params"]["model.n_estimators"] == "150"
+    assert run["params"]["seed"] == "7"
+    assert 0.68 < run["metrics"]["roc_auc"] < 1
+    assert set(run["tags"]) >= {"mlops.commit", "mlops.lock", "mlops.pipeline", "mlops.python", "mlops.platform"}
+    lock = hashlib.sha256((trained.root / "uv.lock").read_bytes()).hexdigest()
+    assert run["tags"]["mlops.lock"] == lock
+
+
+@edge("E11", "experimentation → tracking", fault="the tracking server is down")
+def test_a_run_that_cannot_be_tracked_does_not_start(trained_project: RunningProject) -> None:
+    trained_project.edit("params.yaml", "n_estimators: 150", "n_estimators: 151")
+    before = (trained_project.root / "dvc.lock").read_bytes()
+    nobody = f"http://127.0.0.1:{free_port()}"
+
+    result = trained_project.mlops("pipeline", check=False, env={"MLFLOW_TRACKING_URI": nobody})
+
+    assert result.exit_code == 1
+    assert f"the tracking store {nobody} does not answer" in result.stderr
+    assert "next: start it" in result.stderr
+    assert (trained_project.root / "dvc.lock").read_bytes() == before
+
+
+@edge("E12", "model registry → serving")
+def test_the_server_says_which_version_it_loaded_from_the_registry(trained_project: RunningProject) -> None:
+    trained_project.release("staging")
+    first = trained_project.request("GET", "/version").body
+    trained_project.train_another(trees=90)
+    trained_project.release("staging")
+
+    second = trained_project.request("GET", "/version").body
+
+    digests = [version["digest"] for version in with_digests(trained_project)]
+    assert [(first["version"], first["digest"]), (second["version"], second["digest"])] == [
+        (1, digests[0]),
+        (2, digests[1]),
+    ]
+
+
+@edge("E12", "model registry → serving", fault="the alias is moved by hand")
+def test_an_alias_moved_by_hand_is_found_and_changes_nothing(trained_project: RunningProject) -> None:
+    trained_project.train_another(trees=90)
+    trained_project.release("staging")
+    move_alias(trained_project, "staging", version=1)
+
+    result = trained_project.mlops("audit", check=False)
+
+    assert result.exit_code == 3
+    assert "FAIL  the registry's alias staging agrees with staging" in result.stdout
+    assert trained_project.request("GET", "/version").body["version"] == 2
+    trained_project.mlops("deploy", "staging")
+    assert trained_project.mlops("audit").exit_code == 0
+
+
+@edge("E12", "model registry → serving", fault="the registry holds other bytes than were reviewed")
+def test_a_bundle_changed_in_the_registry_is_not_served(trained_project: RunningProject) -> None:
+    (model,) = (trained_project.root / ".mlops" / "artifacts").rglob("model.onnx")
+    content = bytearray(model.read_bytes())
+    content[len(content) // 2] ^= 1
+    model.write_bytes(content)
+    branch = trained_project.mlops("promote", "staging").stdout.split("in branch ")[1].split()[0]
+    git(trained_project.root, "merge", "--quiet", branch)
+
+    result = trained_project.mlops("deploy", "staging", check=False)
+
+    assert result.exit_code == 1
+    assert "model.onnx was changed after the bundle was sealed" in result.stderr
+
+
+@edge("E14", "serving → monitoring")
+def test_every_prediction_leaves_a_record_that_monitoring_reads(trained_project: RunningProject) -> None:
+    trained_project.release("staging")
+    rows = trained_project.flights(300)
+
+    answered = trained_project.request("POST", "/predict", {"rows": rows}).body["predictions"]
+    report = wait_for_predictions(trained_project, at_least=300)
+
+    # One more is the question that deploying asks.
+    assert report["predictions"] == 301
+    traced = json.loads(trained_project.mlops("trace", answered[7]["id"], "--json").stdout)
+    assert traced["row"]["flight"] == rows[7]["flight"]
+    assert traced["late"] == answered[7]["late"]
+
+
+@edge("E14", "serving → monitoring", fault="the log cannot be written")
+def test_predictions_that_leave_no_record_are_told(trained_project: RunningProject) -> None:
+    log = trained_project.root / ".mlops" / "predictions"
+    shutil.rmtree(log, ignore_errors=True)
+    log.write_text("in the way of the folder", encoding="utf-8")
+    trained_project.release("staging")
+
+    answered = trained_project.request("POST", "/predict", {"rows": trained_project.flights(300)})
+    log.unlink()
+    result = trained_project.mlops("monitor", "staging")
+
+    assert answered.status == 200
+    assert "insufficient data: " in result.stdout
+
+
+def stored_run(project: RunningProject) -> dict[str, dict[str, Any]]:
+    """The newest finished run, read from the store past the project's own code."""
+    code = (
+        "import json, mlflow; client = mlflow.MlflowClient('sqlite:///.mlops/mlflow.db');"
+        "ids = [e.experiment_id for e in client.search_experiments()];"
+        "run = client.search_runs(ids, \"attributes.status = 'FINISHED'\")[0];"
+        "print(json.dumps({'params': run.data.params, 'metrics': run.data.metrics, 'tags': run.data.tags}))"
+    )
+    run: dict[str, dict[str, Any]] = json.loads(project.run("python", "-c", code).stdout)
+    return run
+
+
+def with_digests(project: RunningProject) -> list[dict[str, Any]]:
+    return [
+        version | {"digest": json.loads(project.mlops("trace", str(version["version"]), "--json").stdout)["digest"]}
+        for version in project.versions()
+    ]
+
+
+def move_alias(project: RunningProject, alias: str, version: int) -> None:
+    code = (
+        "import mlflow; client = mlflow.MlflowClient('sqlite:///.mlops/mlflow.db');"
+        f"client.set_registered_model_alias('flight-delays', '{alias}', '{version}')"
+    )
+    project.run("python", "-c", code)
+
+
+def wait_for_predictions(project: RunningProject, at_least: int) -> dict[str, Any]:
+    """The log is written a moment after the answer."""
+
+    def report() -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(project.mlops("monitor", "staging", "--json", check=False).stdout)
+        return found
+
+    return wait_until(report, lambda found: bool(found["predictions"] >= at_least))
+
+
+def wait_until(look: Callable[[], Any], holds: Callable[[Any], bool], limit_s: float = 20) -> Any:
+    """Look again until the condition holds; the last look is returned either way."""
+    deadline = time.monotonic() + limit_s
+    while not holds(found := look()) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return found

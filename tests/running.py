@@ -1,0 +1,184 @@
+"""A generated project that a test works in, the way its user would: by commands."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import sqlite3
+import subprocess
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rendering import git
+
+TIMEOUT_S = 300
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command left behind."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a server said."""
+
+    status: int
+    body: Any
+
+
+@dataclass(frozen=True)
+class RunningProject:
+    """A project on disk, with its environment made."""
+
+    root: Path
+
+    def run(self, *command: str, check: bool = True, env: dict[str, str] | None = None) -> Result:
+        """Run a command inside the project's environment; `check` makes a failure an error of the test."""
+        done = subprocess.run(
+            ["uv", "run", "--quiet", "--frozen", *command],
+            cwd=self.root,
+            env=os.environ | (env or {}),
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            timeout=TIMEOUT_S,
+        )
+        if check and done.returncode:
+            raise AssertionError(f"{' '.join(command)} exited with {done.returncode}\n{done.stdout}\n{done.stderr}")
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    def mlops(self, *arguments: str, check: bool = True, env: dict[str, str] | None = None) -> Result:
+        """Run a command of the project's own command line."""
+        return self.run("mlops", *arguments, check=check, env=env)
+
+    def edit(self, path: str, old: str, new: str) -> None:
+        """Replace text in a file; it is an error of the test when there is nothing to replace."""
+        file = self.root / path
+        text = file.read_text(encoding="utf-8")
+        assert old in text, f"{path} does not hold {old!r}"
+        file.write_text(text.replace(old, new), encoding="utf-8")
+
+    def commit(self, message: str) -> None:
+        """Commit everything, as a person in a hurry: without the hooks."""
+        git(self.root, "add", "--all")
+        git(self.root, "commit", "--quiet", "--no-verify", "--allow-empty", "--message", message)
+
+    def release(self, environment: str) -> None:
+        """Promote the newest version to an environment, accept the proposal, and deploy it."""
+        branch = re.search(r"in branch (\S+)", self.mlops("promote", environment).stdout)
+        assert branch is not None
+        git(self.root, "merge", "--quiet", "--no-edit", branch[1])
+        self.mlops("deploy", environment)
+
+    def train_another(self, trees: int) -> None:
+        """Make and register a version that differs from the others."""
+        text = (self.root / "params.yaml").read_text(encoding="utf-8")
+        changed = re.sub(r"n_estimators: \d+", f"n_estimators: {trees}", text)
+        (self.root / "params.yaml").write_text(changed, encoding="utf-8")
+        self.mlops("pipeline")
+        self.commit(f"Use {trees} trees")
+        self.mlops("register")
+
+    def versions(self) -> list[dict[str, Any]]:
+        """What the local registry holds, read past the project's own code."""
+        with sqlite3.connect(self.root / ".mlops" / "mlflow.db") as store:
+            store.row_factory = sqlite3.Row
+            if not store.execute("select 1 from sqlite_master where name = 'model_versions'").fetchone():
+                return []
+            return [dict(row) for row in store.execute("select * from model_versions order by version")]
+
+    def request(self, method: str, path: str, body: Any = None, environment: str = "staging") -> Answer:
+        """Send a request to the server of an environment."""
+        port = re.search(r"port: (\d+)", (self.root / f"deploy/environments/{environment}.yaml").read_text("utf-8"))
+        assert port is not None
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port[1]}{path}",
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=10) as response:
+                return Answer(response.status, json.load(response))
+        except urllib.error.HTTPError as refused:
+            with refused:
+                return Answer(refused.code, json.load(refused))
+
+    def flights(self, count: int, month: int = 9) -> list[dict[str, Any]]:
+        """Rows of the sample as a client would send them."""
+        code = (
+            "import json, polars as pl; from flight_delays.contract import CONTRACT;"
+            "frame = pl.read_parquet('data/valid.parquet');"
+            f"rows = frame.filter(pl.col('departs').dt.month() == {month}).sample({count}, seed=1);"
+            "rows = rows.select(f.name for f in CONTRACT.fields)"
+            ".with_columns(pl.col('departs').dt.strftime('%Y-%m-%dT%H:%M:%S'));"
+            "print(json.dumps(rows.to_dicts()))"
+        )
+        rows: list[dict[str, Any]] = json.loads(self.run("python", "-c", code).stdout)
+        return rows
+
+    def copy(self, target: Path) -> "RunningProject":
+        """A second checkout with the same history, data, runs and versions."""
+        shutil.copytree(self.root, target, ignore=shutil.ignore_patterns(".venv", "environments.lock", "*.log"))
+        shutil.copytree(self.root / "deploy", target / "deploy", dirs_exist_ok=True)
+        _move_store(target / ".mlops" / "mlflow.db", self.root, target)
+        remote = self.root.parent / f"{self.root.name}-data"
+        shutil.copytree(remote, target.parent / f"{target.name}-data")
+        project = RunningProject(target)
+        project.run("dvc", "remote", "modify", "--local", "storage", "url", f"../{target.name}-data")
+        return project
+
+    def stop(self) -> None:
+        """Stop whatever this project serves."""
+        for name in ("staging", "production"):
+            if (self.root / ".mlops" / "environments" / name).is_dir():
+                self.mlops("stop", name)
+
+
+def _move_store(store: Path, old: Path, new: Path) -> None:
+    """The store of runs names its artefacts by absolute paths."""
+    places = {"experiments": "artifact_location", "runs": "artifact_uri", "model_versions": "source"}
+    with sqlite3.connect(store) as connection:
+        for table, column in places.items():
+            connection.execute(f"update {table} set {column} = replace({column}, ?, ?)", (str(old), str(new)))
+
+
+def free_port() -> int:
+    """Return a port on the loopback address that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def give_free_ports(root: Path) -> None:
+    """Let a project's environments listen where nobody else does."""
+    for path in (root / "deploy" / "environments").glob("*.yaml"):
+        text = path.read_text(encoding="utf-8")
+        path.write_text(re.sub(r"port: \d+", f"port: {free_port()}", text), encoding="utf-8")
+
+
+def prepare(root: Path) -> RunningProject:
+    """Set a rendered project up, with ports of its own."""
+    give_free_ports(root)
+    subprocess.run(["uv", "sync", "--quiet"], cwd=root, check=True, timeout=TIMEOUT_S)
+    project = RunningProject(root)
+    project.mlops("setup")
+    return project
+
+
+def train(project: RunningProject) -> RunningProject:
+    """Run the pipeline, commit what it made, and register the model."""
+    project.mlops("pipeline")
+    project.commit("Train the first model")
+    project.mlops("register")
+    return project
