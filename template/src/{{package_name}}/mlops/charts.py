@@ -15,6 +15,7 @@ BOTTOM = 20
 ROW = 24
 LABEL_LETTERS = 15
 LETTER = 6.2
+LETTER_WIDE = 8.2
 SHARES_WIDTH = 90
 
 
@@ -109,7 +110,7 @@ def _ticks(scale: list[float], step: float) -> list[str]:
 def _rows(finding: Finding) -> str:
     top = max(max(bar.reference, bar.now) for bar in finding.bars) or 1.0
     letters = min(LABEL_LETTERS, max(len(bar.label) for bar in finding.bars))
-    left = LETTER * letters + 8
+    left = LETTER_WIDE * letters + 8
     scale = (WIDTH - left - SHARES_WIDTH) / top
     drawn = [_row(bar, left, ROW * position, scale) for position, bar in enumerate(finding.bars)]
     return _svg(finding, ROW * len(finding.bars) + 4, drawn)
