@@ -7,20 +7,18 @@ from __future__ import annotations
 
 import logging
 import re
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import count
 from time import monotonic, perf_counter
 from typing import Annotated, Any
 
 import msgspec
-import numpy as np
 from msgspec import Meta
 from starlette.types import Message, Receive, Scope, Send
 
 from ..contract import CONTRACT
 from .predictions import PredictionLog
+from .predictor import Made, Predictor
 from .problems import MEDIA_TYPE, Problem, refusal
 from .project import ServingPolicy
 from .schema import Row
@@ -44,33 +42,31 @@ class Served:
 
 
 class Predict:
-    """The one place where predictions are made; each protocol is a way of reading and writing its bytes."""
+    """Reads a request, has it predicted, writes the answer; a fault in one never reaches the next."""
 
     def __init__(
         self, scorer: Scorer, served: Served, policy: ServingPolicy, log: PredictionLog | None, telemetry: Telemetry
     ) -> None:
-        self._scorer = scorer
+        self._predictor = Predictor(scorer, log)
         self._policy = policy
-        self._log = log
         self._telemetry = telemetry
         self._limit = RateLimit(policy.requests_per_second)
         self._max_bytes = policy.max_body_kb * 1024
         self._one: msgspec.json.Decoder[Row] = msgspec.json.Decoder(CONTRACT.row)
         self._many: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_rows_type(CONTRACT.row, policy.max_rows))
         self._encode = msgspec.json.Encoder().encode
+        self._name = scorer.facts.answer
         model = {"name": scorer.facts.name, "version": served.version, "digest": served.digest}
         self._model = msgspec.Raw(msgspec.json.encode(model))
-        self._process = secrets.token_hex(6)
-        self._requests = count(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; whatever happens, the next one finds the server as it was."""
+        """Answer one request."""
         headers = [(b"content-type", b"application/json")]
         status = 200
         try:
             self._limit.take(scope["client"][0] if scope["client"] else "")
             body = await self._body(scope, receive)
-            answer = self._answer(body)
+            answer = await self._answer(body)
         except Problem as problem:
             status, answer, headers = self._refuse(problem)
         except ConnectionResetError:
@@ -119,41 +115,27 @@ class Predict:
         # The rest of the body is not read, so the connection cannot be used again.
         return Problem(413, f"the body is larger than {self._policy.max_body_kb} kB", headers={"connection": "close"})
 
-    def _answer(self, body: bytes) -> bytes:
+    async def _answer(self, body: bytes) -> bytes:
         start = perf_counter()
-        is_many = _MANY.match(body) is not None
+        answer: dict[str, Any]
         try:
-            rows = self._many.decode(body).rows if is_many else (self._one.decode(body),)
+            if _MANY.match(body):
+                rows: Sequence[Row] = self._many.decode(body).rows
+                answer = {"predictions": [self._shown(made) for made in self._predictor.many(rows)]}
+            else:
+                rows = (self._one.decode(body),)
+                answer = self._shown(await self._predictor.one(rows[0]))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise refusal(body, CONTRACT, error, self._policy.max_rows) from None
-        made = self._predict(rows)
-        if is_many:
-            answer = self._encode({"predictions": made, "model": self._model})
-        else:
-            answer = self._encode({**made[0], "model": self._model})
+        answer["model"] = self._model
+        encoded = self._encode(answer)
         self._telemetry.answered(len(rows), perf_counter() - start)
-        return answer
+        return encoded
 
-    def _predict(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
-        try:
-            scored = self._scorer.score_rows(rows)
-        except OverflowError:
-            raise Problem(422, "a number in the row is too large to compute with") from None
-        if not np.isfinite(scored).all():
-            raise Problem(422, "the model gives no finite score for these values")
-        answers = self._scorer.answers(scored)
-        scores: list[float] = scored.tolist()
-        request = f"{self._process}-{next(self._requests):x}"
-        ids = [f"{request}-{number}" for number in range(len(rows))]
-        if self._log is not None:
-            self._log.add(ids, rows, scores, answers)
-        name = self._scorer.facts.answer
+    def _shown(self, made: Made) -> dict[str, Any]:
         if self._policy.return_score:
-            return [
-                {"id": id_, name: answer, "score": score}
-                for id_, answer, score in zip(ids, answers, scores, strict=True)
-            ]
-        return [{"id": id_, name: answer} for id_, answer in zip(ids, answers, strict=True)]
+            return {"id": made.id, self._name: made.answer, "score": made.score}
+        return {"id": made.id, self._name: made.answer}
 
 
 class RateLimit:

@@ -87,7 +87,7 @@ def document(scorer: Scorer, served: Served, policy: ServingPolicy) -> dict[str,
 
 def _components() -> dict[str, Any]:
     """The contract's schema, with the form of its times: JSON Schema knows none without a zone, OpenAPI does."""
-    components = deepcopy(CONTRACT.json_schema["components"])
+    components: dict[str, Any] = deepcopy(CONTRACT.json_schema["components"])
     properties = components[CONTRACT.row.__name__]["properties"]
     for field in CONTRACT.fields:
         if field.kind is Kind.TIME:

@@ -61,15 +61,15 @@ class Contract:
     """What the project promises about its rows.
 
     `row` holds what is known when a prediction is asked for, `outcome` what becomes known later.
-    `time` names the field that orders rows, `key` the fields that together name one row.
+    `key` names the fields that together name one row, `time` the field that orders rows, if there is one.
     The newest row of a batch is at most `max_age_days` older than the day the batch was taken.
     """
 
     row: type[Row]
     outcome: type[Row]
-    time: str
     key: tuple[str, ...]
-    max_age_days: int
+    time: str | None = None
+    max_age_days: int | None = None
 
     @cached_property
     def fields(self) -> tuple[Field, ...]:
@@ -90,7 +90,7 @@ class Contract:
     @cached_property
     def fingerprint(self) -> str:
         """Digest of everything above: equal fingerprints accept and refuse the same rows."""
-        facts = [self.json_schema, self.time, self.key, self.max_age_days]
+        facts: list[Any] = [self.json_schema, self.time, self.key, self.max_age_days]
         facts.append(msgspec.json.schema(self.outcome))
         encoded = msgspec.json.encode(facts, order="deterministic")
         return hashlib.sha256(encoded).hexdigest()
@@ -143,17 +143,40 @@ def _field(name: str, declared: msgspec.inspect.Type) -> Field:
     )
 
 
+class RowColumns:
+    """Turns decoded rows into columns; `frames.columns` does the same for a data frame.
+
+    A server mostly gets single rows, and for them each call into numpy costs more than the work it
+    does. So what to do with which field is settled once, and fields that are stored alike become
+    columns in one step.
+    """
+
+    def __init__(self, fields: tuple[Field, ...]) -> None:
+        def placed(*kinds: Kind) -> dict[str, int]:
+            return {field.name: place for place, field in enumerate(fields) if field.kind in kinds}
+
+        self._numbers = placed(Kind.NUMBER, Kind.INTEGER, Kind.FLAG)
+        self._number_places = list(self._numbers.values())
+        self._categories = placed(Kind.CATEGORY)
+        self._codes = [(place, fields[place].codes.__getitem__) for place in self._categories.values()]
+        self._times = placed(Kind.TIME)
+        self._texts = placed(Kind.TEXT)
+
+    def __call__(self, rows: Sequence[Row]) -> dict[str, Column]:
+        """Return one array per field, with one value per row; at least one row is needed."""
+        values = [*zip(*map(msgspec.structs.astuple, rows), strict=True)]
+        numbers = np.array([values[place] for place in self._number_places], dtype=np.float64)  # None becomes NaN
+        made: dict[str, Column] = dict(zip(self._numbers, numbers, strict=True))
+        if self._codes:
+            codes = np.array([[*map(code, values[place])] for place, code in self._codes], dtype=np.int64)
+            made.update(zip(self._categories, codes, strict=True))
+        for name, place in self._times.items():
+            made[name] = np.array(values[place], dtype="datetime64[s]")
+        for name, place in self._texts.items():
+            made[name] = np.array(["" if value is None else value for value in values[place]], dtype=np.str_)
+        return made
+
+
 def columns(rows: Sequence[Row], fields: tuple[Field, ...]) -> dict[str, Column]:
-    """Turn decoded rows into columns; `frames.columns` does the same for a data frame."""
-    return {field.name: _column([getattr(row, field.name) for row in rows], field) for field in fields}
-
-
-def _column(values: list[Any], field: Field) -> Column:
-    if field.kind is Kind.CATEGORY:
-        codes = field.codes
-        return np.array([codes[value] for value in values], dtype=np.int64)
-    if field.kind is Kind.TIME:
-        return np.array(values, dtype="datetime64[s]")
-    if field.kind is Kind.TEXT:
-        return np.array(["" if value is None else value for value in values], dtype=np.str_)
-    return np.array(values, dtype=np.float64)  # None becomes NaN
+    """Turn decoded rows into columns, once."""
+    return RowColumns(fields)(rows)

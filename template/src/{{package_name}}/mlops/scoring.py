@@ -15,7 +15,7 @@ from ..contract import CONTRACT
 from ..features import features
 from .bundle import Bundle, ModelFacts
 from .errors import MlopsError
-from .schema import Column, Columns, Row, columns
+from .schema import Column, Columns, Row, RowColumns
 
 Matrix = NDArray[np.float32]
 Scores = NDArray[np.float32]
@@ -31,7 +31,7 @@ def matrix(columns: Columns, names: Sequence[str] | None = None) -> tuple[list[s
     """
     computed: Mapping[str, Column] = features(columns)
     names = list(computed) if names is None else list(names)
-    if set(names) != set(computed):
+    if computed.keys() != set(names):
         raise MlopsError(
             f"features.py gives other features than the model was trained on: {sorted(set(names) ^ set(computed))}",
             "serve this model from the commit that trained it, or train again: mlops pipeline",
@@ -65,6 +65,7 @@ class Scorer:
     def __init__(self, bundle: Bundle, threads: int = 1) -> None:
         self.bundle = bundle
         self.facts: ModelFacts = bundle.model
+        self._columns = RowColumns(CONTRACT.fields)
         self._model = OnnxModel(bundle.onnx, self.facts.kind, threads)
         self._prove()
 
@@ -74,7 +75,7 @@ class Scorer:
 
     def score_rows(self, rows: Sequence[Row]) -> Scores:
         """Score rows given as decoded requests."""
-        return self.scores(columns(rows, CONTRACT.fields))
+        return self.scores(self._columns(rows))
 
     def answers(self, scores: Scores) -> list[Any]:
         """Turn scores into what a client gets: true or false, or the quantity."""

@@ -63,7 +63,8 @@ def _prediction(project: Project, prediction: predictions.Prediction) -> Facts:
 
 def _features(bundle: Bundle, prediction: predictions.Prediction) -> Facts:
     scorer = Scorer(bundle)
-    names, values = matrix(columns([prediction.row], CONTRACT.fields), scorer.facts.features)
+    row = msgspec.convert(prediction.row, CONTRACT.row)
+    names, values = matrix(columns([row], CONTRACT.fields), scorer.facts.features)
     return {name: round(float(value), 6) for name, value in zip(names, values[0], strict=True)}
 
 

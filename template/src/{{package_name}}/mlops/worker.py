@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import socket
 import time
@@ -92,6 +93,8 @@ class Worker(uvicorn.Server):
 
     def serve_until_told(self) -> None:
         """Serve; returns when the last client has been served."""
+        gc.collect()
+        gc.freeze()  # what is loaded now stays: the collector need not look at it during requests
         self.run(sockets=[self._listener])
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
