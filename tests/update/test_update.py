@@ -3,21 +3,22 @@
 import re
 import shutil
 from collections.abc import Callable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import copier
 import pytest
-from questions import questionnaire
 from rendering import Template, commit, files, git, snapshot
 
 PACKAGE = "flight_delays"
-# Files a team owns, as copier.yml lists them: present ones are kept, and those under data/ may be deleted for good.
-OWNED = [pattern.lstrip("/") for pattern in questionnaire()["_skip_if_exists"]]
+# The table of owners, said again: a list read from copier.yml would agree with a hole in it.
+OWNED = [f"src/{PACKAGE}/{module}.py" for module in ("contract", "features", "model", "metrics")]
+OWNED += ["params.yaml", "policy.yaml", "README.md", "docs/model.md"]
+OWNED += ["deploy/environments/staging.yaml", "deploy/environments/production.yaml"]
 
 
 def is_owned(name: str) -> bool:
     """Say whether an update must leave this file alone."""
-    return name.startswith("data/") or any(PurePosixPath(name).match(pattern) for pattern in OWNED)
+    return name in OWNED or name.startswith("data/")
 
 
 def contents(project: Path) -> dict[str, bytes]:
@@ -86,6 +87,7 @@ def test_updating_again_changes_nothing(project: Path, template: Template) -> No
 
 def test_edited_files_of_the_team_keep_every_edit(project: Path, template: Template) -> None:
     owned = [name for name in files(project) if is_owned(name)]
+    assert set(OWNED) < set(owned)
     for name in owned:
         append(project / name, "# by the team\n")
     commit(project, "The team's work")
@@ -94,7 +96,6 @@ def test_edited_files_of_the_team_keep_every_edit(project: Path, template: Templ
     update(project, template, improve_everything)
 
     after = contents(project)
-    assert owned
     assert {name: after[name] for name in owned} == {name: before[name] for name in owned}
     assert git(project, "ls-files", "--unmerged") == ""
 
