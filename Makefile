@@ -19,6 +19,7 @@ check: $(BIN)/.complete
 
 docs: $(BIN)/.complete
 	$(BIN)/python docs/questions.py
+	$(BIN)/python docs/edges.py
 
 requirements: $(BIN)/.complete
 	$(BIN)/uv pip compile requirements.in --quiet --upgrade --universal --python-version 3.11 \

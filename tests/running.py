@@ -98,10 +98,8 @@ class RunningProject:
 
     def request(self, method: str, path: str, body: Any = None, environment: str = "staging") -> Answer:
         """Send a request to the server of an environment."""
-        port = re.search(r"port: (\d+)", (self.root / f"deploy/environments/{environment}.yaml").read_text("utf-8"))
-        assert port is not None
         request = urllib.request.Request(
-            f"http://127.0.0.1:{port[1]}{path}",
+            self.address(environment) + path,
             method=method,
             data=None if body is None else json.dumps(body).encode(),
             headers={"Content-Type": "application/json"},
@@ -112,6 +110,18 @@ class RunningProject:
         except urllib.error.HTTPError as refused:
             with refused:
                 return Answer(refused.code, json.load(refused))
+
+    def text(self, path: str, environment: str = "staging") -> str:
+        """A page of the server of an environment, as text."""
+        with urllib.request.urlopen(self.address(environment) + path, timeout=10) as response:
+            page: bytes = response.read()
+        return page.decode()
+
+    def address(self, environment: str) -> str:
+        """Where the server of an environment listens."""
+        port = re.search(r"port: (\d+)", (self.root / f"deploy/environments/{environment}.yaml").read_text("utf-8"))
+        assert port is not None
+        return f"http://127.0.0.1:{port[1]}"
 
     def flights(self, count: int, month: int = 9) -> list[dict[str, Any]]:
         """Rows of the sample as a client would send them."""

@@ -1,0 +1,15 @@
+"""The table of links is what the tests say."""
+
+import edges
+
+
+def test_the_table_of_links_is_up_to_date() -> None:
+    assert edges.PAGE.read_text(encoding="utf-8") == edges.page(), "next: make docs"
+
+
+def test_each_link_is_shown_whole_and_cut() -> None:
+    faults: dict[str, set[bool]] = {}
+    for one in edges.edge_tests():
+        faults.setdefault(one.edge, set()).add(bool(one.fault))
+
+    assert faults == dict.fromkeys(["E2", "E3", "E4", "E5", "E6", "E8", "E9", "E11", "E12", "E14"], {True, False})

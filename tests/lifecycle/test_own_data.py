@@ -1,0 +1,44 @@
+"""The page "Put your own data in", followed to the letter with a data set of another kind."""
+
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rendering import git
+from running import RunningProject, prepare
+
+BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
+
+
+def follow(project: RunningProject, page: str) -> None:
+    """Do what each block of a page says: run it, or write it into the file it names."""
+    blocks = BLOCK.findall((project.root / page).read_text(encoding="utf-8"))
+    assert blocks, f"{page} has no block to follow"
+    for language, place, body in blocks:
+        if language == "bash":
+            subprocess.run(["bash", "-e", "-c", body], cwd=project.root, check=True, timeout=300)
+        elif place == "run":
+            project.run("python", "-c", body)
+        else:
+            (project.root / place).write_text(body, encoding="utf-8")
+
+
+@pytest.mark.xdist_group("own data")
+@pytest.mark.parametrize("problem", ["binary", "regression"])
+def test_another_data_set_goes_all_the_way_to_an_answer(
+    render: Callable[..., Path], problem: str, tmp_path: Path
+) -> None:
+    root = render(problem=problem, data_remote_url=str(tmp_path / "remote"))
+    project = prepare(root)
+
+    follow(project, "docs/your-own-data.md")
+    project.release("staging")
+
+    answer = project.request("POST", "/predict", {"tumour": 570, "radius": 28.1, "texture": 22.1, "concavity": 0.3})
+    project.stop()
+    assert answer.body["malignant"] is True
+    assert git(project.root, "status", "--porcelain") == ""
+    assert project.run("ruff", "check").exit_code == 0
+    assert project.run("mypy").exit_code == 0

@@ -1,0 +1,232 @@
+"""Changing the version that answers, and losing a server, while clients keep asking."""
+
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from running import RunningProject, give_free_ports
+
+pytestmark = pytest.mark.xdist_group("trained")
+
+
+@pytest.fixture(scope="module")
+def served(trained: RunningProject, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningProject]:
+    """A project with two versions, the first of them serving staging. Each test leaves some version serving."""
+    project = trained.copy(tmp_path_factory.mktemp("served") / "flights")
+    give_free_ports(project.root)
+    project.commit("Listen on ports of its own")
+    project.release("staging")
+    project.train_another(trees=20)
+    yield project
+    project.stop()
+
+
+@dataclass
+class Client:
+    """Asks without a pause and without a second try, and remembers what it got."""
+
+    port: int
+    row: str
+    keeps_connection: bool
+    pause_s: float = 0.0
+    versions: list[int] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+    def ask(self, is_over: threading.Event) -> None:
+        """Send requests until it is over."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        while not is_over.is_set():
+            try:
+                connection.request("POST", "/predict", self.row, {"Content-Type": "application/json"})
+                response = connection.getresponse()
+                answer = json.load(response)
+                if response.status == 200:
+                    self.versions.append(answer["model"]["version"])
+                else:
+                    self.failures.append(f"{response.status}: {answer}")
+            except (OSError, http.client.HTTPException) as error:
+                self.failures.append(repr(error))
+                connection.close()
+            if not self.keeps_connection:
+                connection.close()
+            is_over.wait(self.pause_s)
+
+
+@contextmanager
+def asking(project: RunningProject) -> Iterator[list[Client]]:
+    """Let clients of every habit ask for as long as the block lasts."""
+    row = json.dumps(project.flights(1)[0])
+    habits = [(True, 0.0), (True, 0.0), (False, 0.0), (True, 1.0)]
+    clients = [Client(port(project), row, keeps, pause) for keeps, pause in habits]
+    is_over = threading.Event()
+    threads = [threading.Thread(target=client.ask, args=(is_over,)) for client in clients]
+    for thread in threads:
+        thread.start()
+    try:
+        yield clients
+    finally:
+        is_over.set()
+        for thread in threads:
+            thread.join()
+
+
+def port(project: RunningProject) -> int:
+    found = re.search(r"port: (\d+)", (project.root / "deploy/environments/staging.yaml").read_text("utf-8"))
+    assert found is not None
+    return int(found[1])
+
+
+def state(project: RunningProject) -> dict[str, Any]:
+    """What the supervisor wrote down last."""
+    content: dict[str, Any] = json.loads((project.root / ".mlops/environments/staging/state.json").read_text("utf-8"))
+    return content
+
+
+def wait_until(is_true: Callable[[], bool], limit_s: float = 20) -> None:
+    deadline = time.monotonic() + limit_s
+    while not is_true():
+        assert time.monotonic() < deadline, f"not true within {limit_s} seconds"
+        time.sleep(0.02)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def switch(project: RunningProject, **changes: object) -> str:
+    """Ask the native target for what runs now, with some facts changed; returns what it complains about."""
+    code = (
+        "import sys; from msgspec.structs import replace;"
+        "from flight_delays.mlops import native; from flight_delays.mlops.project import Project;"
+        "project = Project.find(); run = native.status(project, 'staging').run;"
+        f"\ntry: native.switch(project, replace(run, **{changes!r}), timeout_s=20)"
+        "\nexcept Exception as error: sys.exit(str(error))"
+    )
+    return project.run("python", "-c", code, check=False).stderr
+
+
+def test_no_request_fails_while_versions_change(served: RunningProject) -> None:
+    with asking(served) as clients:
+        served.release("staging")
+        in_between = [len(client.versions) for client in clients]
+        served.mlops("rollback", "staging")
+        reached = [len(client.versions) for client in clients]
+        wait_until(lambda: all(len(c.versions) > count for c, count in zip(clients, reached, strict=True)))
+
+    assert [client.failures for client in clients] == [[], [], [], []]
+    for client, changed_at in zip(clients, in_between, strict=True):
+        assert {client.versions[0], client.versions[changed_at], client.versions[-1]} == {1, 2}
+        assert client.versions[-1] == 1
+
+
+def test_a_killed_server_comes_back(served: RunningProject) -> None:
+    killed = state(served)["worker"]
+
+    os.kill(killed, signal.SIGKILL)
+
+    wait_until(lambda: state(served)["worker"] not in (killed, None))
+    assert served.request("GET", "/ready").status == 200
+    assert state(served)["restarts"] >= 1
+
+
+def test_deploying_what_already_runs_changes_no_process(served: RunningProject) -> None:
+    before = state(served)
+
+    result = served.mlops("deploy", "staging")
+
+    assert f"version {before['run']['version']} already answers" in result.stdout
+    assert state(served)["worker"] == before["worker"]
+
+
+def test_a_bundle_with_a_flipped_byte_is_refused_and_the_old_version_stays(
+    served: RunningProject, tmp_path: Path
+) -> None:
+    before = state(served)["run"]
+    bundle = tmp_path / "bundle"
+    bundle.mkdir()
+    for path in Path(before["bundle"]).iterdir():
+        (bundle / path.name).write_bytes(path.read_bytes())
+    model = bytearray((bundle / "model.onnx").read_bytes())
+    model[len(model) // 2] ^= 1
+    (bundle / "model.onnx").write_bytes(model)
+
+    with asking(served) as clients:
+        complaint = switch(served, bundle=str(bundle), version=99)
+
+    assert "version 99 was not deployed to staging" in complaint
+    assert "model.onnx was changed after the bundle was sealed" in complaint
+    assert f"version {before['version']} goes on serving" in complaint
+    assert [client.failures for client in clients] == [[], [], [], []]
+    assert served.request("GET", "/version").body["version"] == before["version"]
+
+
+def test_a_server_that_does_not_start_is_given_up(served: RunningProject, tmp_path: Path) -> None:
+    """Its interpreter hangs, as a process on a sick machine does."""
+    hanging = tmp_path / "python"
+    hanging.write_text("#!/bin/sh\nexec sleep 600\n", encoding="utf-8")
+    hanging.chmod(0o755)
+
+    assert "it was not ready within 20 seconds" in switch(served, python=str(hanging), version=99)
+    assert served.request("GET", "/ready").status == 200
+
+
+def test_an_address_that_somebody_else_holds_is_told(served: RunningProject) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as foreign:
+        taken = foreign.getsockname()[1]
+
+        complaint = switch(served, port=taken)
+
+    assert f"another process holds 127.0.0.1:{taken}" in complaint
+    assert "next: stop it, or change serve.port in deploy/environments/staging.yaml" in complaint
+    assert served.request("GET", "/ready").status == 200
+
+
+def test_an_address_can_change_without_a_gap(served: RunningProject) -> None:
+    old = port(served)
+    give_free_ports(served.root)
+    served.commit("Move to another port")
+
+    served.mlops("deploy", "staging")
+
+    assert served.request("GET", "/ready").status == 200
+    with pytest.raises(ConnectionRefusedError):
+        wait_until(lambda: socket.create_connection(("127.0.0.1", old)).close() is not None)
+
+
+def test_after_a_killed_supervisor_the_next_deploy_starts_clean(served: RunningProject) -> None:
+    before = state(served)
+
+    os.kill(before["supervisor"], signal.SIGKILL)
+    served.mlops("deploy", "staging")
+
+    after = state(served)
+    assert after["phase"] == "serving"
+    assert after["supervisor"] != before["supervisor"]
+    assert served.request("GET", "/ready").status == 200
+    wait_until(lambda: not is_running(before["worker"]))
+
+
+def test_stopping_answers_the_last_request_and_leaves_nothing(served: RunningProject) -> None:
+    before = state(served)
+
+    result = served.mlops("stop", "staging")
+
+    assert result.stdout == "staging stopped\n"
+    assert not is_running(before["worker"])
+    assert "staging was not running" in served.mlops("stop", "staging").stdout
+    served.mlops("deploy", "staging")
