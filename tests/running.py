@@ -45,6 +45,7 @@ class RunningProject:
         """Run a command inside the project's environment; `check` makes a failure an error of the test."""
         done = subprocess.run(
             ["uv", "run", "--quiet", "--frozen", *command],
+            check=False,
             cwd=self.root,
             env=os.environ | (env or {}),
             capture_output=True,
@@ -96,7 +97,7 @@ class RunningProject:
                 return []
             return [dict(row) for row in store.execute("select * from model_versions order by version")]
 
-    def request(self, method: str, path: str, body: Any = None, environment: str = "staging") -> Answer:
+    def request(self, method: str, path: str, body: object = None, environment: str = "staging") -> Answer:
         """Send a request to the server of an environment."""
         request = urllib.request.Request(
             self.address(environment) + path,

@@ -105,7 +105,7 @@ def test_an_environment_file_that_nobody_reviewed_is_not_deployed(trained_projec
     assert "deploy/environments/staging.yaml has changes that are in no commit" in result.stderr
 
 
-def test_a_detached_head_and_a_shallow_clone_are_refused(trained_project: RunningProject, tmp_path: Path) -> None:
+def test_a_detached_head_and_a_shallow_clone_are_refused(trained_project: RunningProject) -> None:
     git(trained_project.root, "switch", "--quiet", "--detach")
     detached = trained_project.mlops("promote", "staging", check=False)
     git(trained_project.root, "switch", "--quiet", "main")
