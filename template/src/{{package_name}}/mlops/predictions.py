@@ -30,7 +30,7 @@ CHUNK_ROWS = 50_000
 logger = logging.getLogger(__name__)
 
 
-class Prediction(msgspec.Struct, frozen=True, kw_only=True):
+class Prediction(msgspec.Struct, frozen=True, gc=False):
     """One answered row. `row` is a row of the contract when it is written and a `dict` when it is read."""
 
     id: str
@@ -54,8 +54,8 @@ class PredictionLog:
         self.written = 0
         self.failed = 0
         self._folder = folder(project, environment)
-        self._facts: dict[str, Any] = {"environment": environment, "version": version, "digest": digest}
-        self._encode = msgspec.json.Encoder().encode_into
+        self._model = environment, version, digest
+        self._encode_lines = msgspec.json.Encoder().encode_lines
         self._buffer = bytearray()
         self._waiting = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -67,10 +67,9 @@ class PredictionLog:
     def add(self, ids: Sequence[str], rows: Sequence[Row], scores: Sequence[float], answers: Sequence[Any]) -> None:
         """Take the rows of one request; they reach the disk within `FLUSH_S` seconds."""
         at = datetime.now(UTC)
-        for id_, row, score, answer in zip(ids, rows, scores, answers, strict=True):
-            prediction = Prediction(id=id_, at=at, row=row, score=score, answer=answer, **self._facts)
-            self._encode(prediction, self._buffer, -1)
-            self._buffer += b"\n"
+        about = at, *self._model
+        made = [Prediction(id_, *about, *rest) for id_, *rest in zip(ids, rows, scores, answers, strict=True)]
+        self._buffer += self._encode_lines(made)
         self._waiting += len(ids)
         if len(self._buffer) > FLUSH_BYTES:
             self.flush()
