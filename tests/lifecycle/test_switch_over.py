@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,22 +45,26 @@ class Client:
 
     def ask(self, is_over: threading.Event) -> None:
         """Send requests until it is over."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
-        while not is_over.is_set():
-            try:
-                connection.request("POST", "/predict", self.row, {"Content-Type": "application/json"})
-                response = connection.getresponse()
-                answer = json.load(response)
-                if response.status == 200:
-                    self.versions.append(answer["model"]["version"])
-                else:
-                    self.failures.append(f"{response.status}: {answer}")
-            except (OSError, http.client.HTTPException) as error:
-                self.failures.append(repr(error))
-                connection.close()
-            if not self.keeps_connection:
-                connection.close()
-            is_over.wait(self.pause_s)
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)) as connection:
+            while not is_over.is_set():
+                self._ask_once(connection)
+                if not self.keeps_connection:
+                    connection.close()
+                is_over.wait(self.pause_s)
+
+    def _ask_once(self, connection: http.client.HTTPConnection) -> None:
+        try:
+            connection.request("POST", "/predict", self.row, {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            answer = json.load(response)
+        except (OSError, http.client.HTTPException) as error:
+            self.failures.append(repr(error))
+            connection.close()
+            return
+        if response.status == 200:
+            self.versions.append(answer["model"]["version"])
+        else:
+            self.failures.append(f"{response.status}: {answer}")
 
 
 @contextmanager
