@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from questions import ROOT
-from rendering import Template
+from rendering import Template, snapshot
+from running import give_free_ports
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 URL = "https://github.com/slipway-mlops/slipway.git"
@@ -20,9 +21,23 @@ def blocks(page: Path) -> list[str]:
     return re.findall(r"^```bash\n(.*?)^```$", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
 
 
+def port(template: Template, environment: str) -> str:
+    """Return where an environment of a new project listens."""
+    text = (template.path / "template" / "deploy" / "environments" / f"{environment}.yaml").read_text(encoding="utf-8")
+    return text.partition("port: ")[2].split()[0]
+
+
 def name(page: Path) -> str:
     """Return a readable test id."""
     return page.relative_to(ROOT).as_posix()
+
+
+@pytest.fixture
+def template(tmp_path: Path) -> Template:
+    """The template with ports that are free on this machine."""
+    (tmp_path / "template").mkdir()
+    template = snapshot(tmp_path / "template")
+    return template.release("v1000.0.0", lambda path: give_free_ports(path / "template"))
 
 
 @pytest.fixture
@@ -43,8 +58,9 @@ def reader(template: Template, tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=name)
-def test_the_commands_of_a_page_work_one_after_the_other(page: Path, reader: Path) -> None:
+def test_the_commands_of_a_page_work_one_after_the_other(page: Path, reader: Path, template: Template) -> None:
     script = "\n".join(["set -euo pipefail", *blocks(page)])
+    script = script.replace("http://127.0.0.1:8001", f"http://127.0.0.1:{port(template, 'staging')}")
 
     done = subprocess.run(
         ["bash", "-c", script],
