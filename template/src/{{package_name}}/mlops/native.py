@@ -49,6 +49,10 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     port: int
     source: str
 
+    def matches(self, other: Run) -> bool:
+        """Whether both answer the same at the same address; where the bundle was found is no difference."""
+        return msgspec.structs.replace(self, source=other.source) == other
+
 
 class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     """What a supervisor asks of a server process: the run, the project, a listening socket, a line for reports."""
@@ -128,7 +132,7 @@ class Place:
     def write(self, content: Desired | State) -> None:
         """Replace `desired.json` or `state.json` in one step."""
         path = self.folder / f"{type(content).__name__.lower()}.json"
-        draft = path.with_suffix(f".{os.getpid()}")
+        draft = path.with_suffix(".draft")
         draft.write_bytes(msgspec.json.encode(content))
         draft.replace(path)
 
@@ -153,7 +157,7 @@ def switch(project: Project, run: Run, timeout_s: float = 60, say: Say = print) 
     _require_unix()
     place = Place(project, run.environment)
     before = status(project, run.environment)
-    if before and before.phase == "serving" and before.run == run:
+    if before and before.phase == "serving" and before.run and before.run.matches(run):
         say(f"version {run.version} already answers on {run.host}:{run.port}")
         return
     wish = Desired(secrets.token_hex(8), run, timeout_s)
@@ -219,7 +223,7 @@ def _wait(project: Project, place: Place, wish: Desired) -> State:
                 break
             started.append(_start_supervisor(project, place))
         time.sleep(POLL_S)
-    raise MlopsError("the supervisor ended before it could answer", f"read its log: {place.log}")
+    raise MlopsError(f"the supervisor of {wish.run.environment} gave no answer", f"read its log: {place.log}")
 
 
 def _start_supervisor(project: Project, place: Place) -> subprocess.Popen[bytes]:

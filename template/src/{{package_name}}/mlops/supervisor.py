@@ -48,6 +48,7 @@ class Supervisor:
         self._backoff_s = 0.0
         self._restart_at: float | None = None
         self._written: State | None = None
+        self._can_write = True
 
     def run(self) -> None:
         """Work until there is nothing to run any more."""
@@ -78,7 +79,7 @@ class Supervisor:
         self._wish, self._failure = wish, None
         self._drop_candidate()
         serving = self._serving
-        if serving and serving.run == wish.run and serving.is_ready and serving.is_alive:
+        if serving and serving.run.matches(wish.run) and serving.is_ready and serving.is_alive:
             return
         try:
             listener = self._listener(wish.run)
@@ -168,9 +169,17 @@ class Supervisor:
 
     def _write_state(self) -> None:
         state = self._state()
-        if state != self._written:
+        if state == self._written:
+            return
+        try:
             self._place.write(state)
-            self._written = state
+        except OSError as error:  # a full disk must not end what still answers
+            if self._can_write:
+                say(f"the state cannot be written: {error}")
+            self._can_write = False
+            return
+        self._can_write = True
+        self._written = state
 
     def _state(self) -> State:
         serving = self._serving

@@ -99,8 +99,8 @@ class Worker(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to accept, and say so."""
-        await super().startup(sockets)
         self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
         if self._supervisor.socket is not None:
             self._supervisor.socket.setblocking(False)
             self._loop.add_reader(self._supervisor.socket, self._drain)
