@@ -112,13 +112,13 @@ def is_running(pid: int) -> bool:
     return True
 
 
-def switch(project: RunningProject, **changes: object) -> str:
+def switch(project: RunningProject, *, timeout_s: float = 20, **changes: object) -> str:
     """Ask the native target for what runs now, with some facts changed; returns what it complains about."""
     code = (
         "import sys; from msgspec.structs import replace;"
         "from flight_delays.mlops import native; from flight_delays.mlops.project import Project;"
         "project = Project.find(); run = native.status(project, 'staging').run;"
-        f"\ntry: native.switch(project, replace(run, **{changes!r}), timeout_s=20)"
+        f"\ntry: native.switch(project, replace(run, **{changes!r}), timeout_s={timeout_s})"
         "\nexcept Exception as error: sys.exit(str(error))"
     )
     return project.run("python", "-c", code, check=False).stderr
@@ -153,7 +153,7 @@ def test_deploying_what_already_runs_changes_no_process(served: RunningProject) 
 
     result = served.mlops("deploy", "staging")
 
-    assert f"version {before['run']['version']} already answers" in result.stdout
+    assert f"version {before['run']['version']} already answers" in result.stderr
     assert state(served)["worker"] == before["worker"]
 
 
@@ -185,7 +185,9 @@ def test_a_server_that_does_not_start_is_given_up(served: RunningProject, tmp_pa
     hanging.write_text("#!/bin/sh\nexec sleep 600\n", encoding="utf-8")
     hanging.chmod(0o755)
 
-    assert "it was not ready within 20 seconds" in switch(served, python=str(hanging), version=99)
+    complaint = switch(served, timeout_s=3, python=str(hanging), version=99)
+
+    assert "it was not ready within 3 seconds" in complaint
     assert served.request("GET", "/ready").status == 200
 
 
