@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -60,6 +61,21 @@ class RunningProject:
     def mlops(self, *arguments: str, check: bool = True, env: dict[str, str] | None = None) -> Result:
         """Run a command of the project's own command line."""
         return self.run("mlops", *arguments, check=check, env=env)
+
+    def kill_after(self, seconds: float, *arguments: str) -> None:
+        """Start a command of the project and kill it with all its children, as a lost machine would."""
+        started = subprocess.Popen(
+            ["uv", "run", "--quiet", "--frozen", "mlops", *arguments],
+            cwd=self.root,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            started.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(started.pid, signal.SIGKILL)
+            started.wait()
 
     def edit(self, path: str, old: str, new: str) -> None:
         """Replace text in a file; it is an error of the test when there is nothing to replace."""

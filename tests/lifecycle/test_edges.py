@@ -16,8 +16,6 @@ import pytest
 from rendering import git
 from running import RunningProject, free_port
 
-pytestmark = pytest.mark.xdist_group("trained")
-
 edge = pytest.mark.edge
 T = TypeVar("T")
 

@@ -25,7 +25,6 @@ def follow(project: RunningProject, page: str) -> None:
             (project.root / place).write_text(body, encoding="utf-8")
 
 
-@pytest.mark.xdist_group("own data")
 @pytest.mark.parametrize("problem", ["binary", "regression"])
 def test_another_data_set_goes_all_the_way_to_an_answer(
     render: Callable[..., Path], problem: str, tmp_path: Path

@@ -7,8 +7,6 @@ import pytest
 from rendering import git
 from running import RunningProject
 
-pytestmark = pytest.mark.xdist_group("trained")
-
 
 def test_rolling_back_answers_with_the_earlier_version_and_its_code(trained_project: RunningProject) -> None:
     """The feature code has changed in between, so the earlier version needs the earlier code."""
@@ -138,11 +136,22 @@ def test_a_registration_killed_at_any_moment_leaves_one_version_in_the_end(train
     trained_project.mlops("pipeline")
     trained_project.commit("Use 20 trees")
     for after_s in (2, 4, 6, 8):
-        trained_project.run("timeout", "--signal=KILL", str(after_s), "mlops", "register", check=False)
+        trained_project.kill_after(after_s, "register")
 
     trained_project.mlops("register")
 
     assert len(trained_project.versions()) == 2
+
+
+def test_a_pipeline_killed_at_any_moment_goes_on_where_it_was(trained_project: RunningProject) -> None:
+    expected = (trained_project.root / "reports" / "metrics.json").read_bytes()
+    for after_s in (4, 7, 10):
+        trained_project.kill_after(after_s, "pipeline", "--force")
+
+    trained_project.mlops("pipeline")
+
+    assert (trained_project.root / "reports" / "metrics.json").read_bytes() == expected
+    assert trained_project.mlops("audit").exit_code == 0
 
 
 def test_an_unchanged_pipeline_runs_no_stage(trained_project: RunningProject) -> None:
