@@ -55,16 +55,15 @@ def main() -> None:
 
 def measure(package: str, rows: int) -> dict[str, float]:
     """Compare two frames of this many rows."""
-    findings = importlib.import_module(f"{package}.mlops.findings")
+    drift = importlib.import_module(f"{package}.mlops.drift")
     project = importlib.import_module(f"{package}.mlops.project")
     limits = project.MonitorPolicy(min_rows=200, watch=0.1, act=0.25, p_value=0.01)
     before, now = frame(rows, seed=1), frame(rows, seed=2)
-    pairs = [findings.Pair(name, "input", "", before[name], now[name]) for name in before.columns]
-    seconds = [_seconds(findings.find, pairs, limits) for _ in range(REPEATS)]
+    seconds = [_seconds(drift.find, before, now, limits) for _ in range(REPEATS)]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
         "rows": rows,
-        "columns": len(pairs),
+        "columns": before.width,
         "seconds": min(seconds),
         "frames_mb": (before.estimated_size() + now.estimated_size()) / 1e6,
         "peak_mb": peak / (1e6 if sys.platform == "darwin" else 1e3),

@@ -1,7 +1,7 @@
-"""How far a column has moved, and whether chance explains it: arithmetic on counts, nothing else.
+"""How far columns have moved, and whether chance explains it.
 
 A column becomes a histogram over bins that only the reference decides. The effect size is the
-population stability index (PSI) of two such histograms,
+population stability index (PSI) of its two histograms,
 
     PSI = sum over bins of (b - a) * ln(b / a),    a, b: shares of rows before and now,
 
@@ -17,11 +17,13 @@ Scandinavian Journal of Statistics 6(2), 1979), which holds for dependent column
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum
+from itertools import pairwise
 from typing import Any
 
+import msgspec
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 from scipy.special import chdtrc
 
@@ -29,107 +31,117 @@ from .project import MonitorPolicy
 
 Counts = NDArray[np.int64]
 Floats = NDArray[np.floating[Any]]
+#: The name of each bin, and how many rows of the reference and of now are in it.
+Histogram = tuple[list[str], Counts, Counts]
 
+MISSING = "missing"
 DECILES = np.linspace(0, 1, 11)
-QUANTILES = np.array([0.005, 0.25, 0.5, 0.75, 0.995])
-MOST_STEPS = 12
 
-#: Bins with a smaller share of the reference are counted together: a handful of rows makes
+#: Bins with a smaller share of the reference are measured together: a handful of rows makes
 #: a share that jumps, and the chi-square distribution above no longer describes it.
 RARE = 0.01
 
 
 class Verdict(Enum):
-    """What an operator does about a finding. Verdicts sort from the worst to the best."""
+    """What an operator does about a finding, from the worst to the best."""
 
     ACT = "act"
     WATCH = "watch"
     INSUFFICIENT_DATA = "insufficient data"
     OK = "ok"
 
-    def __lt__(self, other: Verdict) -> bool:
-        """Say whether this verdict is the worse one."""
-        order = list(Verdict)
-        return order.index(self) < order.index(other)
+
+class Bin(msgspec.Struct, frozen=True):
+    """A group of rows: its share of the reference and of the rows now, both from 0 to 1."""
+
+    label: str
+    reference: float
+    now: float
 
 
-@dataclass(frozen=True)
-class Numbers:
-    """A column of numbers in ascending order, and how many more are missing.
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """What one column shows; `limit` is the size it crossed or would cross first.
 
-    Sorting once is what makes it cheap: counts and quantiles are look-ups from then on.
+    `p_value` is corrected for the number of columns. Of the bins, those without a row are left out.
     """
 
-    known: Floats
-    missing: int
-
-    @classmethod
-    def of(cls, values: Floats) -> Numbers:
-        """Sort values; NaN is a missing one."""
-        ordered = np.sort(values)  # NaN comes last
-        known = int(np.searchsorted(ordered, np.nan))
-        return cls(ordered[:known], len(ordered) - known)
-
-    def quantiles(self, shares: Floats) -> Floats:
-        """Return the smallest values that these shares of the column do not exceed; NaN when there is none."""
-        if not self.known.size:
-            return np.full(len(shares), np.nan)
-        places = np.ceil(shares * len(self.known)).astype(np.int64) - 1
-        found: Floats = self.known[np.maximum(places, 0)]
-        return found
+    name: str
+    psi: float
+    limit: float
+    p_value: float
+    rows: int
+    verdict: Verdict
+    sentence: str
+    bins: list[Bin]
 
 
-def decile_edges(reference: Numbers) -> Floats:
-    """Return the edges between bins that each hold about a tenth of the reference.
+def find(reference: pl.DataFrame, current: pl.DataFrame, limits: MonitorPolicy) -> list[Finding]:
+    """Compare each column of `current` with the reference, judge them together, the worst first."""
+    names = current.columns
+    histograms = [histogram(reference[name], current[name]) for name in names]
+    measured = [measure(before, now) for _, before, now in histograms]
+    p_values = correct([p_value for _, p_value in measured])
+    findings = [
+        _finding(name, counted, size, p_value, limits)
+        for name, counted, (size, _), p_value in zip(names, histograms, measured, p_values, strict=True)
+    ]
+    order = list(Verdict)
+    return sorted(findings, key=lambda finding: (order.index(finding.verdict), -finding.psi, finding.name))
+
+
+def histogram(reference: pl.Series, current: pl.Series) -> Histogram:
+    """Count both columns over the same bins: numbers by size, anything else by name; missing values have a bin."""
+    if not reference.dtype.is_numeric():
+        before, now = _tally(reference), _tally(current)
+        labels = sorted(before | now, key=lambda label: (-before.get(label, 0), label))
+        return labels, _counts([before.get(name, 0) for name in labels]), _counts([now.get(name, 0) for name in labels])
+    old, new = _numbers(reference), _numbers(current)
+    edges = decile_edges(old)
+    return [*_ranges(edges), MISSING], count(old, edges), count(new, edges)
+
+
+def decile_edges(reference: Floats) -> Floats:
+    """Return the edges between bins that each hold about a tenth of the reference, given in ascending order.
 
     A value that alone fills a tenth or more, such as the zero of a rain gauge, gets a bin of
     its own: between its own edge and that of the next number a computer knows.
     """
-    if not reference.known.size:
+    known = reference[: np.searchsorted(reference, np.nan)]
+    if not known.size:
         return np.empty(0)
-    values, times = np.unique(reference.quantiles(DECILES), return_counts=True)
+    places = np.ceil(DECILES * len(known)).astype(np.int64) - 1
+    values, times = np.unique(known[np.maximum(places, 0)], return_counts=True)
     heavy = values[times > 1]
     return np.unique(np.concatenate([values[1:-1], heavy, np.nextafter(heavy, np.inf)]))
 
 
-def round_scale(before: Floats, now: Floats) -> Floats:
-    """Return about a dozen evenly spaced round numbers that span two sets of quantiles: bins for the eye."""
-    ends = np.concatenate([before, now])
-    if np.isnan(ends).all():
-        return np.array([0.0, 1.0])
-    low, high = np.nanmin(ends), np.nanmax(ends)
-    rough = (high - low) / MOST_STEPS or 1.0
-    power = 10.0 ** np.floor(np.log10(rough))
-    step = power * next(nice for nice in (1, 2, 2.5, 5, 10) if nice * power >= rough)
-    first, last = np.floor(low / step), np.floor(high / step) + 1
-    scale: Floats = np.round(np.arange(first, last + 1) * step, 12)
-    return scale
+def count(values: Floats, edges: Floats) -> Counts:
+    """Count the values from each edge to just below the next; the last bin holds the missing ones.
 
+    Values are in ascending order, as `np.sort` leaves them: the missing ones, which are NaN, come last.
 
-def count(column: Numbers, edges: Floats) -> Counts:
-    """Count the values between edges; the last bin holds the missing ones.
-
-    A bin begins at its lower edge and ends just below its upper one; the first and the last
-    are open.
-
-    >>> count(Numbers.of(np.array([1.0, 2.0, 2.5, np.nan])), np.array([2.0])).tolist()
+    >>> count(np.array([1.0, 2.0, 2.5, np.nan]), np.array([2.0])).tolist()
     [1, 2, 1]
     """
-    below = np.searchsorted(column.known, edges)
-    between = np.diff(below, prepend=0, append=len(column.known))
-    return np.append(between, column.missing)
+    below = np.searchsorted(values, [*edges, np.nan])
+    return np.diff(below, prepend=0, append=len(values))
 
 
-def pool_rare(reference: Counts, current: Counts) -> tuple[Counts, Counts]:
-    """Count the bins together that hold less than `RARE` of the reference, and drop what stays empty.
+def measure(reference: Counts, current: Counts) -> tuple[float, float]:
+    """Return the PSI of two histograms, and the chance of this much or more when nothing has changed.
 
-    What the reference has never seen is in the pooled bin too.
+    What the reference has hardly or never seen is one bin together.
     """
+    if not (reference.sum() and current.sum()):
+        return 0.0, 1.0
     rare = reference < RARE * reference.sum()
     before = np.append(reference[~rare], reference[rare].sum())
     now = np.append(current[~rare], current[rare].sum())
     filled = before + now > 0
-    return before[filled], now[filled]
+    size = psi(before[filled], now[filled])
+    scale = 1 / reference.sum() + 1 / current.sum()
+    # A single bin leaves nothing that could move.
+    return size, float(chdtrc(filled.sum() - 1, size / scale)) if filled.sum() > 1 else 1.0
 
 
 def psi(reference: Counts, current: Counts) -> float:
@@ -142,17 +154,8 @@ def psi(reference: Counts, current: Counts) -> float:
     >>> round(psi(np.array([50, 50]), np.array([80, 20])), 2)
     0.41
     """
-    before, now = _shares(reference), _shares(current)
+    before, now = ((counts + 0.5) / (counts + 0.5).sum() for counts in (reference, current))
     return float(np.sum((now - before) * np.log(now / before)))
-
-
-def p_value(size: float, reference: Counts, current: Counts) -> float:
-    """Return the chance of a PSI of this size or more when nothing has changed."""
-    bins = len(reference)
-    if bins < 2:
-        return 1.0
-    scale = 1 / reference.sum() + 1 / current.sum()
-    return float(chdtrc(bins - 1, size / scale))
 
 
 def correct(p_values: Sequence[float]) -> list[float]:
@@ -168,21 +171,71 @@ def correct(p_values: Sequence[float]) -> list[float]:
     factors = np.arange(len(given), 0, -1)
     adjusted = np.empty_like(given)
     adjusted[order] = np.minimum(np.maximum.accumulate(factors * given[order]), 1)
-    result: list[float] = adjusted.tolist()
-    return result
+    return [float(p_value) for p_value in adjusted]
 
 
-def decide(*, size: float, chance: float, rows: int, limits: MonitorPolicy) -> Verdict:
+def decide(size: float, p_value: float, rows: int, limits: MonitorPolicy) -> Verdict:
     """Turn a PSI of this size, its corrected p-value and the rows behind it into what to do about it."""
     # Too few rows comes first: a large change on forty rows is noise, and noise must page nobody.
     if rows < limits.min_rows:
         return Verdict.INSUFFICIENT_DATA
-    if chance >= limits.p_value or size < limits.watch:
+    if p_value >= limits.p_value or size < limits.watch:
         return Verdict.OK
     return Verdict.ACT if size >= limits.act else Verdict.WATCH
 
 
-def _shares(counts: Counts) -> Floats:
-    filled = counts + 0.5
-    shares: Floats = filled / filled.sum()
-    return shares
+def percent(share: float) -> str:
+    """Write a share of rows for people."""
+    return f"{100 * share:.1f} %"
+
+
+def _finding(name: str, counted: Histogram, size: float, p_value: float, limits: MonitorPolicy) -> Finding:
+    labels, reference, current = counted
+    rows = int(current.sum())
+    verdict = decide(size, p_value, min(rows, int(reference.sum())), limits)
+    shares = zip(labels, reference / max(1, reference.sum()), current / max(1, rows), strict=True)
+    bins = [Bin(label, float(before), float(now)) for label, before, now in shares if before or now]
+    return Finding(
+        name=name,
+        psi=size,
+        limit=limits.act if verdict is Verdict.ACT else limits.watch,
+        p_value=p_value,
+        rows=rows,
+        verdict=verdict,
+        sentence=f"{name} {_tell(verdict, bins, is_large=size >= limits.watch)}",
+        bins=bins,
+    )
+
+
+def _tell(verdict: Verdict, bins: list[Bin], *, is_large: bool) -> str:
+    if verdict is Verdict.INSUFFICIENT_DATA:
+        return "has too few rows to be judged"
+    if verdict is Verdict.OK:
+        return "differs by no more than chance explains" if is_large else "looks like the reference"
+    # Both sides of a flag move alike; people want to hear how often it is true, which is last in the alphabet.
+    most = max(bins, key=lambda group: (round(abs(group.now - group.reference), 9), group.label))
+    return f"is {most.label} in {percent(most.now)} of rows, before in {percent(most.reference)}"
+
+
+def _tally(values: pl.Series) -> dict[str, int]:
+    return dict(values.cast(pl.String).fill_null(MISSING).alias("label").value_counts().iter_rows())
+
+
+def _counts(counts: list[int]) -> Counts:
+    return np.array(counts, dtype=np.int64)
+
+
+def _numbers(values: pl.Series) -> Floats:
+    """Sort once: quantiles and counts are look-ups from then on."""
+    return np.sort(values.cast(pl.Float64, strict=False).fill_null(float("nan")).to_numpy())
+
+
+def _ranges(edges: Floats) -> list[str]:
+    """Name the bins between edges with as many decimals as tell them apart, and one more."""
+    if not edges.size:
+        return ["any value"]
+    apart = len({f"{edge:.12g}" for edge in edges})
+    decimals = next((n for n in range(12) if len({f"{edge:.{n}f}" for edge in edges}) >= apart), 12)
+    texts = [f"{edge:,.15g}" for edge in edges.round(decimals + 1) + 0.0]  # no minus before a zero
+    inner = [low if low == high else f"{low} to {high}" for low, high in pairwise(texts)]
+    return [f"below {texts[0]}", *inner, f"above {texts[-1]}"]
