@@ -52,7 +52,7 @@ def test_production_takes_only_what_was_deployed_to_staging(trained_project: Run
 
 
 def test_two_versions_are_compared_on_the_same_rows(trained_project: RunningProject) -> None:
-    trained_project.train_another(trees=10)
+    trained_project.train_another(trees=70)
 
     comparison = json.loads(trained_project.mlops("compare", "1", "2", "--json").stdout)
 
@@ -181,5 +181,5 @@ def test_an_environment_without_a_champion_says_what_to_do(trained_project: Runn
     assert result.exit_code == 1
     assert result.stderr.splitlines() == [
         "error: production names no champion yet",
-        " next: run: mlops promote production, then review and merge the proposal",
+        " next: mlops promote production, then review and merge the proposal",
     ]

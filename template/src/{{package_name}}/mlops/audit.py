@@ -42,7 +42,7 @@ def _lock(project: Project) -> Iterator[Finding]:
     done = subprocess.run(  # noqa: S603 - fixed program, arguments without a shell
         [uv, "lock", "--check", "--offline", "--quiet"], cwd=project.root, capture_output=True, check=False
     )
-    yield Finding("uv.lock holds what pyproject.toml asks for", done.returncode == 0, "run: uv lock")
+    yield Finding("uv.lock holds what pyproject.toml asks for", done.returncode == 0, "uv lock")
 
 
 def _data_card(project: Project) -> Iterator[Finding]:
@@ -89,7 +89,7 @@ def _environments(project: Project) -> Iterator[Finding]:
         yield from _alias(registry.alias, name, wanted.alias, release.version)
         here = git.git(project.root, "cat-file", "-t", release.commit, check=False).strip() == "commit"
         yield Finding(
-            f"the commit of version {release.version} is in this clone", here, "run: git fetch --unshallow --all"
+            f"the commit of version {release.version} is in this clone", here, "git fetch --unshallow --all"
         )
 
 

@@ -137,7 +137,7 @@ class Bundle:
         try:
             return (self.path / name).read_bytes()
         except FileNotFoundError:
-            raise MlopsError(f"there is no {name} in {self.path}", "run: mlops pipeline") from None
+            raise MlopsError(f"there is no {name} in {self.path}", "mlops pipeline") from None
 
 
 def seal(source: Path, target: Path, lineage: Lineage) -> Bundle:

@@ -51,7 +51,7 @@ def compare(project: Project, first: str, second: str) -> Comparison:
         raise MlopsError(f"{first} and {second} are the same version, {versions[0].number}", "name two different ones")
     frozen = project.root / "data" / "test.parquet"
     if not frozen.is_file():
-        raise MlopsError("there are no test rows in this checkout", "run: mlops pipeline (or `dvc pull`)")
+        raise MlopsError("there are no test rows in this checkout", "mlops pipeline (or `dvc pull`)")
     bundles = registry.fetch(versions[0]), registry.fetch(versions[1])
     truth = model.target(columns(pl.read_parquet(frozen), CONTRACT.outcome_fields))
     figures = [

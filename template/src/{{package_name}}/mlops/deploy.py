@@ -76,7 +76,7 @@ def release_code(project: Project, commit: str, say: native.Say) -> tuple[Path, 
     """
     if not git.git(project.root, "cat-file", "-t", commit, check=False).strip() == "commit":
         raise MlopsError(
-            f"commit {commit[:12]}, which made this model, is not in this clone", "run: git fetch --unshallow --all"
+            f"commit {commit[:12]}, which made this model, is not in this clone", "git fetch --unshallow --all"
         )
     changed = git.git(project.root, "diff", "--name-only", commit, "--", *CODE)
     untracked = git.git(project.root, "ls-files", "--others", "--exclude-standard", "--", *CODE)

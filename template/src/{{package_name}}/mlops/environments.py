@@ -41,7 +41,7 @@ def champion(project: Project, name: str) -> Release:
     release = load(project, name).champion
     if release is None:
         raise MlopsError(
-            f"{name} names no champion yet", f"run: mlops promote {name}, then review and merge the proposal"
+            f"{name} names no champion yet", f"mlops promote {name}, then review and merge the proposal"
         )
     return release
 
@@ -56,7 +56,7 @@ def promote(project: Project, name: str, reference: str | None = None) -> tuple[
         release = _release(project, name, reference)
         current = load(project, name).champion
         if current == release:
-            raise MlopsError(f"{name} already names version {release.version}", f"run: mlops deploy {name}")
+            raise MlopsError(f"{name} already names version {release.version}", f"mlops deploy {name}")
         branch = f"promote/{name}-v{release.version}"
         _propose(project, name, release, branch, f"Promote version {release.version} to {name}")
     return branch, release
@@ -70,11 +70,11 @@ def _release(project: Project, name: str, reference: str | None) -> Release:
     if reference is not None and reference != str(staged.version):
         raise MlopsError(
             f"{name} takes what runs in {FIRST}, which is version {staged.version}, not {reference}",
-            f"run: mlops promote {FIRST} --version {reference}, deploy it there, then promote {name}",
+            f"mlops promote {FIRST} --version {reference}, deploy it there, then promote {name}",
         )
     # The alias moves when a deployment has passed its smoke test, so it tells what has really run.
     if Registry.open(project).alias(load(project, FIRST).alias) != staged.version:
-        raise MlopsError(f"version {staged.version} was never deployed to {FIRST}", f"run: mlops deploy {FIRST}")
+        raise MlopsError(f"version {staged.version} was never deployed to {FIRST}", f"mlops deploy {FIRST}")
     return staged
 
 
@@ -88,7 +88,7 @@ def previous(project: Project, name: str) -> Release:
         if earlier and earlier.digest != current.digest:
             return earlier
     raise MlopsError(
-        f"{name} has had no other champion than version {current.version}", f"run: mlops promote {name} --version N"
+        f"{name} has had no other champion than version {current.version}", f"mlops promote {name} --version N"
     )
 
 

@@ -100,7 +100,7 @@ def judge(project: Project) -> list[Check]:
         measured = msgspec.json.decode((reports / "metrics.json").read_bytes())
         cost = msgspec.json.decode((reports / "cost.json").read_bytes())
     except FileNotFoundError:
-        raise MlopsError("nothing was evaluated in this checkout", "run: mlops pipeline") from None
+        raise MlopsError("nothing was evaluated in this checkout", "mlops pipeline") from None
     checks = list(judge_figures(project.policy.gates, measured, cost))
     return sorted(checks, key=lambda check: check.passed)
 

@@ -35,7 +35,7 @@ def head(root: Path) -> str:
     """The full id of the current commit."""
     found = git(root, "rev-parse", "--verify", "--quiet", "HEAD", check=False).strip()
     if not found:
-        raise MlopsError("this repository has no commit yet", "run: mlops setup")
+        raise MlopsError("this repository has no commit yet", "mlops setup")
     return found
 
 
@@ -59,14 +59,14 @@ def require_clean(root: Path, why: str) -> None:
 def require_whole_history(root: Path) -> None:
     """Refuse a shallow clone: the commits that models name would be missing."""
     if git(root, "rev-parse", "--is-shallow-repository").strip() == "true":
-        raise MlopsError("this is a shallow clone, in which lineage ends early", "run: git fetch --unshallow")
+        raise MlopsError("this is a shallow clone, in which lineage ends early", "git fetch --unshallow")
 
 
 def require_branch(root: Path) -> str:
     """Return the current branch; refuse a detached head, whose commits belong to nothing."""
     branch = git(root, "branch", "--show-current").strip()
     if not branch:
-        raise MlopsError("the head is detached, so a commit made here would be on no branch", "run: git switch main")
+        raise MlopsError("the head is detached, so a commit made here would be on no branch", "git switch main")
     return branch
 
 

@@ -52,7 +52,7 @@ def pipeline_digest(project: Project) -> str:
     """Digest of `dvc.lock`: every input and output of every stage."""
     lock = project.root / "dvc.lock"
     if not lock.is_file():
-        raise MlopsError("the pipeline has not run in this checkout", "run: mlops pipeline")
+        raise MlopsError("the pipeline has not run in this checkout", "mlops pipeline")
     return sha256(lock)
 
 

@@ -37,7 +37,7 @@ def _require_current(project: Project) -> None:
     if stale:
         raise MlopsError(
             f"the outputs in this checkout are not those of its code, parameters and data: {', '.join(stale)}",
-            "run: mlops pipeline, then commit dvc.lock and reports",
+            "mlops pipeline, then commit dvc.lock and reports",
         )
 
 
@@ -47,7 +47,7 @@ def _lineage(project: Project, registry: Registry) -> Lineage:
     if run_id is None:
         raise MlopsError(
             "no tracked run made the dvc.lock of this checkout",
-            "run: mlops pipeline (it records what `dvc repro` does not)",
+            "mlops pipeline (it records what `dvc repro` does not)",
         )
     lock = project.root / "uv.lock"
     lineage = Lineage(
@@ -65,7 +65,7 @@ def _lineage(project: Project, registry: Registry) -> Lineage:
     if lineage.missing():
         raise MlopsError(
             f"lineage is incomplete: nothing is known of {', '.join(lineage.missing())}",
-            "run: mlops audit, which says where the link is broken",
+            "mlops audit, which says where the link is broken",
         )
     return lineage
 
