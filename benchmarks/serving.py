@@ -146,8 +146,8 @@ def load(server: Server, script: Path, seconds: int) -> Round:
     requests = int(_found(r"(\d+) requests in", output.stdout))
     return Round(
         per_second=float(_found(r"Requests/sec:\s+([\d.]+)", output.stdout)),
-        p50_ms=_milliseconds(_found(r"50%\s+(\S+)", output.stdout)),
-        p99_ms=_milliseconds(_found(r"99%\s+(\S+)", output.stdout)),
+        p50_ms=_milliseconds(_found(r"(?m)^\s+50%\s+(\S+)", output.stdout)),
+        p99_ms=_milliseconds(_found(r"(?m)^\s+99%\s+(\S+)", output.stdout)),
         cpu_us=(server.cpu_s() - before) / requests * 1e6,
     )
 
