@@ -56,6 +56,7 @@ from {package}.mlops.project import Project
 from {package}.mlops.server import run
 
 project, folder = Project(Path.cwd()), Path(sys.argv[2])
+project.policy.serving.requests_per_second = 10**9  # one client asks for everything here
 unknown = dict.fromkeys(["commit", "repository", "run_id", "pipeline", "lock", "python", "platform"], "-")
 sealed = seal(project.bundle, folder / "bundle", Lineage(data=[DataVersion(path="-", md5="-")], **unknown))
 run(sealed.path, project=project, environment="benchmark", version=1, port=int(sys.argv[1]))

@@ -24,6 +24,10 @@ Column = NDArray[Any]
 Columns = Mapping[str, Column]
 
 
+#: What the prediction log says of each row, beside the row.
+LOGGED = {"id", "at", "environment", "version", "digest", "score", "answer"}
+
+
 class Row(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Base of the team's row types: every field typed, no field beyond the declared ones."""
 
@@ -70,6 +74,13 @@ class Contract:
     key: tuple[str, ...]
     time: str | None = None
     max_age_days: int | None = None
+
+    def __post_init__(self) -> None:
+        names = {field.name for field in (*self.fields, *self.outcome_fields)}
+        if taken := names & LOGGED:
+            raise TypeError(f"the contract cannot name a field {', '.join(sorted(taken))}: the prediction log does")
+        if unknown := {*self.key, self.time or self.key[0]} - {field.name for field in self.fields}:
+            raise TypeError(f"the contract's key or time names {', '.join(sorted(unknown))}, which no request holds")
 
     @cached_property
     def fields(self) -> tuple[Field, ...]:
