@@ -88,9 +88,7 @@ def _environments(project: Project) -> Iterator[Finding]:
         )  # fmt: skip
         yield from _alias(registry.alias, name, wanted.alias, release.version)
         here = git.git(project.root, "cat-file", "-t", release.commit, check=False).strip() == "commit"
-        yield Finding(
-            f"the commit of version {release.version} is in this clone", here, "git fetch --unshallow --all"
-        )
+        yield Finding(f"the commit of version {release.version} is in this clone", here, "git fetch --unshallow --all")
 
 
 def _alias(alias: Callable[[str], int | None], name: str, wanted: str, version: int) -> Iterator[Finding]:

@@ -40,9 +40,7 @@ def champion(project: Project, name: str) -> Release:
     """The version that should answer in an environment; refused when there is none yet."""
     release = load(project, name).champion
     if release is None:
-        raise MlopsError(
-            f"{name} names no champion yet", f"mlops promote {name}, then review and merge the proposal"
-        )
+        raise MlopsError(f"{name} names no champion yet", f"mlops promote {name}, then review and merge the proposal")
     return release
 
 
