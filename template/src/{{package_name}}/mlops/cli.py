@@ -102,7 +102,7 @@ def register() -> None:
     """Put a trained model that passed its gates into the registry."""
     from . import registration
 
-    version, new = registration.register(Project.find())
+    version, new = registration.register(Project.find(), _say)
     typer.echo(f"version {version.number} {'registered' if new else 'was registered before'}, {version.digest}")
     typer.echo("next: uv run mlops promote staging")
 
@@ -116,7 +116,7 @@ def compare(
     """Score two versions from the registry on the same frozen rows."""
     from . import compare as comparing
 
-    comparison = comparing.compare(Project.find(), first, second)
+    comparison = comparing.compare(Project.find(), first, second, _say)
     _print(comparison, str(comparison), as_json=as_json)
 
 

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import subprocess
-import tempfile
+from hashlib import md5
 from pathlib import Path
-from typing import Any
 
 import msgspec
+import numpy as np
 import polars as pl
 
 from .. import metrics as team
 from .. import model
 from ..contract import CONTRACT
-from .bundle import Bundle
+from .bundle import Bundle, sha256
 from .deploy import release_code
 from .errors import MlopsError
-from .frames import columns
+from .frames import as_rows, columns
+from .native import Say
 from .project import Project
 from .registry import Registry, Version
+from .scoring import Scores
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,10 +43,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         return "\n".join(lines + [""] * bool(self.remarks) + self.remarks)
 
 
-def compare(project: Project, first: str, second: str) -> Comparison:
+def compare(project: Project, first: str, second: str, say: Say = print) -> Comparison:
     """Score both versions, each by the code of its own commit, on the test rows of this checkout."""
-    from .bundle import sha256
-
     registry = Registry.open(project)
     versions = registry.find(first), registry.find(second)
     if versions[0].digest == versions[1].digest:
@@ -53,11 +53,14 @@ def compare(project: Project, first: str, second: str) -> Comparison:
     if not frozen.is_file():
         raise MlopsError("there are no test rows in this checkout", "mlops pipeline (or `dvc pull`)")
     bundles = registry.fetch(versions[0]), registry.fetch(versions[1])
-    truth = model.target(columns(pl.read_parquet(frozen), CONTRACT.outcome_fields))
-    figures = [
-        team.metrics(truth, _scores(project, version, bundle, frozen), bundle.model.threshold)
-        for version, bundle in zip(versions, bundles, strict=True)
-    ]
+    frame = pl.read_parquet(frozen)
+    truth = model.target(columns(frame, CONTRACT.outcome_fields))
+    rows = msgspec.json.encode(as_rows(frame))
+    figures = []
+    for version, bundle in zip(versions, bundles, strict=True):
+        say(f"scoring version {version.number} on {len(truth):,} rows")
+        scores = _scores(project, version, bundle, rows, say)
+        figures.append(team.metrics(truth, scores, bundle.model.threshold))
     return Comparison(
         first=versions[0].number,
         second=versions[1].number,
@@ -68,20 +71,17 @@ def compare(project: Project, first: str, second: str) -> Comparison:
     )
 
 
-def _scores(project: Project, version: Version, bundle: Bundle, rows: Path) -> Any:
-    code, python = release_code(project, version.commit, say=lambda _: None)
-    with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder) / "scores.parquet"
-        package = str(__package__).split(".", maxsplit=1)[0]
-        done = subprocess.run(  # noqa: S603 - our own program, arguments without a shell
-            [python, "-m", f"{package}.mlops", "score", str(bundle.path), str(rows), str(target)],
-            cwd=code, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        if done.returncode:
-            raise MlopsError(
-                f"version {version.number} could not be scored:\n{done.stderr.strip()}", "see the message above"
-            )
-        return pl.read_parquet(target)["score"].to_numpy()
+def _scores(project: Project, version: Version, bundle: Bundle, rows: bytes, say: Say) -> Scores:
+    code, python = release_code(project, version.commit, say)
+    package = str(__package__).split(".", maxsplit=1)[0]
+    done = subprocess.run(  # noqa: S603 - our own program, arguments without a shell
+        [python, "-m", f"{package}.mlops.scoring", str(bundle.path)],
+        cwd=code, input=rows, capture_output=True, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        reason = done.stderr.decode(errors="replace").strip()
+        raise MlopsError(f"version {version.number} could not be scored:\n{reason}", "see the message above")
+    return np.array(msgspec.json.decode(done.stdout), dtype=np.float32)
 
 
 def _remarks(bundles: tuple[Bundle, Bundle], frozen: Path) -> list[str]:
@@ -90,8 +90,6 @@ def _remarks(bundles: tuple[Bundle, Bundle], frozen: Path) -> list[str]:
     remarks = []
     if data[0].get("data/valid.parquet") != data[1].get("data/valid.parquet"):
         remarks.append("mind: the two versions were made from different data")
-    from hashlib import md5
-
     here = md5(frozen.read_bytes(), usedforsecurity=False).hexdigest()
     if any(one.get("data/test.parquet") != here for one in data):
         remarks.append("mind: these test rows are not those of every version; one may have learned from some of them")

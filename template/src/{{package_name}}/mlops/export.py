@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -11,7 +10,7 @@ import polars as pl
 
 from ..contract import CONTRACT
 from .bundle import Bundle, Golden, ModelFacts, write_json
-from .frames import columns
+from .frames import as_rows, columns
 from .project import Project
 from .scoring import OnnxModel, matrix
 
@@ -54,8 +53,8 @@ def _spread(frame: pl.DataFrame, rows: int) -> pl.DataFrame:
 
 
 def _golden(frame: pl.DataFrame) -> Golden:
-    rows: list[Any] = msgspec.convert(frame.drop("score").to_dicts(), list[CONTRACT.row])  # type: ignore[name-defined]
-    return Golden(rows=msgspec.to_builtins(rows), scores=[round(score, 7) for score in frame["score"].to_list()])
+    scores = [round(score, 7) for score in frame["score"].to_list()]
+    return Golden(rows=msgspec.to_builtins(as_rows(frame)), scores=scores)
 
 
 def _card(bundle: Bundle, train: pl.DataFrame, project: Project) -> str:

@@ -8,11 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import polars as pl
 
+from ..contract import CONTRACT
 from .errors import MlopsError
-from .schema import Column, Contract, Field, Kind
+from .schema import Column, Contract, Field, Kind, Row
 
 #: Where a raw row came from, so that a complaint can name it: file and row, the first row being 1.
 SOURCE = "source_row"
@@ -150,6 +152,12 @@ def duplicates(frame: pl.DataFrame, contract: Contract) -> list[Violation]:
             "+".join(contract.key), "the key is not unique", again.height, again[SOURCE].head(_FIRST_ROWS).to_list()
         )
     ]
+
+
+def as_rows(frame: pl.DataFrame) -> list[Row]:
+    """Turn a typed frame into the rows that a client would send."""
+    named = frame.select(field.name for field in CONTRACT.fields).to_dicts()
+    return msgspec.convert(named, list[CONTRACT.row])  # type: ignore[name-defined]
 
 
 def columns(frame: pl.DataFrame, fields: tuple[Field, ...]) -> dict[str, Column]:

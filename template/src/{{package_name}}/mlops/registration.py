@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import shutil
+from collections.abc import Callable
 
 from . import git, remote
 from .bundle import Lineage, seal, sha256
@@ -15,7 +16,7 @@ from .registry import Registry, Version
 from .tracking import find_run
 
 
-def register(project: Project) -> tuple[Version, bool]:
+def register(project: Project, say: Callable[[str], None] = print) -> tuple[Version, bool]:
     """Seal the pipeline's bundle and register it; return the version, and whether it is new.
 
     Refused: a tree with changes, a shallow clone, outputs that are not what `dvc.lock` says,
@@ -25,10 +26,13 @@ def register(project: Project) -> tuple[Version, bool]:
     git.require_whole_history(project.root)
     registry = Registry.open(project)
     with project.only_one("register"):
+        say("checking that the outputs are those of the commit")
         _require_current(project)
         require_passed(judge(project), "the model in this checkout")
         lineage = _lineage(project, registry)
+        say("sending the data to its remote")
         remote.push(project)
+        say("sealing the bundle and registering it")
         return _seal_and_register(project, registry, lineage)
 
 

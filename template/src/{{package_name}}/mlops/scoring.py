@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -97,3 +98,17 @@ class Scorer:
             f"this code cannot serve bundle {self.bundle.digest[:19]}: {changed}",
             f"use the code that trained it: commit {self.bundle.lineage.commit[:12]}",
         )
+
+
+def main() -> None:
+    """Score the rows on standard input by the bundle in the first argument, both ways as JSON.
+
+    `mlops compare` starts this with the code of the commit that trained the model.
+    """
+    scorer = Scorer(Bundle(Path(sys.argv[1])))
+    rows = msgspec.json.decode(sys.stdin.buffer.read(), type=list[CONTRACT.row])  # type: ignore[name-defined]
+    sys.stdout.buffer.write(msgspec.json.encode(scorer.score_rows(rows).tolist()))
+
+
+if __name__ == "__main__":
+    main()
