@@ -1,4 +1,4 @@
-"""The page "Put your own data in", followed to the letter with a data set of another kind."""
+"""The pages of a generated project, followed to the letter."""
 
 import re
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from rendering import git
-from running import RunningProject, prepare
+from running import RunningProject, give_free_ports, prepare
 
 BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 
@@ -18,11 +18,25 @@ def follow(project: RunningProject, page: str) -> None:
     assert blocks, f"{page} has no block to follow"
     for language, place, body in blocks:
         if language == "bash":
-            subprocess.run(["bash", "-e", "-c", body], cwd=project.root, check=True, timeout=300)
+            subprocess.run(["bash", "-e", "-c", body], cwd=project.root, check=True, timeout=600)
+        elif language == "text":
+            continue  # a drawing
         elif place == "run":
             project.run("python", "-c", body)
         else:
             (project.root / place).write_text(body, encoding="utf-8")
+
+
+def test_the_readme_leads_from_a_fresh_copy_to_production(render: Callable[..., Path], tmp_path: Path) -> None:
+    root = render(data_remote_url=str(tmp_path / "remote"))
+    give_free_ports(root)
+    project = RunningProject(root)
+
+    follow(project, "README.md")
+    version = project.request("GET", "/version", environment="production").body
+    project.stop()
+
+    assert (version["environment"], version["version"]) == ("production", 1)
 
 
 @pytest.mark.parametrize("problem", ["binary", "regression"])
