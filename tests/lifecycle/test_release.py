@@ -1,11 +1,12 @@
 """From a second version back to the first: comparing, promoting, rolling back, and who may not."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from rendering import git
-from running import RunningProject
+from running import RunningProject, prepare, train
 
 
 def test_rolling_back_answers_with_the_earlier_version_and_its_code(trained_project: RunningProject) -> None:
@@ -183,3 +184,17 @@ def test_an_environment_without_a_champion_says_what_to_do(trained_project: Runn
         "error: production names no champion yet",
         " next: mlops promote production, then review and merge the proposal",
     ]
+
+
+def test_a_project_that_predicts_a_quantity_goes_all_the_way(render: Callable[..., Path], tmp_path: Path) -> None:
+    project = train(prepare(render(problem="regression", data_remote_url=str(tmp_path / "remote"))))
+
+    project.release("staging")
+    rows = project.flights(300)
+    answered = project.request("POST", "/predict", {"rows": rows}).body["predictions"]
+    project.stop()
+
+    delays = [one["delay"] for one in answered]
+    assert -60 < min(delays) < max(delays) < 180
+    assert len(set(delays)) > 200
+    assert project.run("pytest", "-q").exit_code == 0
