@@ -155,8 +155,7 @@ class RunningProject:
 
     def copy(self, target: Path) -> "RunningProject":
         """A second checkout with the same history, data, runs and versions."""
-        shutil.copytree(self.root, target, ignore=shutil.ignore_patterns(".venv", "environments.lock", "*.log"))
-        shutil.copytree(self.root / "deploy", target / "deploy", dirs_exist_ok=True)
+        shutil.copytree(self.root, target, ignore=shutil.ignore_patterns(".venv", "bundles", "*.log"))
         _move_store(target / ".mlops" / "mlflow.db", self.root, target)
         remote = self.root.parent / f"{self.root.name}-data"
         shutil.copytree(remote, target.parent / f"{target.name}-data")

@@ -17,15 +17,15 @@ from typing import Any
 import pytest
 from running import RunningProject, give_free_ports
 
-pytestmark = pytest.mark.xdist_group("trained")
-
 
 @pytest.fixture(scope="module")
 def served(trained: RunningProject, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningProject]:
     """A project with two versions, the first of them serving staging. Each test leaves some version serving."""
     project = trained.copy(tmp_path_factory.mktemp("served") / "flights")
     give_free_ports(project.root)
-    project.commit("Listen on ports of its own")
+    # All clients of a test share one address; how many of them there may be is another test's question.
+    project.edit("policy.yaml", "requests_per_second: 1000", "requests_per_second: 1000000")
+    project.commit("Listen on ports of its own, to as many clients as there are")
     project.release("staging")
     project.train_another(trees=20)
     yield project

@@ -65,7 +65,7 @@ class Registry:
         known = ", ".join([str(version.number) for version in versions] + sorted(self._aliases())) or "none"
         raise MlopsError(
             f"{self.name} has no version or alias {reference!r} in the registry; there is: {known}",
-            "register one: mlops register" if not versions else "name one of these",
+            "mlops register" if not versions else "name one of these",
         )
 
     def alias(self, alias: str) -> int | None:
