@@ -21,6 +21,8 @@ def predict_file(scorer: Scorer, source: Path, target: Path, *, with_score: bool
     All or nothing: a file with a row that breaks the contract is refused, and so is a
     target that exists. Returns the number of rows.
     """
+    if not source.exists():
+        raise MlopsError(f"there is no {source}", "name a file, or a folder of files, with rows to predict")
     if target.exists():
         raise MlopsError(f"{target} exists", "name another file, or remove it first")
     if target.suffix not in (".csv", ".parquet"):

@@ -178,9 +178,11 @@ def status() -> None:
 @app.command()
 def stop(environment: EnvironmentName) -> None:
     """Stop the server of an environment."""
-    from . import native
+    from . import environments, native
 
-    stopped = native.stop(Project.find(), environment)
+    project = Project.find()
+    environments.path_of(project, environment)
+    stopped = native.stop(project, environment)
     typer.echo(f"{environment} {'stopped' if stopped else 'was not running'}")
 
 

@@ -86,7 +86,8 @@ def previous(project: Project, name: str) -> Release:
         if earlier and earlier.digest != current.digest:
             return earlier
     raise MlopsError(
-        f"{name} has had no other champion than version {current.version}", f"mlops promote {name} --version N"
+        f"{name} has had no other champion than version {current.version}",
+        f"mlops promote {FIRST} --version N, with a version that the registry still has",
     )
 
 

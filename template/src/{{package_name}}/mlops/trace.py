@@ -32,10 +32,15 @@ def trace(project: Project, reference: str) -> Facts:
         return _version(project, str(environments.champion(project, reference).version))
     if reference.isdigit() or reference == "latest":
         return _version(project, reference)
+    if Registry.open(project).alias(reference):
+        return _version(project, reference)
     prediction = predictions.find(project, reference)
-    if prediction is not None:
-        return _prediction(project, prediction)
-    return _version(project, reference)
+    if prediction is None:
+        raise MlopsError(
+            f"{reference} is no prediction in the log of this machine, and no environment, alias or version",
+            "an answer's id stands in its field `id`; `mlops status` lists the environments",
+        )
+    return _prediction(project, prediction)
 
 
 def _server(project: Project, address: str) -> Facts:
