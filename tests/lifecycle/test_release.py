@@ -28,6 +28,8 @@ def test_rolling_back_answers_with_the_earlier_version_and_its_code(trained_proj
     assert after["late"] == before["late"]
     assert after["model"] == before["model"]
     assert git(trained_project.root, "log", "-1", "--format=%s").strip() == "Roll staging back to version 1"
+    again = trained_project.mlops("rollback", "staging", check=False)
+    assert "staging has had no champion before version 1" in again.stderr
 
 
 def test_rolling_back_needs_an_earlier_champion(trained_project: RunningProject) -> None:
@@ -36,7 +38,7 @@ def test_rolling_back_needs_an_earlier_champion(trained_project: RunningProject)
     result = trained_project.mlops("rollback", "staging", check=False)
 
     assert result.exit_code == 1
-    assert "staging has had no other champion than version 1" in result.stderr
+    assert "staging has had no champion before version 1" in result.stderr
 
 
 def test_production_takes_only_what_was_deployed_to_staging(trained_project: RunningProject) -> None:
@@ -198,3 +200,26 @@ def test_a_project_that_predicts_a_quantity_goes_all_the_way(render: Callable[..
     assert -60 < min(delays) < max(delays) < 180
     assert len(set(delays)) > 200
     assert project.run("pytest", "-q").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "exit_code", "complaint"),
+    [
+        ("promote nowhere", 2, "there is no environment nowhere"),
+        ("stop nowhere", 2, "there is no environment nowhere"),
+        ("stage nothing", 2, "there is no stage nothing"),
+        ("trace nobody", 1, "nobody is no prediction in the log of this machine"),
+        ("trace http://127.0.0.1:1", 1, "no answer from http://127.0.0.1:1/version"),
+        ("serve --version 99", 1, "flight-delays has no version or alias '99' in the registry; there is: 1"),
+        ("batch nothing.csv answers.csv", 1, "there is no nothing.csv"),
+        ("batch data/sample/flights.csv.gz answers.txt", 2, "answers.txt is neither .csv nor .parquet"),
+        ("monitor staging --since yesterday", 2, "--since yesterday is no span and no date"),
+    ],
+)
+def test_a_wrong_word_gets_a_sentence(trained: RunningProject, command: str, exit_code: int, complaint: str) -> None:
+    result = trained.mlops(*command.split(), check=False)
+
+    assert result.exit_code == exit_code
+    assert result.stderr.startswith(f"error: {complaint}")
+    assert result.stderr.splitlines()[-1].startswith(" next: ")
+    assert result.stdout == ""

@@ -234,8 +234,8 @@ def monitor(
     """Judge recent predictions against the champion's reference."""
     from . import monitor as monitoring
 
-    project = Project.find()
-    report = monitoring.run(project, environment, _bundle_of(project, environment), _moment(since))
+    project, start = Project.find(), _moment(since)
+    report = monitoring.run(project, environment, _bundle_of(project, environment), start)
     _print(report, monitoring.as_text(report), as_json=as_json)
     raise typer.Exit(report.exit_code)
 

@@ -77,16 +77,23 @@ def _release(project: Project, name: str, reference: str | None) -> Release:
 
 
 def previous(project: Project, name: str) -> Release:
-    """The champion before the current one, read from the history of the environment's file."""
+    """The champion before the current one, read from the history of the environment's file.
+
+    What was rolled back is not gone back to: after 1, 2 and a rollback to 1, nothing is before 1.
+    """
     path = _relative(project, name)
     current = champion(project, name)
-    for commit in git.git(project.root, "log", "--format=%H", "--", path).split():
+    before: list[Release] = []
+    for commit in git.git(project.root, "log", "--reverse", "--format=%H", "--", path).split():
         text = git.at_commit(project.root, commit, path)
-        earlier = msgspec.yaml.decode(text, type=Environment).champion if text else None
-        if earlier and earlier.digest != current.digest:
-            return earlier
+        release = msgspec.yaml.decode(text, type=Environment).champion if text else None
+        if release in before:
+            before = before[: before.index(release)]
+        before += [release] if release else []
+    if len(before) > 1:
+        return before[-2]
     raise MlopsError(
-        f"{name} has had no other champion than version {current.version}",
+        f"{name} has had no champion before version {current.version}",
         f"mlops promote {FIRST} --version N, with a version that the registry still has",
     )
 
