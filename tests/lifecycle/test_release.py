@@ -119,19 +119,22 @@ def test_a_detached_head_and_a_shallow_clone_are_refused(trained_project: Runnin
     assert "next: git fetch --unshallow" in shallow.stderr
 
 
-def test_a_second_pipeline_is_refused_while_one_runs(trained_project: RunningProject) -> None:
+@pytest.mark.parametrize("command", ["pipeline", "register", "promote staging", "deploy staging"])
+def test_a_second_one_is_refused_while_one_runs(trained_project: RunningProject, command: str) -> None:
     """The lock is held by a process of ours, so that nothing depends on timing."""
+    what = command.removesuffix(" staging") if "promote" in command else command
     code = (
         "import sys; from flight_delays.mlops.project import Project;"
         "from subprocess import run;"
-        "lock = Project.find().only_one('pipeline'); lock.__enter__();"
-        "sys.exit(run([sys.executable, '-m', 'flight_delays.mlops', 'pipeline']).returncode)"
+        f"lock = Project.find().only_one('{what}'); lock.__enter__();"
+        f"sys.exit(run([sys.executable, '-m', 'flight_delays.mlops', *'{command}'.split()]).returncode)"
     )
 
     result = trained_project.run("python", "-c", code, check=False)
 
     assert result.exit_code == 1
-    assert "another `mlops pipeline` is running" in result.stderr
+    assert f"another `mlops {what}` is running" in result.stderr
+    assert "next: wait until it has ended" in result.stderr
 
 
 def test_a_registration_killed_at_any_moment_leaves_one_version_in_the_end(trained_project: RunningProject) -> None:

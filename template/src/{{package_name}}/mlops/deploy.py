@@ -28,7 +28,7 @@ def deploy(project: Project, name: str, say: native.Say = print) -> Release:
     The new version proves itself before it gets a request, the old one answers until then
     and stays if the new one fails. The alias in the registry follows what runs.
     """
-    with project.only_one(f"deploy-{name}"):
+    with project.only_one(f"deploy {name}"):
         environments.require_committed(project, name)
         wanted = environments.load(project, name)
         release = environments.champion(project, name)

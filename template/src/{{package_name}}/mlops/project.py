@@ -225,7 +225,7 @@ class Project:
 
         self.state.mkdir(exist_ok=True)
         try:
-            with filelock.FileLock(self.state / f"{what}.lock", timeout=0):
+            with filelock.FileLock(self.state / f"{what.replace(' ', '-')}.lock", timeout=0):
                 yield
         except filelock.Timeout as busy:
             raise MlopsError(
