@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 import sys
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from importlib.metadata import version as installed
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -296,3 +298,8 @@ def _bundle_of(project: Project, environment: str) -> Any:
     local = cached(project, release.digest)
     registry = None if local else Registry.open(project)
     return local or registry.fetch(registry.find(str(release.version)))  # type: ignore[union-attr]
+
+
+# A project with containers has more commands than one without.
+if find_spec(f"{__package__}.containers"):
+    import_module(f"{__package__}.containers").add_to(app)

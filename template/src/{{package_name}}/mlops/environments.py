@@ -10,7 +10,7 @@ import msgspec
 from . import git
 from .errors import MlopsError
 from .project import Environment, Project, Release, read_settings
-from .registry import Registry
+from .registry import Registry, Version
 
 #: A model reaches production through this environment.
 FIRST, LAST = "staging", "production"
@@ -63,7 +63,8 @@ def promote(project: Project, name: str, reference: str | None = None) -> tuple[
 def _release(project: Project, name: str, reference: str | None) -> Release:
     if name != LAST:
         version = Registry.open(project).find(reference or "latest")
-        return Release(version=version.number, digest=version.digest, commit=version.commit)
+        image = None if project.tool.target == "native" else _image(version)
+        return Release(version=version.number, digest=version.digest, commit=version.commit, image=image)
     staged = champion(project, FIRST)
     if reference is not None and reference != str(staged.version):
         raise MlopsError(
@@ -74,6 +75,15 @@ def _release(project: Project, name: str, reference: str | None) -> Release:
     if Registry.open(project).alias(load(project, FIRST).alias) != staged.version:
         raise MlopsError(f"version {staged.version} was never deployed to {FIRST}", f"mlops deploy {FIRST}")
     return staged
+
+
+def _image(version: Version) -> str:
+    if not version.image:
+        raise MlopsError(
+            f"version {version.number} has no image, and containers run it",
+            "from a checkout of its code: mlops build --push",
+        )
+    return version.image
 
 
 def previous(project: Project, name: str) -> Release:
@@ -136,6 +146,7 @@ def with_champion(text: str, release: Release) -> str:
         f"  digest: {release.digest}\n"
         f"  commit: {release.commit}\n"
     )  # fmt: skip
+    block += f"  image: {release.image}\n" if release.image else ""
     if not _CHAMPION.search(text):
         raise MlopsError(
             "the environment file has no line that starts with `champion:`", "add the line: champion: null"

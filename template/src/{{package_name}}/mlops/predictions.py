@@ -1,6 +1,6 @@
 """The prediction log: what was asked, what was answered, by which version.
 
-One JSON object per line in `.mlops/predictions/<environment>/<day>.<process>.jsonl`. Each server
+One JSON object per line in `.mlops/predictions/<environment>/<day>.<host>.<process>.jsonl`. Each server
 process writes files of its own, so that no two ever write into the same one. Monitoring reads it.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -119,7 +120,7 @@ class PredictionLog:
             os.close(self._file)
             self._file = None
         self._folder.mkdir(parents=True, exist_ok=True)
-        path = self._folder / f"{today.isoformat()}.{os.getpid()}.jsonl"
+        path = self._folder / f"{today.isoformat()}.{socket.gethostname()}.{os.getpid()}.jsonl"
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         self._day = today
         # The number of a process is used again after a while: its file may end in a torn line.

@@ -138,11 +138,15 @@ class Policy(Settings):
 
 
 class Release(Settings, omit_defaults=True):
-    """A model version, pinned: the digest says which bytes, the commit says which code."""
+    """A model version, pinned: the digest says which bytes, the commit says which code.
+
+    `image` holds that code where containers run it; it is pinned by a digest of its own.
+    """
 
     version: Count
     digest: Annotated[str, Meta(pattern="^sha256:[0-9a-f]{64}$")]
     commit: Annotated[str, Meta(pattern="^[0-9a-f]{40}$")]
+    image: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9._:/-]*@sha256:[0-9a-f]{64}$")] | None = None
 
 
 class ServeAddress(Settings):
@@ -165,6 +169,8 @@ class ToolSettings(Settings):
 
     model: str
     tracking_uri: str
+    target: Literal["native", "compose"] = "native"
+    image: str = ""
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ class Version:
     commit: str
     run_id: str
     source: str
+    image: str = ""
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,11 @@ class Registry:
         with self._translated():
             self.client.set_registered_model_alias(self.name, alias, str(number))
 
+    def set_image(self, number: int, image: str) -> None:
+        """Note the image, pinned by its digest, that holds the code of a version."""
+        with self._translated():
+            self.client.set_model_version_tag(self.name, str(number), "image", image)
+
     def _download(self, version: Version) -> Bundle:
         target = cache_folder(self.project, version.digest)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -166,4 +172,5 @@ def _version(found: Any) -> Version:
         commit=tags.get("commit", ""),
         run_id=found.run_id or "",
         source=found.source,
+        image=tags.get("image", ""),
     )
