@@ -166,12 +166,13 @@ def rollback(
 @app.command()
 def status() -> None:
     """Show what should run and what does, for each environment."""
-    from . import environments, native
+    from . import environments
+    from .deploy import target
 
     project = Project.find()
     for name in environments.names(project):
         wanted = environments.load(project, name).champion
-        running = native.status(project, name)
+        running = target(project).status(project, name)
         should = f"should run version {wanted.version}" if wanted else "names no champion yet"
         does = f"runs version {running.version}, {running.digest[:19]}" if running else "runs nothing"
         typer.echo(f"{name:<12}{should}, {does}")
@@ -180,11 +181,12 @@ def status() -> None:
 @app.command()
 def stop(environment: EnvironmentName) -> None:
     """Stop the server of an environment."""
-    from . import environments, native
+    from . import environments
+    from .deploy import target
 
     project = Project.find()
     environments.path_of(project, environment)
-    stopped = native.stop(project, environment)
+    stopped = target(project).stop(project, environment)
     typer.echo(f"{environment} {'stopped' if stopped else 'was not running'}")
 
 

@@ -1,4 +1,4 @@
-"""Making an environment match its file, on the native target: processes of this machine."""
+"""Making an environment match its file, on the project's target: a process of this machine, or containers."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import shutil
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
 from . import environments, git, native
 from .bundle import Bundle
@@ -20,6 +21,36 @@ from .registry import Registry, Version, cached
 
 #: What decides how a model answers, besides its bundle: code, dependencies, and their lock.
 CODE = ("src", "pyproject.toml", "uv.lock")
+
+
+class Target(Protocol):
+    """What runs models: `native`, or the module that is named like the project's target."""
+
+    def switch(self, project: Project, run: native.Run, *, say: native.Say) -> None:
+        """Let `run` answer the requests of its environment."""
+
+    def status(self, project: Project, environment: str) -> Running | None:
+        """What runs in an environment; `None` when nothing does."""
+
+    def stop(self, project: Project, environment: str) -> bool:
+        """Stop an environment; returns whether anything was running."""
+
+
+class Running(Protocol):
+    """What is known of whatever runs."""
+
+    @property
+    def version(self) -> int | None:
+        """The version that answers."""
+
+    @property
+    def digest(self) -> str:
+        """The digest of the bundle that answers."""
+
+
+def target(project: Project) -> Target:
+    """The target of this project. Only a project that uses containers has the module for them."""
+    return cast(Target, import_module(f".{project.tool.target}", __package__))
 
 
 def deploy(project: Project, name: str, say: native.Say = print) -> Release:
@@ -33,15 +64,15 @@ def deploy(project: Project, name: str, say: native.Say = print) -> Release:
         wanted = environments.load(project, name)
         release = environments.champion(project, name)
         bundle, source = _bundle(project, release)
-        code, python = release_code(project, release.commit, say)
-        native.switch(project, _run(wanted, name, release, bundle, source, code, python), say=say)
+        code, python = _code(project, release, say)
+        target(project).switch(project, _run(wanted, name, release, bundle, source, code, python), say=say)
         _smoke_test(wanted, release, bundle)
         _move_alias(project, wanted.alias, release, say)
     return release
 
 
 def _run(
-    wanted: Environment, name: str, release: Release, bundle: Bundle, source: str, code: Path, python: Path
+    wanted: Environment, name: str, release: Release, bundle: Bundle, source: str, code: str, python: str
 ) -> native.Run:
     return native.Run(
         environment=name,
@@ -49,12 +80,21 @@ def _run(
         digest=release.digest,
         commit=release.commit,
         bundle=str(bundle.path),
-        code=str(code),
-        python=str(python),
+        code=code,
+        python=python,
         host=wanted.serve.host,
         port=wanted.serve.port,
         source=source,
+        image=release.image or "",
     )
+
+
+def _code(project: Project, release: Release, say: native.Say) -> tuple[str, str]:
+    """Folder and interpreter for a process; an image brings its own."""
+    if project.tool.target != "native":
+        return "", ""
+    code, python = release_code(project, release.commit, say)
+    return str(code), str(python)
 
 
 def _bundle(project: Project, release: Release) -> tuple[Bundle, str]:

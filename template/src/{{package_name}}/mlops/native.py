@@ -36,7 +36,7 @@ PACKAGE = __name__.split(".", maxsplit=1)[0]
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """A model version on its way to an address: which bundle, served by which code and interpreter."""
+    """A model version on its way to an address: which bundle, served by which code and interpreter, or which image."""
 
     environment: str
     version: int
@@ -48,6 +48,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     port: int
     source: str
+    image: str = ""
 
     def matches(self, other: Run) -> bool:
         """Whether both answer the same at the same address; where the bundle was found is no difference."""
