@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from engine import client_config
 
 #: Where the replacements live, as `<owner>/<repository>/action.yml`.
 STUBS = Path(__file__).parent / "actions"
@@ -135,6 +136,7 @@ class Runner:
         folder = Path(tempfile.mkdtemp(prefix="run-", dir=self.folder))
         for name in ("home", "cache", "artifacts"):
             (folder / name).mkdir()
+        client_config(folder / "home" / ".docker")
         _write(folder / "event.json", dict(payload or {}) | ({"inputs": dict(inputs)} if inputs else {}))
         _write(folder / "secrets.yml", self.secrets)
         _write(folder / "variables.yml", self.variables)

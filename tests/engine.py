@@ -232,3 +232,23 @@ def oci_registry(folder: Path, *, login: bool = False) -> Iterator[Registry]:
     command = [str(part("docker-registry")), "serve", str(folder / "registry.yml")]
     with process(command, f"http://{address}/v2/", folder / "registry.log"):
         yield Registry(address, "writer", "secret-of-the-tests") if login else Registry(address)
+
+
+def cosign(folder: Path, *arguments: str, check: bool = True) -> Result:
+    """Run cosign in a folder, which also holds its logins; the password of every key is empty."""
+    env = {"COSIGN_PASSWORD": "", "COSIGN_YES": "true", "DOCKER_CONFIG": str(folder / "config"), "HOME": str(folder)}
+    done = subprocess.run(
+        [str(part("cosign")), *arguments],
+        check=False,
+        cwd=folder,
+        env=os.environ | env,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=TIMEOUT_S,
+    )
+    if check and done.returncode:
+        raise AssertionError(
+            f"cosign {' '.join(arguments)} exited with {done.returncode}\n{done.stdout}\n{done.stderr}"
+        )
+    return Result(done.returncode, done.stdout, done.stderr)
