@@ -9,7 +9,7 @@ import subprocess
 import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,25 +83,40 @@ def docker_engine() -> Iterator[Engine]:
     """`dockerd` with its own socket, images and bridge, so that several stand beside each other on one machine."""
     needs("docker", "iptables", "ip")
     needs_root("dockerd")
-    # A socket's path is at most 107 characters long, which the folders of pytest come near to.
-    folder = Path(tempfile.mkdtemp(prefix="engine-"))
-    client_config(folder / "config")
-    (folder / "bin").mkdir()
-    (folder / "bin" / "docker").symlink_to(part("docker"))
-    engine = Engine(folder)
-    command = ["setpriv", "--pdeathsig", "TERM", str(part("dockerd")), "--host", engine.env["DOCKER_HOST"]]
-    command += [f"--{name}={folder / name}" for name in ("data-root", "exec-root", "pidfile")]
-    with _bridge() as (bridge, network):
+    with ExitStack() as stack:
+        # A socket's path is at most 107 characters long, which the folders of pytest come near to.
+        folder = Path(tempfile.mkdtemp(prefix="engine-"))
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        client_config(folder / "config")
+        (folder / "bin").mkdir()
+        (folder / "bin" / "docker").symlink_to(part("docker"))
+        engine = Engine(folder)
+        bridge, network = stack.enter_context(_bridge())
+        command = ["setpriv", "--pdeathsig", "TERM", str(part("dockerd")), "--host", engine.env["DOCKER_HOST"]]
+        command += [f"--{name}={folder / name}" for name in ("data-root", "exec-root", "pidfile")]
         command += [f"--bridge={bridge}", f"--default-address-pool=base={network}.128.0/17,size=24"]
-        with process(command, lambda: not engine.docker("version", check=False).exit_code, folder / "dockerd.log"):
-            try:
-                yield engine
-            finally:
-                for container in engine.docker("ps", "--all", "--quiet").stdout.split():
-                    engine.docker("rm", "--force", "--volumes", container)
-                for name in engine.docker("network", "ls", "--quiet", "--filter", "type=custom").stdout.split():
-                    engine.docker("network", "rm", name)
-    shutil.rmtree(folder, ignore_errors=True)
+        # An engine that starts makes its part of the firewall anew, which must not happen while another does so.
+        with _alone("engine"):
+            log = folder / "dockerd.log"
+            stack.enter_context(process(command, lambda: not engine.docker("version", check=False).exit_code, log))
+        stack.callback(_clear, engine)
+        yield engine
+
+
+def _clear(engine: Engine) -> None:
+    for container in engine.docker("ps", "--all", "--quiet").stdout.split():
+        engine.docker("rm", "--force", "--volumes", container)
+    for name in engine.docker("network", "ls", "--quiet", "--filter", "type=custom").stdout.split():
+        engine.docker("network", "rm", name)
+
+
+@contextmanager
+def _alone(what: str) -> Iterator[None]:
+    """Wait until no other run of the tests on this machine does this."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / f"{what}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager
@@ -159,9 +174,7 @@ def scratch_image(engine: Engine, name: str, files: Mapping[str, Path]) -> str:
 def _debian() -> Path:
     """The files of a small Debian 12 with Python, packed; made once for this machine."""
     packed = CACHE / f"bookworm-{RECIPE}.tar"
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / "bookworm.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with _alone("bookworm"):
         if not packed.is_file():
             with tempfile.TemporaryDirectory(dir=CACHE) as folder:
                 root = Path(folder) / "root"

@@ -106,20 +106,19 @@ def postgresql() -> Iterator[str]:
     """A PostgreSQL server with an empty database that asks for no password; yields its address for SQLAlchemy."""
     needs("postgres", "initdb")
     # Not below the folders of pytest, which its own user could not enter.
-    folder = Path(tempfile.mkdtemp(prefix="postgresql-"))
-    user: list[str] = []
-    if os.geteuid() == 0:  # PostgreSQL refuses to run as root.
-        shutil.chown(folder, "postgres", "postgres")
-        user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
-    data, port = str(folder / "data"), free_port()
-    make = [*user, str(part("initdb")), "--pgdata", data, "--username=tests", "--auth=trust", "--encoding=UTF8"]
-    subprocess.run([*make, "--no-sync", "--locale=C.UTF-8"], check=True, capture_output=True, cwd=folder)
-    settings = {"listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": "", "fsync": "off"}
-    command = [*user, str(part("postgres")), "-D", data, *(f"--{name}={value}" for name, value in settings.items())]
-    with process(command, lambda: _listens(port), folder / "postgresql.log"):
-        # With the driver's name: without it, SQLAlchemy 2.1 takes another one than 2.0 did.
-        yield f"postgresql+psycopg2://tests@127.0.0.1:{port}/postgres"
-    shutil.rmtree(folder)
+    with tempfile.TemporaryDirectory(prefix="postgresql-") as name:
+        folder, user = Path(name), list[str]()
+        if os.geteuid() == 0:  # PostgreSQL refuses to run as root.
+            shutil.chown(folder, "postgres", "postgres")
+            user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+        data, port = str(folder / "data"), free_port()
+        make = [*user, str(part("initdb")), "--pgdata", data, "--username=tests", "--auth=trust", "--encoding=UTF8"]
+        subprocess.run([*make, "--no-sync", "--locale=C.UTF-8"], check=True, capture_output=True, cwd=folder)
+        settings = {"listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": "", "fsync": "off"}
+        command = [*user, str(part("postgres")), "-D", data, *(f"--{key}={value}" for key, value in settings.items())]
+        with process(command, lambda: _listens(port), folder / "postgresql.log"):
+            # With the driver's name: without it, SQLAlchemy 2.1 takes another one than 2.0 did.
+            yield f"postgresql+psycopg2://tests@127.0.0.1:{port}/postgres"
 
 
 def _listens(port: int) -> bool:
