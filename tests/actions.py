@@ -22,8 +22,6 @@ from engine import client_config
 
 #: Where the replacements live, as `<owner>/<repository>/action.yml`.
 STUBS = Path(__file__).parent / "actions"
-#: What act calls a job that runs beside it instead of in a container.
-HOST = "-self-hosted"
 #: Actions that log in to a cloud. A step with one of them fails here; `if: ${{ !env.ACT }}` passes over it.
 NEEDS_A_CLOUD = (
     "actions/attest-build-provenance",
@@ -116,8 +114,8 @@ class Runner:
     env: Mapping[str, str] = field(default_factory=dict)
     #: Folders with more commands, found before those of the system.
     path: Sequence[Path] = ()
-    #: What stands for each label of `runs-on`: this machine or an image. A job with another label is an error.
-    labels: Mapping[str, str] = field(default_factory=lambda: {"ubuntu-24.04": HOST})
+    #: The labels of `runs-on` that this machine stands for. A job with another one is an error.
+    labels: Collection[str] = ("ubuntu-24.04",)
     #: Replacements for actions, by `owner/repository`, beside those in `tests/actions`.
     stubs: Mapping[str, Path] = field(default_factory=dict)
 
@@ -154,7 +152,7 @@ class Runner:
         owner = self.repository.split("/")[0]
         nothing = [f"--{name}-file=/dev/null" for name in ("env", "input")]
         places = [f"--env=GITHUB_REPOSITORY={self.repository}", f"--env=GITHUB_REPOSITORY_OWNER={owner}"]
-        known = dict.fromkeys(GUESSED, "") | dict(self.labels)
+        known = dict.fromkeys(GUESSED, "") | dict.fromkeys(self.labels, "-self-hosted")
         labels = [f"--platform={label}={place}" for label, place in known.items()]
         offline = ["--action-offline-mode", "--no-skip-checkout", "--no-cache-server", "--pull=false"]
         return ["--json", "--rm", *offline, *nothing, *places, *labels]
@@ -188,10 +186,9 @@ class Runner:
         unknown = re.search(r"Skipping unsupported platform -- Try running with `-P (.+)=", run.log)
         if unknown:
             raise AssertionError(f"{file.path}: no machine has the label {unknown[1]}, the job was not run")
-        if all(place == HOST for place in self.labels.values()):
-            for job in file.jobs:
-                if job.services and not all(run.jobs[name].result == "skipped" for name in _instances(run, job.name)):
-                    raise AssertionError(f"{file.path}: job {job.name} has services, which are not started here")
+        for job in file.jobs:
+            if job.services and not run.ended("skipped") >= _instances(run, job.name):
+                raise AssertionError(f"{file.path}: job {job.name} has services, which are not started here")
         if bool(done.returncode) != bool(run.ended("failure")):
             raise AssertionError(f"act exited with {done.returncode}\n{done.stderr[-3000:]}\n{run.log[-3000:]}")
 
@@ -369,5 +366,6 @@ def _job(name: str, job: DeclaredJob, lines: list[dict[str, Any]]) -> Job:
     return Job(name, result, steps, _text(lines))
 
 
-def _instances(run: WorkflowRun, job: str) -> list[str]:
-    return [name for name in run.jobs if name == job or name.startswith(f"{job} (")]
+def _instances(run: WorkflowRun, job: str) -> set[str]:
+    """The job's names in the run: one, or one for each place in its matrix."""
+    return {name for name in run.jobs if name == job or name.startswith(f"{job} (")}

@@ -113,7 +113,7 @@ def postgresql() -> Iterator[str]:
             user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
         data, port = str(folder / "data"), free_port()
         make = [*user, str(part("initdb")), "--pgdata", data, "--username=tests", "--auth=trust", "--encoding=UTF8"]
-        subprocess.run([*make, "--no-sync", "--locale=C.UTF-8"], check=True, capture_output=True, cwd=folder)
+        subprocess.run([*make, "--no-sync", "--locale=C.UTF-8"], check=True, cwd=folder)
         settings = {"listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": "", "fsync": "off"}
         command = [*user, str(part("postgres")), "-D", data, *(f"--{key}={value}" for key, value in settings.items())]
         with process(command, lambda: _listens(port), folder / "postgresql.log"):
