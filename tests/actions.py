@@ -22,6 +22,8 @@ from engine import client_config
 
 #: Where the replacements live, as `<owner>/<repository>/action.yml`.
 STUBS = Path(__file__).parent / "actions"
+#: What act calls a job that runs beside it instead of in a container.
+HOST = "-self-hosted"
 #: Actions that log in to a cloud. A step with one of them fails here; `if: ${{ !env.ACT }}` passes over it.
 NEEDS_A_CLOUD = (
     "actions/attest-build-provenance",
@@ -114,8 +116,8 @@ class Runner:
     env: Mapping[str, str] = field(default_factory=dict)
     #: Folders with more commands, found before those of the system.
     path: Sequence[Path] = ()
-    #: The labels of `runs-on` that this machine stands for. A job with another one is an error.
-    labels: Collection[str] = ("ubuntu-24.04",)
+    #: What stands for each label of `runs-on`, which is this machine. A job with another label is an error.
+    labels: Mapping[str, str] = field(default_factory=lambda: {"ubuntu-24.04": HOST})
     #: Replacements for actions, by `owner/repository`, beside those in `tests/actions`.
     stubs: Mapping[str, Path] = field(default_factory=dict)
 
@@ -152,7 +154,7 @@ class Runner:
         owner = self.repository.split("/")[0]
         nothing = [f"--{name}-file=/dev/null" for name in ("env", "input")]
         places = [f"--env=GITHUB_REPOSITORY={self.repository}", f"--env=GITHUB_REPOSITORY_OWNER={owner}"]
-        known = dict.fromkeys(GUESSED, "") | dict.fromkeys(self.labels, "-self-hosted")
+        known = dict.fromkeys(GUESSED, "") | dict(self.labels)
         labels = [f"--platform={label}={place}" for label, place in known.items()]
         offline = ["--action-offline-mode", "--no-skip-checkout", "--no-cache-server", "--pull=false"]
         return ["--json", "--rm", *offline, *nothing, *places, *labels]
