@@ -178,14 +178,8 @@ def _debian() -> Path:
         if not packed.is_file():
             with tempfile.TemporaryDirectory(dir=CACHE) as folder:
                 root = Path(folder) / "root"
-                command = [
-                    str(part("debootstrap")),
-                    "--variant=minbase",
-                    f"--include={PACKAGES}",
-                    "bookworm",
-                    str(root),
-                ]
-                subprocess.run(command + _mirror("bookworm"), check=True, capture_output=True, timeout=600)
+                command = [str(part("debootstrap")), "--variant=minbase", f"--include={PACKAGES}"]
+                subprocess.run([*command, "bookworm", str(root), *_mirror("bookworm")], check=True, timeout=600)
                 _make_official(root)
                 new = Path(folder) / "new.tar"
                 subprocess.run(["tar", "--create", "--file", new, "--directory", root, "."], check=True)
@@ -208,8 +202,8 @@ def _make_official(root: Path) -> None:
 
 
 def _mirror(release: str) -> list[str]:
-    """Where this machine gets the release from; nothing where it is of another one."""
-    command = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", f"Release: {release}"]
+    """Where this machine gets the release from; nothing, which is debootstrap's own choice, where it has another."""
+    command = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", f"Codename: {release}"]
     with contextlib.suppress(OSError):
         return subprocess.run(command, check=False, capture_output=True, text=True).stdout.split()[:1]
     return []

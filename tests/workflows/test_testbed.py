@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from actions import Runner, assert_green
 from engine import Engine, Registry, cosign, docker_engine, oci_registry, scratch_image
-from parts import TOOLS
+from parts import TOOLS, part
 from rendering import commit, git
 from running import free_port
 from servers import alertmanager, mlflow_on_postgresql, prometheus
@@ -57,6 +57,15 @@ def push(engine: Engine, registry: Registry, folder: Path, name: str) -> str:
     engine.docker("build", "--tag", image, folder)
     engine.docker("push", image)
     return engine.docker("image", "inspect", "--format", "{{ index .RepoDigests 0 }}", image).stdout.strip()
+
+
+def test_a_missing_part_is_a_skip_that_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".ci").mkdir()
+    (tmp_path / ".ci" / "packages").write_text("/nowhere/enginectl engine-tools trixie\n", encoding="utf-8")
+    monkeypatch.setattr("parts.ROOT", tmp_path)
+
+    with pytest.raises(pytest.skip.Exception, match=r"enginectl is missing: \.ci/install .* engine-tools"):
+        part("enginectl")
 
 
 def test_an_image_is_built_pushed_pulled_by_digest_and_run(engine: Engine, registry: Registry, tmp_path: Path) -> None:
