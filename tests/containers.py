@@ -1,0 +1,74 @@
+"""A project whose target is containers, with an engine and a registry of images of its own."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engine import Engine
+from rendering import git
+from running import Result, RunningProject
+
+#: Debian's build of the proxy stands in the place of the official one, whose registry a test cannot reach.
+PROXY = """
+FROM python:3.11-slim-bookworm
+RUN apt-get update -qq && apt-get install -qq --yes --no-install-recommends haproxy >/dev/null
+USER haproxy
+STOPSIGNAL SIGUSR1
+"""
+
+
+@dataclass(frozen=True)
+class ContainerProject(RunningProject):
+    """Its commands use the tests' engine."""
+
+    engine: Engine
+    image: str
+
+    def run(self, *command: str, check: bool = True, env: dict[str, str] | None = None) -> Result:
+        path = os.pathsep.join([str(self.engine.path), os.environ["PATH"]])
+        own = self.engine.env | {"DOCKER_CONFIG": str(self.engine.folder / "config"), "PATH": path}
+        own["PROXY_IMAGE"] = "haproxy-of-debian"
+        return super().run(*command, check=check, env=own | (env or {}))
+
+    def ship(self) -> str:
+        """Build, try and push the serve image; return its name by digest."""
+        return self.mlops("build", "serve", "--push").stdout.split()[-1]
+
+    def container(self, service: str, environment: str = "staging") -> dict[str, Any] | None:
+        """What the engine knows of a service of an environment."""
+        found = self.engine.docker("inspect", f"flight-delays-{environment}-{service}-1", check=False)
+        return json.loads(found.stdout)[0] if found.exit_code == 0 else None
+
+    def serving(self) -> dict[str, Any]:
+        """The one server that there is."""
+        found = [one for one in map(self.container, ("blue", "green")) if one]
+        assert len(found) == 1
+        return found[0]
+
+    @contextmanager
+    def changed(self, path: str, old: str, new: str) -> Iterator[None]:
+        """Change a file in a commit of its own, for as long as the block lasts."""
+        before = git(self.root, "rev-parse", "HEAD").strip()
+        self.edit(path, old, new)
+        self.commit(f"Change {path}")
+        try:
+            yield
+        finally:
+            git(self.root, "reset", "--quiet", "--hard", before)
+
+    def name_image(self, image: str) -> None:
+        """Let staging name another image, as somebody would who edits the file and commits it."""
+        path = self.root / "deploy" / "environments" / "staging.yaml"
+        lines = [line for line in path.read_text("utf-8").splitlines() if not line.startswith("  image:")]
+        path.write_text("\n".join([*lines, f"  image: {image}"]) + "\n", encoding="utf-8")
+        self.commit("Name another image")
+
+
+def with_proxy(engine: Engine, folder: Path) -> None:
+    """Make the proxy's image."""
+    (folder / "Dockerfile").write_text(PROXY, encoding="utf-8")
+    engine.docker("build", "--quiet", "--tag", "haproxy-of-debian", folder)
