@@ -9,6 +9,11 @@ Answers = dict[str, str]
 TYPED: list[Answers] = [
     {"data_remote": "s3", "s3_endpoint": "http://127.0.0.1:9000"},
     {"data_remote_url": "/srv/flight data"},
+    {"target": "compose", "image": "acme/flight-delays"},
+    {"target": "compose", "image": "123456789012.dkr.ecr.eu-central-1.amazonaws.com/flight-delays"},
+    {"target": "compose", "image": "europe-west3-docker.pkg.dev/acme/models/flight-delays"},
+    {"target": "compose", "image": "acme.azurecr.io/flight-delays"},
+    {"target": "compose", "image": "registry.example.com:5000/team/flight-delays"},
 ]
 
 

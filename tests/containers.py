@@ -10,7 +10,7 @@ from typing import Any
 
 from engine import Engine
 from rendering import git
-from running import Result, RunningProject
+from running import RunningProject
 
 #: Debian's build of the proxy stands in the place of the official one, whose registry a test cannot reach.
 PROXY = """
@@ -28,11 +28,11 @@ class ContainerProject(RunningProject):
     engine: Engine
     image: str
 
-    def run(self, *command: str, check: bool = True, env: dict[str, str] | None = None) -> Result:
+    def environment(self) -> dict[str, str]:
+        """That of a shell with the tests' engine, and with Debian's proxy in the place of the official image."""
         path = os.pathsep.join([str(self.engine.path), os.environ["PATH"]])
-        own = self.engine.env | {"DOCKER_CONFIG": str(self.engine.folder / "config"), "PATH": path}
-        own["PROXY_IMAGE"] = "haproxy-of-debian"
-        return super().run(*command, check=check, env=own | (env or {}))
+        own = {"DOCKER_CONFIG": str(self.engine.folder / "config"), "PATH": path, "PROXY_IMAGE": "haproxy-of-debian"}
+        return super().environment() | self.engine.env | own
 
     def ship(self) -> str:
         """Build, try and push the serve image; return its name by digest."""

@@ -42,13 +42,17 @@ class RunningProject:
 
     root: Path
 
+    def environment(self) -> dict[str, str]:
+        """The variables under which its commands run."""
+        return dict(os.environ)
+
     def run(self, *command: str, check: bool = True, env: dict[str, str] | None = None) -> Result:
         """Run a command inside the project's environment; `check` makes a failure an error of the test."""
         done = subprocess.run(
             ["uv", "run", "--quiet", "--frozen", *command],
             check=False,
             cwd=self.root,
-            env=os.environ | (env or {}),
+            env=self.environment() | (env or {}),
             capture_output=True,
             text=True,
             encoding="utf-8",
@@ -67,6 +71,7 @@ class RunningProject:
         started = subprocess.Popen(
             ["uv", "run", "--quiet", "--frozen", "mlops", *arguments],
             cwd=self.root,
+            env=self.environment(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,

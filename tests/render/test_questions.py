@@ -2,6 +2,7 @@
 
 import keyword
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -51,6 +52,11 @@ REFUSED = {
     "a bucket with capitals": {"data_remote": "s3", "data_remote_url": "s3://Flights/dvc"},
     "a store without http": {"data_remote": "s3", "s3_endpoint": "storage.example.com"},
     "a password in a store's address": {"data_remote": "s3", "s3_endpoint": "https://me:pw@storage.example.com"},
+    "an image with a tag": {"target": "compose", "image": "ghcr.io/acme/flights:latest"},
+    "an image with capitals": {"target": "compose", "image": "ghcr.io/Acme/flights"},
+    "an image with a digest": {"target": "compose", "image": f"ghcr.io/acme/flights@sha256:{'0' * 64}"},
+    "an image's address": {"target": "compose", "image": "https://ghcr.io/acme/flights"},
+    "an image with two dots": {"target": "compose", "image": "ghcr.io/acme/flights..late"},
     "a description in two lines": {"description": "Late\nor not"},
     "a description with a quote": {"description": 'Is it "late"?'},
     "a description that is too long": {"description": "x" * 121},
@@ -68,6 +74,8 @@ ACCEPTED = {
     "a shared folder": {"data_remote_url": "/mnt/daten/flüge-2"},
     "a bucket without a folder": {"data_remote": "s3", "data_remote_url": "s3://flights.example"},
     "a store of one's own": {"data_remote": "s3", "s3_endpoint": "http://127.0.0.1:8333"},
+    "an image in a registry of one's own": {"target": "compose", "image": "registry.example.com:5000/team/x"},
+    "an image from a repository with odd signs": {"target": "compose", "repository": "Acme/-Flights..late_"},
     "a description with an apostrophe": {"description": "What's late, and by how much; München to Köln (all day)?"},
 }
 
@@ -115,6 +123,35 @@ def test_no_package_can_take_the_name_of_a_standard_module_or_keyword() -> None:
     words = {*keyword.kwlist, *keyword.softkwlist, *sys.stdlib_module_names}
 
     assert {word for word in words if word.islower() and not word.startswith("_")} - reserved == set()
+
+
+REGISTRIES = {
+    "ghcr.io/acme/flights": "ghcr",
+    "acme/flights": "dockerhub",
+    "docker.io/acme/flights": "dockerhub",
+    "123456789012.dkr.ecr.eu-central-1.amazonaws.com/flights": "aws",
+    "public.ecr.aws/acme/flights": "aws",
+    "europe-west3-docker.pkg.dev/acme/models/flights": "google",
+    "eu.gcr.io/acme/flights": "google",
+    "acme.azurecr.io/flights": "azure",
+    "registry.example.com:5000/team/flights": "other",
+    "localhost/flights": "other",
+    "ghcr.io.example.com/acme/flights": "other",
+}
+
+
+@pytest.mark.parametrize(("image", "kind"), REGISTRIES.items())
+def test_a_registry_is_known_by_the_host_in_an_images_name(
+    image: str, kind: str, template: Template, tmp_path: Path
+) -> None:
+    """The fact is for workflows, which log in to each kind in its own way; here a page shows it."""
+    shutil.copytree(template.path, tmp_path / "template")
+    (tmp_path / "template/template/kind.jinja").write_text("{{ image_registry }}\n", encoding="utf-8")
+    shown = Template(tmp_path / "template", template.version).release("v9.0.0", lambda _: None)
+
+    project = shown.render(tmp_path / "project", target="compose", image=image)
+
+    assert (project / "kind").read_text("utf-8").strip() == kind
 
 
 def test_copying_with_the_defaults_needs_no_trust(template: Template, tmp_path: Path) -> None:

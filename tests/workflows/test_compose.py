@@ -1,0 +1,234 @@
+"""Deploying to containers: what runs is what was tried, nothing is lost while it changes, nobody else gets in."""
+
+import json
+import os
+import re
+import signal
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+from clients import asking, port, wait_until
+from containers import ContainerProject
+from rendering import git
+from running import give_free_ports
+
+REVISION = "org.opencontainers.image.revision"
+
+
+@pytest.fixture(scope="module")
+def deployed(shipped: ContainerProject) -> Iterator[ContainerProject]:
+    """Version 1 answers in staging, and version 2 has an image. Each test leaves some version answering."""
+    before = git(shipped.root, "rev-parse", "HEAD").strip()
+    shipped.release("staging")
+    shipped.train_another(trees=20)
+    shipped.ship()
+    yield shipped
+    shipped.mlops("stop", "staging")
+    git(shipped.root, "reset", "--quiet", "--hard", before)
+
+
+def image_of(project: ContainerProject) -> str:
+    """The image that staging's file names."""
+    found = re.search(r"image: (\S+)", (project.root / "deploy/environments/staging.yaml").read_text("utf-8"))
+    assert found is not None
+    return found[1]
+
+
+def by_hand(project: ContainerProject, name: str, *labels: str) -> str:
+    """Push an image that somebody has made of the one that runs; return its name by digest."""
+    words = [word for label in labels for word in ("--label", label)]
+    project.engine.docker("build", "--tag", name, *words, "-", stdin=f"FROM {image_of(project)}\nENV CHANGED=1\n")
+    told = project.engine.docker("push", name).stdout
+    digest = re.search(r"sha256:[0-9a-f]{64}", told)
+    assert digest is not None
+    return f"{name.rpartition(':')[0]}@{digest[0]}"
+
+
+def test_no_request_fails_while_versions_change_three_times(deployed: ContainerProject) -> None:
+    with asking(deployed) as clients:
+        deployed.release("staging")
+        first = [len(client.versions) for client in clients]
+        deployed.mlops("rollback", "staging")
+        second = [len(client.versions) for client in clients]
+        git(deployed.root, "revert", "--no-edit", "HEAD")
+        deployed.mlops("deploy", "staging")
+        third = [len(client.versions) + 2 for client in clients]
+        wait_until(lambda: all(len(c.versions) >= count for c, count in zip(clients, third, strict=True)))
+
+    assert [client.failures for client in clients] == [[], [], [], []]
+    for client, one, two in zip(clients, first, second, strict=True):
+        changes = [client.versions[0], client.versions[one], client.versions[two], client.versions[-1]]
+        assert changes == [1, 2, 1, 2]
+
+
+def test_deploying_what_already_runs_changes_no_container(deployed: ContainerProject) -> None:
+    before = deployed.serving()["Id"]
+
+    result = deployed.mlops("deploy", "staging")
+
+    assert "version 2 already answers" in result.stderr
+    assert deployed.serving()["Id"] == before
+
+
+def test_what_is_deployed_is_the_digest_that_was_tried(deployed: ContainerProject) -> None:
+    """E13: the container runs the image that the file names, by its digest."""
+    server = deployed.serving()
+
+    assert server["Config"]["Image"] == image_of(deployed)
+    image = json.loads(deployed.engine.docker("inspect", image_of(deployed)).stdout)[0]
+    assert server["Image"] == image["Id"]
+
+
+def test_another_image_under_the_same_tag_changes_nothing_that_runs(deployed: ContainerProject) -> None:
+    """E13, cut: somebody pushes other bytes under the tag of the image that runs."""
+    before = deployed.serving()
+    label = f"{REVISION}={git(deployed.root, 'rev-parse', 'HEAD').strip()}"
+    tags = json.loads(deployed.engine.docker("inspect", image_of(deployed)).stdout)[0]["RepoTags"]
+
+    other = by_hand(deployed, tags[0], label)
+    deployed.mlops("deploy", "staging")
+    deployed.mlops("stop", "staging")
+    deployed.mlops("deploy", "staging")
+
+    assert other != image_of(deployed)
+    assert deployed.serving()["Image"] == before["Image"]
+
+
+@pytest.mark.parametrize(
+    ("label", "complaint"),
+    [
+        (f"{REVISION}=", "does not name the commit it was made from"),
+        (f"{REVISION}={'0' * 40}", "holds the code of commit 000000000000, which is not the code of"),
+    ],
+    ids=["no commit", "another commit"],
+)
+def test_an_image_of_other_code_is_not_deployed(deployed: ContainerProject, label: str, complaint: str) -> None:
+    """E7: from the image back to the commit."""
+    before, head = deployed.serving()["Id"], git(deployed.root, "rev-parse", "HEAD").strip()
+
+    deployed.name_image(by_hand(deployed, f"{deployed.image}:by-hand", label))
+    result = deployed.mlops("deploy", "staging", check=False)
+    git(deployed.root, "reset", "--quiet", "--hard", head)
+
+    assert result.exit_code == 1
+    assert complaint in result.stderr
+    assert deployed.serving()["Id"] == before
+
+
+def test_a_version_without_an_image_is_not_promoted(deployed: ContainerProject) -> None:
+    with closing(sqlite3.connect(deployed.root / ".mlops" / "mlflow.db")) as store:
+        store.execute("update model_version_tags set key = 'hidden' where key = 'image'")
+        store.commit()
+        result = deployed.mlops("promote", "staging", "--version", "1", check=False)
+        store.execute("update model_version_tags set key = 'image' where key = 'hidden'")
+        store.commit()
+
+    assert result.exit_code == 1
+    assert "version 1 has no image, and containers run it" in result.stderr
+    assert "mlops build --push" in result.stderr
+    assert deployed.mlops("promote", "staging", "--version", "1").exit_code == 0
+
+
+def test_a_damaged_bundle_is_refused_and_the_old_version_stays(deployed: ContainerProject) -> None:
+    before = deployed.serving()["Id"]
+    code = (
+        "import shutil, sys; from pathlib import Path; from msgspec.structs import replace;"
+        "from flight_delays.mlops import compose; from flight_delays.mlops.project import Project;"
+        "project = Project.find(); run = compose.status(project, 'staging').run;"
+        "bad = project.state / 'damaged'; shutil.copytree(run.bundle, bad);"
+        "model = bad / 'model.onnx'; model.write_bytes(model.read_bytes()[:-1] + b'!');"
+        "\ntry: compose.switch(project, replace(run, bundle=str(bad), version=99))"
+        "\nexcept Exception as error: sys.exit(str(error))"
+    )
+    with asking(deployed) as clients:
+        complaint = deployed.run("python", "-c", code, check=False).stderr
+
+    assert "version 99 was not deployed to staging" in complaint
+    assert "model.onnx was changed after the bundle was sealed" in complaint
+    assert "version 2 goes on serving" in complaint
+    assert [client.failures for client in clients] == [[], [], [], []]
+    assert deployed.serving()["Id"] == before
+
+
+def test_a_killed_server_comes_back(deployed: ContainerProject) -> None:
+    before = deployed.serving()["State"]
+
+    os.kill(before["Pid"], signal.SIGKILL)
+
+    wait_until(lambda: deployed.serving()["State"]["Pid"] not in (0, before["Pid"]))
+    wait_until(lambda: deployed.request("GET", "/ready").status == 200)
+
+
+@pytest.mark.parametrize("after_s", [5, 8])
+def test_a_deployment_killed_at_any_moment_is_finished_by_the_next(deployed: ContainerProject, after_s: float) -> None:
+    deployed.mlops("rollback", "staging")
+    git(deployed.root, "revert", "--no-edit", "HEAD")
+    with asking(deployed) as clients:
+        deployed.kill_after(after_s, "deploy", "staging")
+        deployed.mlops("deploy", "staging")
+
+    assert [client.failures for client in clients] == [[], [], [], []]
+    assert deployed.request("GET", "/version").body["version"] == 2
+    assert deployed.serving()["State"]["Running"]
+
+
+def test_an_address_that_somebody_else_holds_is_told(deployed: ContainerProject) -> None:
+    head = git(deployed.root, "rev-parse", "HEAD").strip()
+    taken = deployed.image.partition("/")[0].rpartition(":")[2]
+    deployed.edit("deploy/environments/staging.yaml", f"port: {port(deployed)}", f"port: {taken}")
+    deployed.commit("Move to a port that is taken")
+
+    result = deployed.mlops("deploy", "staging", check=False)
+    git(deployed.root, "reset", "--quiet", "--hard", head)
+
+    assert f"another process holds 127.0.0.1:{taken}" in result.stderr
+    assert deployed.request("GET", "/ready").status == 200
+
+
+def test_servers_are_confined_and_only_the_proxy_can_be_reached(deployed: ContainerProject) -> None:
+    server, proxy = deployed.serving(), deployed.container("proxy")
+    assert proxy is not None
+
+    assert server["HostConfig"]["ReadonlyRootfs"] is True
+    assert server["HostConfig"]["CapDrop"] == ["ALL"]
+    assert server["Config"]["User"] == "10001:10001"
+    assert server["HostConfig"]["PortBindings"] in ({}, None)
+    assert [one["HostIp"] for one in proxy["HostConfig"]["PortBindings"]["8000/tcp"]] == ["127.0.0.1"]
+    networks = [
+        deployed.engine.docker("network", "inspect", name).stdout for name in server["NetworkSettings"]["Networks"]
+    ]
+    assert [json.loads(network)[0]["Internal"] for network in networks] == [True]
+
+
+def test_answers_are_recorded_where_monitoring_and_tracing_read_them(deployed: ContainerProject) -> None:
+    rows = deployed.flights(300)
+    answer = deployed.request("POST", "/predict", rows[0]).body
+    deployed.request("POST", "/predict", {"rows": rows})
+
+    traced = deployed.mlops("trace", answer["id"]).stdout
+    report = json.loads(deployed.mlops("monitor", "staging", "--json", check=False).stdout)
+
+    assert "flight-delays version 2" in traced
+    assert report["predictions"] >= 300
+
+
+def test_an_address_can_change(deployed: ContainerProject) -> None:
+    give_free_ports(deployed.root)
+    deployed.commit("Listen elsewhere")
+
+    deployed.mlops("deploy", "staging")
+
+    assert deployed.request("GET", "/ready").status == 200
+
+
+def test_stopping_leaves_no_container_and_deploying_begins_anew(deployed: ContainerProject) -> None:
+    result = deployed.mlops("stop", "staging")
+
+    assert result.stdout == "staging stopped\n"
+    assert [deployed.container(name) for name in ("proxy", "blue", "green")] == [None, None, None]
+    assert "staging was not running" in deployed.mlops("stop", "staging").stdout
+    assert "staging     should run version 2, runs nothing" in deployed.mlops("status").stdout
+    deployed.mlops("deploy", "staging")
+    assert "runs version 2" in deployed.mlops("status").stdout
