@@ -7,7 +7,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "edges.md"
-TESTS = ROOT / "tests" / "lifecycle" / "test_edges.py"
+TESTS = [
+    ROOT / "tests" / name
+    for name in ("lifecycle/test_edges.py", "workflows/test_images.py", "workflows/test_compose.py")
+]
 
 HEAD = """\
 # Links between components, and the tests that cut them
@@ -31,8 +34,13 @@ class EdgeTest:
 
 
 def edge_tests() -> Iterator[EdgeTest]:
-    """Read the `edge` markers of the tests without running them."""
-    for node in ast.parse(TESTS.read_text(encoding="utf-8")).body:
+    """Read the `edge` markers of the tests without running them, in the order of the links."""
+    found = [test for path in TESTS for test in _marked(path)]
+    yield from sorted(found, key=lambda test: int(test.edge.removeprefix("E")))
+
+
+def _marked(path: Path) -> Iterator[EdgeTest]:
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if not isinstance(node, ast.FunctionDef):
             continue
         for mark in node.decorator_list:

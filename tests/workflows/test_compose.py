@@ -14,6 +14,8 @@ from containers import ContainerProject
 from rendering import git
 from running import give_free_ports
 
+edge = pytest.mark.edge
+
 REVISION = "org.opencontainers.image.revision"
 
 
@@ -72,6 +74,7 @@ def test_deploying_what_already_runs_changes_no_container(deployed: ContainerPro
     assert deployed.serving()["Id"] == before
 
 
+@edge("E13", "container registry ↔ serving")
 def test_what_is_deployed_is_the_digest_that_was_tried(deployed: ContainerProject) -> None:
     """E13: the container runs the image that the file names, by its digest."""
     server = deployed.serving()
@@ -81,6 +84,7 @@ def test_what_is_deployed_is_the_digest_that_was_tried(deployed: ContainerProjec
     assert server["Image"] == image["Id"]
 
 
+@edge("E13", "container registry ↔ serving", fault="another image is pushed under the same tag")
 def test_another_image_under_the_same_tag_changes_nothing_that_runs(deployed: ContainerProject) -> None:
     """E13, cut: somebody pushes other bytes under the tag of the image that runs."""
     before = deployed.serving()
@@ -96,6 +100,7 @@ def test_another_image_under_the_same_tag_changes_nothing_that_runs(deployed: Co
     assert deployed.serving()["Image"] == before["Image"]
 
 
+@edge("E7", "version control ↔ container registry", fault="an environment names an image of other code")
 @pytest.mark.parametrize(
     ("label", "complaint"),
     [

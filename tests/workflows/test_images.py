@@ -7,9 +7,12 @@ import sqlite3
 import tarfile
 from pathlib import Path
 
+import pytest
 from containers import ContainerProject
 from engine import Engine
 from rendering import git
+
+edge = pytest.mark.edge
 
 USES = ("train", "serve", "monitor")
 REVISION = "org.opencontainers.image.revision"
@@ -37,6 +40,7 @@ def test_each_use_has_an_image_that_is_named_by_its_digest(shipped: ContainerPro
     assert noted == [(images["serve"],)]
 
 
+@edge("E7", "version control ↔ container registry")
 def test_image_and_commit_name_each_other(shipped: ContainerProject) -> None:
     """E7, in both directions."""
     commit = git(shipped.root, "rev-parse", "HEAD").strip()
@@ -51,6 +55,7 @@ def test_image_and_commit_name_each_other(shipped: ContainerProject) -> None:
         assert json.loads(by_commit)[0]["RepoDigests"] == [image]
 
 
+@edge("E7", "version control ↔ container registry", fault="the build file has lost its label")
 def test_an_image_that_names_no_commit_is_refused(shipped: ContainerProject) -> None:
     """E7, cut: the build file has lost its label."""
     with shipped.changed("docker/Dockerfile", f"      {REVISION}=$REVISION \\\n", ""):
@@ -70,6 +75,7 @@ def test_an_image_comes_from_a_clean_tree_only(shipped: ContainerProject) -> Non
     assert "cannot build images from a tree with changes in 1 file: policy.yaml" in result.stderr
 
 
+@edge("E10", "experimentation ↔ container registry")
 def test_training_in_the_published_image_makes_the_same_model(shipped: ContainerProject, tmp_path: Path) -> None:
     """E10: the image is all that a machine needs, beside the clone and its data."""
     clone = tmp_path / "clone"
@@ -85,6 +91,7 @@ def test_training_in_the_published_image_makes_the_same_model(shipped: Container
         assert (clone / made).read_bytes() == (shipped.root / made).read_bytes()
 
 
+@edge("E10", "experimentation ↔ container registry", fault="the image lacks a training dependency")
 def test_an_image_that_lacks_a_training_dependency_is_refused(shipped: ContainerProject) -> None:
     """E10, cut: what trains on this machine does not in the image."""
     lines = "    sh /build/fetch uv sync --quiet --frozen --no-default-groups --group train\n"
