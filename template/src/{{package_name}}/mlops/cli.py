@@ -201,7 +201,8 @@ def serve(
     found = registry.find(version)
     bundle = registry.fetch(found)
     server.run(
-        project=project, bundle=bundle.path, digest=found.digest, version=found.number, commit=found.commit,
+        bundle.path, state=project.state, limits=project.policy.serving,
+        digest=found.digest, version=found.number, commit=found.commit,
         environment="local", source="registry", host=host, port=port,
     )  # fmt: skip
 

@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
-import shutil
-import subprocess
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
-from . import environments, git, native
+from . import environments, native, packaging
 from .bundle import Bundle
 from .errors import MlopsError
 from .project import Environment, Project, Release
 from .registry import Registry, Version, cached
-
-#: What decides how a model answers, besides its bundle: code, dependencies, and their lock.
-CODE = ("src", "pyproject.toml", "uv.lock")
 
 
 def deploy(project: Project, name: str, say: native.Say = print) -> Release:
@@ -33,28 +25,23 @@ def deploy(project: Project, name: str, say: native.Say = print) -> Release:
         wanted = environments.load(project, name)
         release = environments.champion(project, name)
         bundle, source = _bundle(project, release)
-        code, python = release_code(project, release.commit, say)
-        native.switch(project, _run(wanted, name, release, bundle, source, code, python), say=say)
+        python = packaging.install(project, bundle)
+        run = native.Run(
+            environment=name,
+            version=release.version,
+            digest=release.digest,
+            commit=release.commit,
+            bundle=str(bundle.path),
+            python=str(python),
+            host=wanted.serve.host,
+            port=wanted.serve.port,
+            source=source,
+            limits=project.policy.serving,
+        )
+        native.switch(project, run, say=say)
         _smoke_test(wanted, release, bundle)
         _move_alias(project, wanted.alias, release, say)
     return release
-
-
-def _run(
-    wanted: Environment, name: str, release: Release, bundle: Bundle, source: str, code: Path, python: Path
-) -> native.Run:
-    return native.Run(
-        environment=name,
-        version=release.version,
-        digest=release.digest,
-        commit=release.commit,
-        bundle=str(bundle.path),
-        code=str(code),
-        python=str(python),
-        host=wanted.serve.host,
-        port=wanted.serve.port,
-        source=source,
-    )
 
 
 def _bundle(project: Project, release: Release) -> tuple[Bundle, str]:
@@ -66,50 +53,6 @@ def _bundle(project: Project, release: Release) -> tuple[Bundle, str]:
     found = registry.find(str(release.version))
     promised = Version(found.number, release.digest, found.commit, found.run_id, found.source)
     return registry.fetch(promised), "registry"
-
-
-def release_code(project: Project, commit: str, say: native.Say) -> tuple[Path, Path]:
-    """Folder and interpreter that serve a model: the code of the commit that trained it.
-
-    That is this checkout when its code is the same, else a checkout of its own in `.mlops/releases`,
-    with an environment made from that commit's lock.
-    """
-    if not git.git(project.root, "cat-file", "-t", commit, check=False).strip() == "commit":
-        raise MlopsError(
-            f"commit {commit[:12]}, which made this model, is not in this clone", "git fetch --unshallow --all"
-        )
-    changed = git.git(project.root, "diff", "--name-only", commit, "--", *CODE)
-    untracked = git.git(project.root, "ls-files", "--others", "--exclude-standard", "--", *CODE)
-    if not changed.strip() and not untracked.strip():
-        return project.root, Path(sys.executable)
-    folder = project.state / "releases" / commit[:12]
-    python = folder / ".venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    if not python.is_file():
-        say(f"the code has changed since commit {commit[:12]}: preparing that commit's own environment")
-        git.git(project.root, "worktree", "prune")
-        shutil.rmtree(folder, ignore_errors=True)
-        git.git(project.root, "worktree", "add", "--force", "--detach", str(folder), commit)
-        _sync(folder)
-    return folder, python
-
-
-def _sync(folder: Path) -> None:
-    uv = os.environ.get("UV") or shutil.which("uv")
-    if not uv:
-        raise MlopsError(
-            "uv is not on PATH, so the release's environment cannot be made",
-            "install uv, or run this through: uv run mlops",
-        )
-    kept = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
-    done = subprocess.run(  # noqa: S603 - fixed program, arguments without a shell
-        [uv, "sync", "--frozen", "--no-default-groups", "--quiet"],
-        cwd=folder, env=kept, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if done.returncode:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise MlopsError(
-            f"the release's environment could not be made: {done.stderr.strip()[-300:]}", "mend this and deploy again"
-        )
 
 
 def _smoke_test(wanted: Environment, release: Release, bundle: Bundle) -> None:

@@ -187,8 +187,11 @@ class Project:
 
     @property
     def state(self) -> Path:
-        """Local state: tracking store, bundle cache, prediction logs, running environments."""
-        return self.root / ".mlops"
+        """Local state: tracking store, bundle cache, prediction logs, running environments.
+
+        A machine that deploys from checkouts that come and go keeps it elsewhere: `MLOPS_STATE` names the folder.
+        """
+        return Path(os.environ.get("MLOPS_STATE") or self.root / ".mlops").absolute()
 
     @property
     def bundle(self) -> Path:
@@ -223,7 +226,7 @@ class Project:
         """Let one process at a time do `what` in this checkout; a second one is refused."""
         import filelock
 
-        self.state.mkdir(exist_ok=True)
+        self.state.mkdir(parents=True, exist_ok=True)
         try:
             with filelock.FileLock(self.state / f"{what.replace(' ', '-')}.lock", timeout=0):
                 yield

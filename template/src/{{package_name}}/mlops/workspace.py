@@ -28,7 +28,7 @@ def setup(project: Project) -> Iterator[str]:
     if remote is not None and not remote.is_dir():
         remote.mkdir(parents=True)
         yield f"made the data remote, the folder {remote}"
-    project.state.mkdir(exist_ok=True)
+    project.state.mkdir(parents=True, exist_ok=True)
     if not git.git(root, "rev-parse", "--verify", "--quiet", "HEAD", check=False):
         _first_commit(root)
         yield "made the first commit"

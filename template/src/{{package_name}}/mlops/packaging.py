@@ -1,0 +1,72 @@
+"""The code that answers with a model: a wheel and its locked dependencies, kept in the model's bundle.
+
+    flight_delays-0.1.0-py3-none-any.whl    this project, as it was when the model was registered
+    requirements.txt                        the wheel and everything it needs, each with its hash
+
+The same code gives the same bytes. What was tested is what runs, with or without this repository
+and with or without containers.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from .bundle import Bundle, sha256
+from .errors import MlopsError
+from .project import Project
+
+REQUIREMENTS = "requirements.txt"
+
+
+def build(project: Project, folder: Path) -> None:
+    """Write the wheel of this checkout and the requirements of a server, from `uv.lock`, into a folder."""
+    _uv(project.root, "build", "--wheel", "--no-create-gitignore", "--out-dir", str(folder))
+    wheel = next(folder.glob("*.whl"))
+    locked = _uv(
+        project.root, "export", "--frozen", "--no-default-groups", "--no-emit-project", "--no-annotate", "--no-header"
+    )
+    own = f"./{wheel.name} --hash=sha256:{sha256(wheel)}\n"
+    (folder / REQUIREMENTS).write_text(own + locked, encoding="utf-8", newline="\n")
+
+
+def install(project: Project, bundle: Bundle) -> Path:
+    """Make the environment in which a bundle's code runs, once; return its interpreter.
+
+    Versions with the same code share one, so going back to an earlier one takes no time.
+    """
+    requirements = bundle.path / REQUIREMENTS
+    if not requirements.is_file():
+        raise MlopsError(f"the bundle {bundle.path} holds no code", "mlops register, which puts it there")
+    folder = project.state / "releases" / sha256(requirements)[:16]
+    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    if not (folder / REQUIREMENTS).is_file():
+        shutil.rmtree(folder, ignore_errors=True)
+        _uv(bundle.path, "venv", "--python", _interpreter(bundle), str(folder))
+        _uv(bundle.path, "pip", "sync", "--python", str(python), "--require-hashes", REQUIREMENTS)
+        # Last, as the sign that everything before it was done.
+        shutil.copyfile(requirements, folder / REQUIREMENTS)
+    return python
+
+
+def _interpreter(bundle: Bundle) -> str:
+    """This interpreter when its minor version made the model, else that version for uv to find."""
+    minor = bundle.lineage.python.rsplit(".", 1)[0]
+    return sys.executable if platform.python_version().startswith(f"{minor}.") else minor
+
+
+def _uv(folder: Path, *arguments: str) -> str:
+    uv = os.environ.get("UV") or shutil.which("uv")
+    if not uv:
+        raise MlopsError("uv is not on PATH", "install uv, or run this through: uv run mlops")
+    kept = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+    done = subprocess.run(  # noqa: S603 - fixed program, arguments without a shell
+        [uv, "--quiet", *arguments], cwd=folder, env=kept, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise MlopsError(f"uv {arguments[0]} failed: {done.stderr.strip()[-400:]}", "mend this and run it again")
+    return done.stdout
