@@ -1,7 +1,7 @@
 # Works on a machine with git, make and Python 3.11 or newer; everything else goes into .venv.
 PYTHON ?= python3
 BIN := .venv/bin
-TESTS ?= tests/render tests/project tests/update tests/lifecycle tests/docs
+TESTS ?= tests/render tests/project tests/update tests/lifecycle tests/workflows tests/docs
 
 .PHONY: demo test check docs requirements
 
