@@ -10,6 +10,7 @@
     lineage.json        commit, data, lock, run: added when the bundle is sealed
     *.whl               the code that answers with the model, added then, too
     requirements.txt    that code and its dependencies, each with its hash
+    sbom.json           the same as a bill of materials
     SHA256SUMS          a digest of each file; its own digest names the bundle
 
 `sha256sum -c SHA256SUMS` checks a bundle without any of this code.

@@ -77,15 +77,28 @@ def setup() -> None:
 
 
 @app.command()
-def pipeline(force: Annotated[bool, typer.Option(help="Run every stage, changed or not.")] = False) -> None:
+def pipeline(
+    force: Annotated[bool, typer.Option("--force", help="Run every stage, changed or not.")] = False,
+    commit: Annotated[bool, typer.Option("--commit", help="Commit what it made, as a job does.")] = False,
+    against: Annotated[str, typer.Option(help="A branch or commit to compare the metrics with.")] = "HEAD",
+) -> None:
     """Run the stages whose inputs have changed, and judge the model."""
+    from . import github
     from . import pipeline as pipelines
-    from .evaluation import require_passed
+    from .evaluation import as_markdown, require_passed
 
-    checks = pipelines.run(Project.find(), force)
+    project = Project.find()
+    checks = pipelines.run(project, force)
     for check in checks:
         typer.echo(f"{'pass' if check.passed else 'FAIL'}  {check}")
+    text = as_markdown(project, checks, against)
+    github.summarize(text)
+    github.output(summary=text)
     require_passed(checks, "the model")
+    if commit:
+        made = pipelines.commit(project)
+        typer.echo(f"committed as {made[:12]}" if made else "nothing to commit: dvc.lock and reports are as they were")
+        return
     typer.echo("next: commit dvc.lock and reports, then: uv run mlops register")
 
 
@@ -98,13 +111,30 @@ def stage(name: Annotated[str, typer.Argument(help="ingest, validate, split, tra
 
 
 @app.command()
-def register() -> None:
+def register(
+    push: Annotated[bool, typer.Option("--push", help="Send its commit to origin, as a job does.")] = False,
+) -> None:
     """Put a trained model that passed its gates into the registry."""
-    from . import registration
+    from . import git, github, registration
 
-    version, new = registration.register(Project.find(), _say)
+    project = Project.find()
+    version, new = registration.register(project, _say)
+    if push:
+        branch = f"candidate/v{version.number}"
+        git.git(project.root, "branch", "--force", branch, "HEAD")
+        git.push(project.root, branch)
+        github.output(version=str(version.number), branch=branch)
     typer.echo(f"version {version.number} {'registered' if new else 'was registered before'}, {version.digest}")
     typer.echo("next: uv run mlops promote staging")
+
+
+@app.command()
+def sign(version: Annotated[str, typer.Argument(help="A version number or an alias.")] = "latest") -> None:
+    """Sign a registered version, as policy.yaml can demand before a deployment."""
+    from . import signing
+
+    signed, signer = signing.sign(Project.find(), version)
+    typer.echo(f"version {signed.number} signed by {signer}, {signed.digest}")
 
 
 @app.command()
@@ -126,11 +156,16 @@ def promote(
     version: Annotated[str | None, typer.Option(help="A version number or alias; the newest by default.")] = None,
 ) -> None:
     """Propose a model for an environment, as a reviewed change."""
-    from . import environments
+    from . import environments, github
 
-    branch, release = environments.promote(Project.find(), environment, version)
+    project = Project.find()
+    branch, release = environments.promote(project, environment, version)
+    if branch is None:
+        typer.echo(f"{environment} names version {release.version} already: nothing to propose")
+        return
     typer.echo(f"version {release.version} is proposed for {environment} in branch {branch}")
-    typer.echo(f"next: git diff main...{branch}, git merge {branch}, uv run mlops deploy {environment}")
+    typer.echo(github.propose(project, branch))
+    typer.echo(f"next: review and merge {branch}, then: uv run mlops deploy {environment}")
 
 
 @app.command()
@@ -149,16 +184,21 @@ def deploy(environment: EnvironmentName) -> None:
 def rollback(
     environment: EnvironmentName,
     propose: Annotated[bool, typer.Option("--propose", help="Only make a branch to review.")] = False,
+    push: Annotated[bool, typer.Option("--push", help="Send the commit to origin, as a job does.")] = False,
 ) -> None:
     """Restore the previous model of an environment and deploy it."""
-    from . import environments
+    from . import environments, github
 
-    branch, release = environments.rollback(Project.find(), environment, propose=propose)
+    project = Project.find()
+    branch, release = environments.rollback(project, environment, propose=propose)
     if branch:
         typer.echo(f"version {release.version} is proposed for {environment} in branch {branch}")
+        typer.echo(github.propose(project, branch))
         return
     typer.echo(f"committed: {environment} names version {release.version} again")
     deploy(environment)
+    if push:
+        typer.echo(github.publish(project, f"rollback/{environment}-v{release.version}"))
 
 
 @app.command()
@@ -233,10 +273,13 @@ def monitor(
     as_json: AsJson = False,
 ) -> None:
     """Judge recent predictions against the champion's reference."""
+    from . import github
     from . import monitor as monitoring
 
     project, start = Project.find(), _moment(since)
     report = monitoring.run(project, environment, _bundle_of(project, environment), start)
+    github.output(verdict=report.verdict.value)
+    github.summarize(f"{environment}: **{report.verdict.value}**, {report.summary}; next: {report.next_step}")
     _print(report, monitoring.as_text(report), as_json=as_json)
     raise typer.Exit(report.exit_code)
 
@@ -253,6 +296,45 @@ def trace(
 
     facts = tracing.trace(Project.find(), reference)
     _print(facts, tracing.as_text(facts), as_json=as_json)
+
+
+@app.command()
+def retrain() -> None:
+    """Ask GitHub to train a candidate, as the monitor does when it says `act`."""
+    from . import github
+
+    typer.echo(github.start("train.yml", "main"))
+
+
+@app.command()
+def connections() -> None:
+    """Show which services can be reached from here, and what the others need."""
+    from . import connections as connecting
+    from . import github
+
+    found = connecting.connections(Project.find())
+    for one in found:
+        typer.echo(f"{one.name:<12}{'yes' if one.there else 'not yet':<9}{one.how}")
+    github.output(**{one.name: one.there for one in found})
+    github.summarize(connecting.as_markdown(found))
+
+
+@app.command()
+def rules(
+    apply: Annotated[bool, typer.Option("--apply", help="Make the repository's rules those of the file.")] = False,
+) -> None:
+    """Check the repository's branch rules against .github/rules.json."""
+    from . import github
+
+    project = Project.find()
+    for done in github.apply_rules(project) if apply else []:
+        typer.echo(done)
+    broken = github.broken_rules(project)
+    for line in broken:
+        typer.echo(line)
+    if not broken:
+        typer.echo("the repository's rules are those of .github/rules.json")
+    raise typer.Exit(3 if broken else 0)
 
 
 @app.command()

@@ -5,13 +5,19 @@ from __future__ import annotations
 import http.client
 import json
 import time
+from datetime import UTC, datetime
 from typing import Any
 
-from . import environments, native, packaging
+import msgspec
+
+from . import environments, github, native, packaging, signing
 from .bundle import Bundle
 from .errors import MlopsError
 from .project import Environment, Project, Release
 from .registry import Registry, Version, cached
+
+#: Every deployment on this machine, a line each.
+LEDGER = "ledger.jsonl"
 
 
 def deploy(project: Project, name: str, say: native.Say = print) -> Release:
@@ -25,6 +31,7 @@ def deploy(project: Project, name: str, say: native.Say = print) -> Release:
         wanted = environments.load(project, name)
         release = environments.champion(project, name)
         bundle, source = _bundle(project, release)
+        signing.verify(project, release, bundle)
         python = packaging.install(project, bundle)
         run = native.Run(
             environment=name,
@@ -38,9 +45,16 @@ def deploy(project: Project, name: str, say: native.Say = print) -> Release:
             source=source,
             limits=project.policy.serving,
         )
+        before = native.status(project, name)
         native.switch(project, run, say=say)
-        _smoke_test(wanted, release, bundle)
+        try:
+            _smoke_test(wanted, release, bundle)
+        except MlopsError:
+            _restore(project, before, say)
+            _write_ledger(project, name, release, "taken back")
+            raise
         _move_alias(project, wanted.alias, release, say)
+        _write_ledger(project, name, release, "deployed")
     return release
 
 
@@ -69,6 +83,22 @@ def _smoke_test(wanted: Environment, release: Release, bundle: Bundle) -> None:
         f"the deployed server does not answer with version {release.version}: {answered}",
         "read its log: .mlops/environments/<environment>/server.log",
     )
+
+
+def _restore(project: Project, before: native.State | None, say: native.Say) -> None:
+    """Let the version answer again that answered before."""
+    if before and before.run:
+        say(f"version {before.run.version} takes over again")
+        native.switch(project, before.run, say=say)
+
+
+def _write_ledger(project: Project, name: str, release: Release, outcome: str) -> None:
+    """Note when which version came to this machine. What should run, and who said so, is in Git."""
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    entry = {"at": at, "environment": name, "outcome": outcome, **msgspec.to_builtins(release)}
+    with (project.state / LEDGER).open("ab") as ledger:
+        ledger.write(msgspec.json.encode(entry) + b"\n")
+    github.summarize(f"{name}: version {release.version} {outcome} at {at}, `{release.digest}`")
 
 
 def ask(host: str, port: int, method: str, path: str, body: str | None = None) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
     flight_delays-0.1.0-py3-none-any.whl    this project, as it was when the model was registered
     requirements.txt                        the wheel and everything it needs, each with its hash
+    sbom.json                               the same as a bill of materials, in CycloneDX
 
 The same code gives the same bytes. What was tested is what runs, with or without this repository
 and with or without containers.
@@ -9,6 +10,7 @@ and with or without containers.
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import shutil
@@ -16,7 +18,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .bundle import Bundle, sha256
+from .bundle import Bundle, sha256, write_json
 from .errors import MlopsError
 from .project import Project
 
@@ -27,11 +29,14 @@ def build(project: Project, folder: Path) -> None:
     """Write the wheel of this checkout and the requirements of a server, from `uv.lock`, into a folder."""
     _uv(project.root, "build", "--wheel", "--no-create-gitignore", "--out-dir", str(folder))
     wheel = next(folder.glob("*.whl"))
-    locked = _uv(
-        project.root, "export", "--frozen", "--no-default-groups", "--no-emit-project", "--no-annotate", "--no-header"
-    )
+    export = ("export", "--frozen", "--no-default-groups", "--no-emit-project")
+    locked = _uv(project.root, *export, "--no-annotate", "--no-header")
     own = f"./{wheel.name} --hash=sha256:{sha256(wheel)}\n"
     (folder / REQUIREMENTS).write_text(own + locked, encoding="utf-8", newline="\n")
+    materials = json.loads(_uv(project.root, *export, "--format", "cyclonedx1.5", "--preview-features", "sbom-export"))
+    # The two things that would make it another file each time.
+    del materials["serialNumber"], materials["metadata"]["timestamp"]
+    write_json(folder / "sbom.json", materials)
 
 
 def install(project: Project, bundle: Bundle) -> Path:

@@ -123,12 +123,20 @@ class ServingPolicy(Settings):
     return_score: bool
 
 
+class SignaturePolicy(Settings):
+    """Who must have signed what is deployed: a workflow by its identity, or the key in deploy/cosign.pub."""
+
+    identity: str | None = None
+    issuer: str = "https://token.actions.githubusercontent.com"
+
+
 class Policy(Settings):
     """`policy.yaml`: what the team demands of a model and of the platform."""
 
     gates: Gates
     monitor: MonitorPolicy
     serving: ServingPolicy
+    signature: SignaturePolicy | None = None
 
     def __post_init__(self) -> None:
         if self.monitor.watch >= self.monitor.act:

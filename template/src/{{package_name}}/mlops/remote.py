@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import os
 import subprocess
 import sys
@@ -92,6 +93,17 @@ def data_versions(project: Project) -> list[DataVersion]:
             if item["path"].startswith("data/") and item.get("md5"):
                 seen[item["path"]] = item["md5"]
     return [DataVersion(path=path, md5=md5) for path, md5 in sorted(seen.items())]
+
+
+def local_folder(root: Path) -> Path | None:
+    """The folder of the default remote, if it is a folder."""
+    config = configparser.ConfigParser()
+    config.read([root / ".dvc" / "config", root / ".dvc" / "config.local"], encoding="utf-8")
+    name = config.get("core", "remote", fallback="")
+    url = config.get(f"'remote \"{name}\"'", "url", fallback="")
+    if not url or "://" in url:
+        return None
+    return (root / ".dvc" / url).resolve()
 
 
 def _last(complaint: str) -> str:
