@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
+from engine import Engine, Registry, base_image, docker_engine, oci_registry
 from rendering import Template, snapshot
 
 GIT_SETTINGS = """\
@@ -66,3 +67,26 @@ def render(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Call
 def standard_project(render: Callable[..., Path]) -> Path:
     """A project as `copier copy --defaults` makes it. Tests only look at it."""
     return render()
+
+
+@pytest.hookimpl
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep all tests that use the Docker engine on one worker, so that one engine is enough."""
+    for item in items:
+        if "engine" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("engine"))
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Engine]:
+    """A Docker engine with the image that build files start from."""
+    with docker_engine() as engine:
+        base_image(engine)
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """A registry of images that asks for a name and a password."""
+    with oci_registry(tmp_path_factory.mktemp("registry"), login=True) as registry:
+        yield registry

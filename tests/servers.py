@@ -6,7 +6,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +20,10 @@ MLFLOW = "mlflow==3.17.2"
 
 
 @contextmanager
-def process(command: list[str], ready: str, log: Path, env: dict[str, str] | None = None) -> Iterator[None]:
-    """Run a server until the block ends; the block starts when `ready`, an address, answers anything."""
+def process(
+    command: list[str], ready: str | Callable[[], bool], log: Path, env: dict[str, str] | None = None
+) -> Iterator[None]:
+    """Run a server until the block ends; the block starts when `ready` holds or, an address, answers anything."""
     with log.open("wb") as out:
         server = subprocess.Popen(command, stdout=out, stderr=out, env=os.environ | (env or {}), start_new_session=True)
         try:
@@ -37,18 +39,23 @@ def process(command: list[str], ready: str, log: Path, env: dict[str, str] | Non
                 server.wait(timeout=20)
 
 
-def _wait(server: "subprocess.Popen[bytes]", ready: str, log: Path) -> None:
+def _wait(server: "subprocess.Popen[bytes]", ready: str | Callable[[], bool], log: Path) -> None:
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline and server.poll() is None:
-        try:
-            urllib.request.urlopen(ready, timeout=5).close()
-        except urllib.error.HTTPError:
+        if _answers(ready) if isinstance(ready, str) else ready():
             return
-        except OSError:
-            time.sleep(0.2)
-        else:
-            return
+        time.sleep(0.2)
     raise AssertionError(f"{ready} does not answer\n{log.read_text(errors='replace')[-3000:]}")
+
+
+def _answers(address: str) -> bool:
+    try:
+        urllib.request.urlopen(address, timeout=5).close()
+    except urllib.error.HTTPError as answer:
+        answer.close()
+    except OSError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
