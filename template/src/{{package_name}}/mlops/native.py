@@ -31,6 +31,7 @@ Say = Callable[[str], None]
 T = TypeVar("T")
 
 POLL_S = 0.05
+_NOT_FOR_SERVERS = ("ACTIONS_", "AWS_", "COSIGN_", "GITHUB_", "MLFLOW_", "RUNNER_")
 PACKAGE = __name__.split(".", maxsplit=1)[0]
 
 
@@ -232,8 +233,17 @@ def _start_supervisor(place: Place, python: str) -> subprocess.Popen[bytes]:
             # The release's own interpreter: this checkout may be gone tomorrow.
             [python, "-P", "-m", f"{PACKAGE}.mlops.supervisor", str(place.state), place.folder.name],
             cwd=place.state,
+            env=_server_environment(),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,  # outlives the terminal that deployed
         )
+
+
+def _server_environment() -> dict[str, str]:
+    """What a server may know of the job or the terminal that deployed it: no credentials.
+
+    A runner ends every process in which it finds its own RUNNER_ variables, when a job is over.
+    """
+    return {name: value for name, value in os.environ.items() if not name.startswith(_NOT_FOR_SERVERS)}
