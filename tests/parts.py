@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rendering import ROOT
 
-#: Where `.ci/run` puts what this release of Debian does not have.
+#: Where `.ci/install` puts what this release of Debian does not have.
 TOOLS = Path("/usr/local/lib/slipway-tests")
 
 
@@ -21,7 +21,7 @@ def part(name: str) -> Path:
         at = max(map(str, Path("/").glob(file.removeprefix("/"))), default=shutil.which(name))
         if at is not None:
             return Path(at)
-        pytest.skip(f"{name} is missing: .ci/run installs it, from Debian's package {packages}")
+        pytest.skip(f"{name} is missing: .ci/install installs it, from Debian's package {packages}")
     raise KeyError(f".ci/packages has no line for {name}")
 
 
