@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from engine import client_config
 
 #: Where the replacements live, as `<owner>/<repository>/action.yml`.
 STUBS = Path(__file__).parent / "actions"
@@ -115,7 +116,7 @@ class Runner:
     env: Mapping[str, str] = field(default_factory=dict)
     #: Folders with more commands, found before those of the system.
     path: Sequence[Path] = ()
-    #: What stands for each label of `runs-on`: this machine or an image. A job with another label is an error.
+    #: What stands for each label of `runs-on`, which is this machine. A job with another label is an error.
     labels: Mapping[str, str] = field(default_factory=lambda: {"ubuntu-24.04": HOST})
     #: Replacements for actions, by `owner/repository`, beside those in `tests/actions`.
     stubs: Mapping[str, Path] = field(default_factory=dict)
@@ -135,6 +136,7 @@ class Runner:
         folder = Path(tempfile.mkdtemp(prefix="run-", dir=self.folder))
         for name in ("home", "cache", "artifacts"):
             (folder / name).mkdir()
+        client_config(folder / "home" / ".docker")
         _write(folder / "event.json", dict(payload or {}) | ({"inputs": dict(inputs)} if inputs else {}))
         _write(folder / "secrets.yml", self.secrets)
         _write(folder / "variables.yml", self.variables)
@@ -186,10 +188,9 @@ class Runner:
         unknown = re.search(r"Skipping unsupported platform -- Try running with `-P (.+)=", run.log)
         if unknown:
             raise AssertionError(f"{file.path}: no machine has the label {unknown[1]}, the job was not run")
-        if all(place == HOST for place in self.labels.values()):
-            for job in file.jobs:
-                if job.services and not all(run.jobs[name].result == "skipped" for name in _instances(run, job.name)):
-                    raise AssertionError(f"{file.path}: job {job.name} has services, which are not started here")
+        for job in file.jobs:
+            if job.services and not run.ended("skipped") >= _instances(run, job.name):
+                raise AssertionError(f"{file.path}: job {job.name} has services, which are not started here")
         if bool(done.returncode) != bool(run.ended("failure")):
             raise AssertionError(f"act exited with {done.returncode}\n{done.stderr[-3000:]}\n{run.log[-3000:]}")
 
@@ -367,5 +368,6 @@ def _job(name: str, job: DeclaredJob, lines: list[dict[str, Any]]) -> Job:
     return Job(name, result, steps, _text(lines))
 
 
-def _instances(run: WorkflowRun, job: str) -> list[str]:
-    return [name for name in run.jobs if name == job or name.startswith(f"{job} (")]
+def _instances(run: WorkflowRun, job: str) -> set[str]:
+    """The job's names in the run: one, or one for each place in its matrix."""
+    return {name for name in run.jobs if name == job or name.startswith(f"{job} (")}

@@ -69,7 +69,7 @@ def standard_project(render: Callable[..., Path]) -> Path:
     return render()
 
 
-@pytest.hookimpl
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep all tests that use the Docker engine on one worker, so that one engine is enough."""
     for item in items:

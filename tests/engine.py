@@ -9,7 +9,7 @@ import subprocess
 import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,25 +83,40 @@ def docker_engine() -> Iterator[Engine]:
     """`dockerd` with its own socket, images and bridge, so that several stand beside each other on one machine."""
     needs("docker", "iptables", "ip")
     needs_root("dockerd")
-    # A socket's path is at most 107 characters long, which the folders of pytest come near to.
-    folder = Path(tempfile.mkdtemp(prefix="engine-"))
-    client_config(folder / "config")
-    (folder / "bin").mkdir()
-    (folder / "bin" / "docker").symlink_to(part("docker"))
-    engine = Engine(folder)
-    command = ["setpriv", "--pdeathsig", "TERM", str(part("dockerd")), "--host", engine.env["DOCKER_HOST"]]
-    command += [f"--{name}={folder / name}" for name in ("data-root", "exec-root", "pidfile")]
-    with _bridge() as (bridge, network):
+    with ExitStack() as stack:
+        # A socket's path is at most 107 characters long, which the folders of pytest come near to.
+        folder = Path(tempfile.mkdtemp(prefix="engine-"))
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        client_config(folder / "config")
+        (folder / "bin").mkdir()
+        (folder / "bin" / "docker").symlink_to(part("docker"))
+        engine = Engine(folder)
+        bridge, network = stack.enter_context(_bridge())
+        command = ["setpriv", "--pdeathsig", "TERM", str(part("dockerd")), "--host", engine.env["DOCKER_HOST"]]
+        command += [f"--{name}={folder / name}" for name in ("data-root", "exec-root", "pidfile")]
         command += [f"--bridge={bridge}", f"--default-address-pool=base={network}.128.0/17,size=24"]
-        with process(command, lambda: not engine.docker("version", check=False).exit_code, folder / "dockerd.log"):
-            try:
-                yield engine
-            finally:
-                for container in engine.docker("ps", "--all", "--quiet").stdout.split():
-                    engine.docker("rm", "--force", "--volumes", container)
-                for name in engine.docker("network", "ls", "--quiet", "--filter", "type=custom").stdout.split():
-                    engine.docker("network", "rm", name)
-    shutil.rmtree(folder, ignore_errors=True)
+        # An engine that starts makes its part of the firewall anew, which must not happen while another does so.
+        with _alone("engine"):
+            log = folder / "dockerd.log"
+            stack.enter_context(process(command, lambda: not engine.docker("version", check=False).exit_code, log))
+        stack.callback(_clear, engine)
+        yield engine
+
+
+def _clear(engine: Engine) -> None:
+    for container in engine.docker("ps", "--all", "--quiet").stdout.split():
+        engine.docker("rm", "--force", "--volumes", container)
+    for name in engine.docker("network", "ls", "--quiet", "--filter", "type=custom").stdout.split():
+        engine.docker("network", "rm", name)
+
+
+@contextmanager
+def _alone(what: str) -> Iterator[None]:
+    """Wait until no other run of the tests on this machine does this."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / f"{what}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager
@@ -159,20 +174,12 @@ def scratch_image(engine: Engine, name: str, files: Mapping[str, Path]) -> str:
 def _debian() -> Path:
     """The files of a small Debian 12 with Python, packed; made once for this machine."""
     packed = CACHE / f"bookworm-{RECIPE}.tar"
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / "bookworm.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with _alone("bookworm"):
         if not packed.is_file():
             with tempfile.TemporaryDirectory(dir=CACHE) as folder:
                 root = Path(folder) / "root"
-                command = [
-                    str(part("debootstrap")),
-                    "--variant=minbase",
-                    f"--include={PACKAGES}",
-                    "bookworm",
-                    str(root),
-                ]
-                subprocess.run(command + _mirror("bookworm"), check=True, capture_output=True, timeout=600)
+                command = [str(part("debootstrap")), "--variant=minbase", f"--include={PACKAGES}"]
+                subprocess.run([*command, "bookworm", str(root), *_mirror("bookworm")], check=True, timeout=600)
                 _make_official(root)
                 new = Path(folder) / "new.tar"
                 subprocess.run(["tar", "--create", "--file", new, "--directory", root, "."], check=True)
@@ -195,8 +202,8 @@ def _make_official(root: Path) -> None:
 
 
 def _mirror(release: str) -> list[str]:
-    """Where this machine gets the release from; nothing where it is of another one."""
-    command = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", f"Release: {release}"]
+    """Where this machine gets the release from; nothing, which is debootstrap's own choice, where it has another."""
+    command = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", f"Codename: {release}"]
     with contextlib.suppress(OSError):
         return subprocess.run(command, check=False, capture_output=True, text=True).stdout.split()[:1]
     return []
@@ -232,3 +239,23 @@ def oci_registry(folder: Path, *, login: bool = False) -> Iterator[Registry]:
     command = [str(part("docker-registry")), "serve", str(folder / "registry.yml")]
     with process(command, f"http://{address}/v2/", folder / "registry.log"):
         yield Registry(address, "writer", "secret-of-the-tests") if login else Registry(address)
+
+
+def cosign(folder: Path, *arguments: str, check: bool = True) -> Result:
+    """Run cosign in a folder, which also holds its logins; the password of every key is empty."""
+    env = {"COSIGN_PASSWORD": "", "COSIGN_YES": "true", "DOCKER_CONFIG": str(folder / "config"), "HOME": str(folder)}
+    done = subprocess.run(
+        [str(part("cosign")), *arguments],
+        check=False,
+        cwd=folder,
+        env=os.environ | env,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=TIMEOUT_S,
+    )
+    if check and done.returncode:
+        raise AssertionError(
+            f"cosign {' '.join(arguments)} exited with {done.returncode}\n{done.stdout}\n{done.stderr}"
+        )
+    return Result(done.returncode, done.stdout, done.stderr)

@@ -2,15 +2,19 @@
 
 import json
 import os
+import shutil
+import socket
 import subprocess
+import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from parts import needs, part
 from running import free_port
 
 START_S = 120
@@ -31,7 +35,8 @@ def process(
             yield
         finally:
             # The whole group: some servers leave workers behind when only their first process ends.
-            os.killpg(server.pid, 15)
+            with suppress(ProcessLookupError):
+                os.killpg(server.pid, 15)
             try:
                 server.wait(timeout=20)
             except subprocess.TimeoutExpired:
@@ -97,12 +102,80 @@ def s3_store(folder: Path) -> Iterator[Bucket]:
 
 
 @contextmanager
-def mlflow_server(folder: Path, port: int) -> Iterator[str]:
-    """MLflow's own server on SQLite, with artefacts proxied."""
+def postgresql() -> Iterator[str]:
+    """A PostgreSQL server with an empty database that asks for no password; yields its address for SQLAlchemy."""
+    needs("postgres", "initdb")
+    # Not below the folders of pytest, which its own user could not enter.
+    with tempfile.TemporaryDirectory(prefix="postgresql-") as name:
+        folder, user = Path(name), list[str]()
+        if os.geteuid() == 0:  # PostgreSQL refuses to run as root.
+            shutil.chown(folder, "postgres", "postgres")
+            user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+        data, port = str(folder / "data"), free_port()
+        make = [*user, str(part("initdb")), "--pgdata", data, "--username=tests", "--auth=trust", "--encoding=UTF8"]
+        subprocess.run([*make, "--no-sync", "--locale=C.UTF-8"], check=True, cwd=folder)
+        settings = {"listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": "", "fsync": "off"}
+        command = [*user, str(part("postgres")), "-D", data, *(f"--{key}={value}" for key, value in settings.items())]
+        with process(command, lambda: _listens(port), folder / "postgresql.log"):
+            # With the driver's name: without it, SQLAlchemy 2.1 takes another one than 2.0 did.
+            yield f"postgresql+psycopg2://tests@127.0.0.1:{port}/postgres"
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@contextmanager
+def mlflow_server(folder: Path, port: int, store: str | None = None) -> Iterator[str]:
+    """MLflow's own server with artefacts proxied, on SQLite or on the store at this address."""
     address = f"http://127.0.0.1:{port}"
-    command = ["uv", "tool", "run", "--quiet", "--from", MLFLOW, "mlflow", "server", "--host", "127.0.0.1"]
-    command += ["--port", str(port), "--workers", "1", "--backend-store-uri", f"sqlite:///{folder}/server.db"]
+    command = ["uv", "tool", "run", "--quiet", "--from", MLFLOW, "--with", "psycopg2-binary", "mlflow", "server"]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", store or f"sqlite:///{folder}/server.db"]
     command += ["--artifacts-destination", str(folder / "artifacts")]
     quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     with process(command, f"{address}/health", folder / "mlflow.log", quiet):
         yield address
+
+
+@contextmanager
+def mlflow_on_postgresql(folder: Path, port: int) -> Iterator[str]:
+    """MLflow's own server as a team runs it."""
+    with postgresql() as store, mlflow_server(folder, port, store) as address:
+        yield address
+
+
+@contextmanager
+def prometheus(folder: Path, config: str) -> Iterator[str]:
+    """Prometheus with this configuration, whose relative paths start in the folder; yields its address."""
+    (folder / "prometheus.yml").write_text(config, encoding="utf-8")
+    place = f"127.0.0.1:{free_port()}"
+    command = [str(part("prometheus")), f"--config.file={folder}/prometheus.yml", f"--web.listen-address={place}"]
+    # It learns of an Alertmanager some seconds after its first alert, and would wait a minute to send that again.
+    command += [f"--storage.tsdb.path={folder}/series", "--web.enable-lifecycle", "--rules.alert.resend-delay=1s"]
+    with process(command, lambda: _ready(f"http://{place}/-/ready"), folder / "prometheus.log"):
+        yield f"http://{place}"
+
+
+@contextmanager
+def alertmanager(folder: Path, config: str) -> Iterator[str]:
+    """Alertmanager with this configuration and no others beside it; yields its address."""
+    (folder / "alertmanager.yml").write_text(config, encoding="utf-8")
+    place = f"127.0.0.1:{free_port()}"
+    command = [str(part("prometheus-alertmanager")), f"--config.file={folder}/alertmanager.yml"]
+    command += [f"--storage.path={folder}/alerts", f"--web.listen-address={place}", "--cluster.listen-address="]
+    with process(command, lambda: _ready(f"http://{place}/-/ready"), folder / "alertmanager.log"):
+        yield f"http://{place}"
+
+
+def _ready(address: str) -> bool:
+    """Whether it says so; both say 503 before."""
+    try:
+        urllib.request.urlopen(address, timeout=5).close()
+    except urllib.error.HTTPError as answer:
+        answer.close()
+        return False
+    except OSError:
+        return False
+    return True

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from actions import Runner, assert_green, assert_red, declared
-from rendering import commit, git
+from rendering import commit, files, git
 
 PIN = "0123456789abcdef0123456789abcdef01234567"
 CHECKOUT = f"uses: actions/checkout@{PIN}"
@@ -176,6 +176,28 @@ def test_a_job_can_push_a_branch(project: Path, tmp_path: Path) -> None:
 
     assert run.ended("success") == {"one"}, run.log
     assert git(project, "rev-parse", "proposal") == git(project, "rev-parse", "HEAD")
+
+
+def test_a_checkout_has_the_history_and_the_tags_that_it_asks_for(project: Path, tmp_path: Path) -> None:
+    git(project, "tag", "v1")
+    all_of_it = CHECKOUT + "\n        with: {fetch-depth: 0}"
+    write(project, steps(all_of_it, "run: test $(git log --oneline | wc -l) = 2", "run: git rev-parse v1"))
+
+    run = Runner(project, tmp_path / "runs").run("ci.yml")
+
+    assert run.ended("success") == {"one"}, run.log
+
+
+def test_an_upload_keeps_folders_and_leaves_out_what_is_hidden_or_excluded(project: Path, tmp_path: Path) -> None:
+    for name in ("out/a.txt", "out/deep/b.txt", "out/.c.txt", "out/d.log", "more/e.txt"):
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_text(name, encoding="utf-8")
+    paths = "path: |\n            out/**\n            more/e.txt\n            !out/*.log"
+    write(project, steps(CHECKOUT, f"uses: actions/upload-artifact@{PIN}\n        with:\n          {paths}"))
+
+    run = Runner(project, tmp_path / "runs").run("ci.yml")
+
+    assert set(files(run.artifacts)) == {"artifact/out/a.txt", "artifact/out/deep/b.txt", "artifact/more/e.txt"}
 
 
 def test_an_upload_of_nothing_is_red_where_the_workflow_says_so(project: Path, tmp_path: Path) -> None:
