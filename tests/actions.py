@@ -154,6 +154,8 @@ class Runner:
         owner = self.repository.split("/")[0]
         nothing = [f"--{name}-file=/dev/null" for name in ("env", "input")]
         places = [f"--env=GITHUB_REPOSITORY={self.repository}", f"--env=GITHUB_REPOSITORY_OWNER={owner}"]
+        # act has an opinion of its own about these, unless it is told.
+        places += [f"--env={name}={value}" for name, value in self.env.items() if name.startswith("GITHUB_")]
         known = dict.fromkeys(GUESSED, "") | dict(self.labels)
         labels = [f"--platform={label}={place}" for label, place in known.items()]
         offline = ["--action-offline-mode", "--no-skip-checkout", "--no-cache-server", "--pull=false"]

@@ -1,5 +1,8 @@
 """A company in small: a forge, a store with two identities, a tracking server, and a machine that serves."""
 
+import os
+import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -7,6 +10,7 @@ from pathlib import Path
 
 from actions import HOST, Runner
 from forge import TOKEN, Forge
+from parts import TOOLS
 from rendering import git
 from running import RunningProject, free_port
 from servers import Bucket, mlflow_server
@@ -24,6 +28,11 @@ class Company:
     store: Bucket
     tracking: str
     state: Path
+
+    @property
+    def tracked(self) -> dict[str, str]:
+        """What a person sets to use the company's tracking server."""
+        return {"MLFLOW_TRACKING_URI": self.tracking, "GITHUB_TOKEN": TOKEN} | self.forge.env
 
     def commit_and_push(self, message: str) -> None:
         """Change main as a merge would."""
@@ -60,9 +69,22 @@ def runner_for(project: RunningProject, there: Forge, folder: Path, **settings: 
         repository=REPOSITORY,
         secrets={"GITHUB_TOKEN": TOKEN} | settings.get("secrets", {}),
         variables=settings.get("variables", {}),
+        path=[TOOLS / "bin"],
         env=there.env | {"STUB_ORIGIN": f"{there.address}/{REPOSITORY}", "CI": "true"},
         labels={"ubuntu-24.04": HOST, "serving-machine": HOST},
     )
+
+
+def demand_signatures(project: RunningProject, folder: Path) -> dict[str, str]:
+    """Let the project deploy nothing that its own key has not signed; return the secrets of who signs."""
+    password = {"COSIGN_PASSWORD": "a-password"}
+    command = [str(TOOLS / "bin" / "cosign"), "generate-key-pair"]
+    subprocess.run(command, cwd=folder, env=os.environ | password, check=True, capture_output=True)
+    shutil.copy(folder / "cosign.pub", project.root / "deploy" / "cosign.pub")
+    with (project.root / "policy.yaml").open("a", encoding="utf-8") as policy:
+        policy.write("\nsignature: {}\n")
+    project.commit("Deploy nothing that is not signed")
+    return {"COSIGN_PRIVATE_KEY": (folder / "cosign.key").read_text("utf-8")} | password
 
 
 @contextmanager
@@ -79,6 +101,8 @@ def company_for(project: RunningProject, folder: Path, there: Forge, store: Buck
             "COSIGN_KEY": "env://COSIGN_PRIVATE_KEY",
         }
         keys = {"DATA_ACCESS_KEY_ID": "writer", "DATA_SECRET_ACCESS_KEY": "writer-secret"}
+        keys |= demand_signatures(project, folder)
+        push(project, there)
         runner = runner_for(project, there, folder / "runs", variables=variables, secrets=keys)
         yield Company(project, runner, there, store, tracking, state)
         for name in ("staging", "production"):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from company import Company, company_for
 from forge import forge
-from running import prepare
+from running import make_bucket, prepare
 from servers import s3_store
 
 
@@ -18,5 +18,6 @@ def company(render: Callable[..., Path], tmp_path_factory: pytest.TempPathFactor
         (folder / name).mkdir()
     with forge(folder / "forge") as there, s3_store(folder / "store") as store:
         project = prepare(render(data_remote="s3", data_remote_url=store.url, s3_endpoint=store.endpoint))
+        make_bucket(project, store.endpoint, "flights", store.writer)
         with company_for(project, folder, there, store) as made:
             yield made

@@ -15,7 +15,8 @@ def git(
     root: Path, *arguments: str, check: bool = True, env: dict[str, str] | None = None, text: str | None = None
 ) -> str:
     """Run a git command in `root` and return what it prints; refuse when it fails."""
-    environment = os.environ | (env or {})
+    # A question for a password that nobody sees would be waited on for ever.
+    environment = os.environ | {"GIT_TERMINAL_PROMPT": "0"} | (env or {})
     try:
         done = subprocess.run(  # noqa: S603 - fixed program, arguments without a shell
             ["git", "-C", str(root), *arguments],  # noqa: S607 - git is found on PATH, as everywhere

@@ -107,5 +107,5 @@ def local_folder(root: Path) -> Path | None:
 
 
 def _last(complaint: str) -> str:
-    lines = [line for line in complaint.strip().splitlines() if line.strip()]
+    lines = [line for line in complaint.splitlines() if line.strip() and "dvc.org/support" not in line]
     return lines[-1].removeprefix("ERROR: ") if lines else "no reason given"

@@ -1,0 +1,94 @@
+"""A model's whole way by workflows alone: trained, registered, signed, proposed, deployed, watched, rolled back."""
+
+import json
+import re
+
+import pytest
+from actions import WorkflowRun, assert_green, declared
+from company import REPOSITORY, Company
+from rendering import git
+
+
+def steps(company: Company, workflow: str, *jobs: str) -> dict[str, list[str]]:
+    """All steps of these jobs, as the workflow declares them."""
+    found = declared(company.project.root / ".github" / "workflows" / workflow)
+    return {job: found[job] for job in jobs}
+
+
+def train(company: Company) -> WorkflowRun:
+    run = company.runner.run("train.yml")
+    assert_green(run, steps(company, "train.yml", "train", "release", "propose"))
+    return run
+
+
+def deploy(company: Company) -> WorkflowRun:
+    return company.runner.run("deploy.yml")
+
+
+def answering(company: Company, environment: str) -> int:
+    """The version that says it answers."""
+    said = company.project.request("GET", "/version", environment=environment).body
+    version: int = said["version"]
+    return version
+
+
+def use_trees(company: Company, trees: int) -> None:
+    path = company.project.root / "params.yaml"
+    path.write_text(re.sub(r"n_estimators: \d+", f"n_estimators: {trees}", path.read_text("utf-8")), "utf-8")
+    company.commit_and_push(f"Use {trees} trees")
+
+
+@pytest.fixture(scope="module")
+def first(company: Company) -> WorkflowRun:
+    """The first candidate's training, of which the other tests go on."""
+    return train(company)
+
+
+def test_a_candidate_is_registered_signed_and_proposed(company: Company, first: WorkflowRun) -> None:
+    assert {"candidate/v1", "promote/staging-v1"} <= company.forge.branches(REPOSITORY)
+    proposed = company.forge.git(REPOSITORY, "show", "promote/staging-v1:deploy/environments/staging.yaml")
+    assert "  version: 1\n" in proposed
+    assert "dvc.lock" in company.forge.git(REPOSITORY, "diff", "--name-only", "main", "promote/staging-v1")
+    pulls = [body for method, path, body in company.forge.calls if path.endswith("/pulls")]
+    assert pulls == [{"title": "Promote version 1 to staging", "head": "promote/staging-v1", "base": "main"}]
+    # What a workflow's token opens starts no checks, so these were started by name.
+    assert any("pull-request.yml/dispatches" in path for _, path, _ in company.forge.calls)
+    assert "version 1 signed by the key in COSIGN_KEY" in first.jobs["release"].log
+
+
+@pytest.fixture(scope="module")
+def staged(company: Company, first: WorkflowRun) -> WorkflowRun:
+    """Version 1, accepted for staging and deployed there."""
+    assert first.jobs["propose"].result == "success"
+    company.merge("promote/staging-v1")
+    return deploy(company)
+
+
+def test_a_merged_proposal_is_deployed(company: Company, staged: WorkflowRun) -> None:
+    declared_steps = steps(company, "deploy.yml", "staging", "production")
+    declared_steps["production"] = declared_steps["production"][:-1]
+    assert_green(staged, declared_steps)
+    assert answering(company, "staging") == 1
+    ledger = [json.loads(line) for line in (company.state / "ledger.jsonl").read_text("utf-8").splitlines()]
+    assert [(one["environment"], one["version"], one["outcome"]) for one in ledger] == [("staging", 1, "deployed")]
+
+
+def test_production_takes_it_next_and_goes_back_with_one_dispatch(company: Company, staged: WorkflowRun) -> None:
+    assert staged.ended("failure") == set()
+    for trees, version in ((None, 1), (60, 2)):
+        if trees:
+            use_trees(company, trees)
+            train(company)
+            company.merge(f"promote/staging-v{version}")
+            assert deploy(company).failures == []
+        company.project.mlops("promote", "production", env=company.tracked)
+        git(company.project.root, "merge", "--quiet", "--no-edit", f"promote/production-v{version}")
+        company.push()
+        assert deploy(company).failures == []
+        assert answering(company, "production") == version
+
+    run = company.runner.run("rollback.yml", "workflow_dispatch", inputs={"environment": "production"})
+
+    assert_green(run, steps(company, "rollback.yml", "rollback"))
+    assert answering(company, "production") == 1
+    assert company.forge.git(REPOSITORY, "log", "-1", "--format=%s", "main") == "Roll production back to version 1\n"
