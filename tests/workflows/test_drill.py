@@ -90,5 +90,56 @@ def test_production_takes_it_next_and_goes_back_with_one_dispatch(company: Compa
     run = company.runner.run("rollback.yml", "workflow_dispatch", inputs={"environment": "production"})
 
     assert_green(run, steps(company, "rollback.yml", "rollback"))
+    assert "sent to origin, branch main" in run.log, run.log
     assert answering(company, "production") == 1
     assert company.forge.git(REPOSITORY, "log", "-1", "--format=%s", "main") == "Roll production back to version 1\n"
+
+
+def test_an_unsigned_version_is_not_deployed(company: Company, staged: WorkflowRun) -> None:
+    assert staged.ended("failure") == set()
+    before = answering(company, "staging")
+    company.project.mlops("pipeline", env=company.tracked | company.store.writer)
+    use_trees(company, 45)
+    company.project.mlops("pipeline", env=company.tracked | company.store.writer)
+    company.commit_and_push("Train at home")
+    company.project.mlops("register", env=company.tracked | company.store.writer)
+    told = company.project.mlops("promote", "staging", env=company.tracked).stdout
+    branch = told.split("in branch ")[1].split()[0]
+    company.merge(branch)
+
+    run = deploy(company)
+
+    assert_red(run, "staging", "Deploy, ask a question, move the alias")
+    assert "is not signed, and policy.yaml asks for a signature" in run.jobs["staging"].log
+    assert run.jobs["production"].result == "skipped"
+    assert answering(company, "staging") == before
+
+
+def test_the_monitor_publishes_its_report_and_asks_for_a_candidate(company: Company, staged: WorkflowRun) -> None:
+    assert staged.ended("failure") == set()
+    for row in company.project.flights(300, month=9):
+        assert company.project.request("POST", "/predict", row, environment="production").status == 200
+    company.forge.calls.clear()
+
+    run = company.runner.run("monitor.yml", "schedule")
+
+    assert_green(run, steps(company, "monitor.yml", "monitor", "retrain"))
+    assert "production: **act**" in run.summary
+    (page,) = (run.artifacts / "monitor-production").rglob("*.html")
+    assert "<html" in page.read_text("utf-8")
+    assert company.forge.calls == [
+        ("POST", f"/repos/{REPOSITORY}/actions/workflows/train.yml/dispatches", {"ref": "main"})
+    ]
+
+
+def test_branch_rules_are_applied_and_a_missing_one_is_told(company: Company) -> None:
+    token = company.tracked | {"GITHUB_REPOSITORY": REPOSITORY}
+
+    missing = company.project.mlops("rules", env=token, check=False)
+    applied = company.project.mlops("rules", "--apply", env=token)
+    company.forge.rulesets[0]["enforcement"] = "disabled"
+    weakened = company.project.mlops("rules", env=token, check=False)
+
+    assert (missing.exit_code, missing.stdout) == (3, "the rule main is changed by review is not there\n")
+    assert "added the rule main is changed by review" in applied.stdout
+    assert (weakened.exit_code, weakened.stdout) == (3, "the rule main is changed by review has another enforcement\n")
