@@ -95,6 +95,8 @@ def s3_store(folder: Path) -> Iterator[Bucket]:
     grpc = [f"-{name}.port.grpc={free_port()}" for name in ports] + [f"-s3.port.grpc={free_port()}"]
     command = ["weed", "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", f"-s3.port={port}"]
     command += [f"-s3.config={config}", "-volume.max=0", "-master.volumeSizeLimitMB=64"]
+    # Two servers on ports of their own choice, which a second store on this machine could not have.
+    command += ["-s3.port.iceberg=0", "-s3.port.lance=0"]
     command += [f"-{name}.port={number}" for name, number in ports.items()] + grpc
     endpoint = f"http://127.0.0.1:{port}"
     with process(command, f"{endpoint}/status", folder / "weed.log"):
