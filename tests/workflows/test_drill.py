@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from actions import WorkflowRun, assert_green, declared
+from actions import WorkflowRun, assert_green, assert_red, declared
 from company import REPOSITORY, Company
 from rendering import git
 

@@ -72,6 +72,7 @@ def compare(project: Project, first: str, second: str, say: Say = print) -> Comp
 
 
 def _scores(project: Project, version: Version, bundle: Bundle, rows: bytes) -> Scores:
+    packaging.require_from_commit(project, bundle)
     python = packaging.install(project, bundle)
     package = str(__package__).split(".", maxsplit=1)[0]
     done = subprocess.run(  # noqa: S603 - our own program, arguments without a shell

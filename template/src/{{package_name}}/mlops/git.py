@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import subprocess
+import tarfile
 import tempfile
 from pathlib import Path
 
@@ -76,6 +77,18 @@ def at_commit(root: Path, commit: str, path: str) -> str | None:
     """The text of a file at a commit, or None if it is not there."""
     listed = git(root, "ls-tree", "--name-only", commit, "--", path, check=False).strip()
     return git(root, "show", f"{commit}:{path}") if listed else None
+
+
+def export(root: Path, commit: str, folder: Path) -> None:
+    """Write the files of a commit into a folder."""
+    if git(root, "cat-file", "-t", commit, check=False).strip() != "commit":
+        raise MlopsError(f"commit {commit[:12]} is not in this clone", "git fetch --all --unshallow")
+    folder.mkdir(parents=True)
+    with tempfile.TemporaryDirectory() as place:
+        archive = Path(place) / "commit.tar"
+        git(root, "archive", "--format=tar", f"--output={archive}", commit)
+        with tarfile.open(archive) as tar:
+            tar.extractall(folder, filter="data")
 
 
 def propose(root: Path, branch: str, path: str, text: str, message: str) -> None:

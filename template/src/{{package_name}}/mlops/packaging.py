@@ -16,8 +16,11 @@ import platform
 import shutil
 import subprocess
 import sys
+import tempfile
+import zipfile
 from pathlib import Path
 
+from . import git
 from .bundle import Bundle, sha256, write_json
 from .errors import MlopsError
 from .project import Project
@@ -25,15 +28,22 @@ from .project import Project
 REQUIREMENTS = "requirements.txt"
 
 
-def build(project: Project, folder: Path) -> None:
-    """Write the wheel of this checkout and the requirements of a server, from `uv.lock`, into a folder."""
-    _uv(project.root, "build", "--wheel", "--no-create-gitignore", "--out-dir", str(folder))
+def build(project: Project, commit: str, folder: Path) -> None:
+    """Write the wheel of a commit and the requirements of a server, from the commit's `uv.lock`, into a folder."""
+    with tempfile.TemporaryDirectory() as place:
+        source = Path(place) / "source"
+        git.export(project.root, commit, source)
+        _build(source, folder)
+
+
+def _build(root: Path, folder: Path) -> None:
+    _uv(root, "build", "--wheel", "--no-create-gitignore", "--out-dir", str(folder))
     wheel = next(folder.glob("*.whl"))
     export = ("export", "--frozen", "--no-default-groups", "--no-emit-project")
-    locked = _uv(project.root, *export, "--no-annotate", "--no-header")
+    locked = _uv(root, *export, "--no-annotate", "--no-header")
     own = f"./{wheel.name} --hash=sha256:{sha256(wheel)}\n"
     (folder / REQUIREMENTS).write_text(own + locked, encoding="utf-8", newline="\n")
-    materials = json.loads(_uv(project.root, *export, "--format", "cyclonedx1.5", "--preview-features", "sbom-export"))
+    materials = json.loads(_uv(root, *export, "--format", "cyclonedx1.5", "--preview-features", "sbom-export"))
     # The two things that would make it another file each time.
     del materials["serialNumber"], materials["metadata"]["timestamp"]
     write_json(folder / "sbom.json", materials)
@@ -56,6 +66,29 @@ def install(project: Project, bundle: Bundle) -> Path:
         # Last, as the sign that everything before it was done.
         shutil.copyfile(requirements, folder / REQUIREMENTS)
     return python
+
+
+def require_from_commit(project: Project, bundle: Bundle) -> None:
+    """Refuse a bundle whose code is not what the commit that it names makes.
+
+    Whoever may write to the registry could otherwise have any code run here.
+    """
+    commit = bundle.lineage.commit
+    with tempfile.TemporaryDirectory() as place:
+        made = Path(place)
+        build(project, commit, made)
+        if _content(made) != _content(bundle.path):
+            raise MlopsError(
+                f"the code in the bundle {bundle.digest[:19]} is not that of commit {commit[:12]}, which it names",
+                "do not use it; find out who registered it",
+            )
+
+
+def _content(folder: Path) -> dict[str, bytes]:
+    """Every file of the wheel but those that name the tool that built it, and the requirements without the wheel."""
+    with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
+        content = {name: wheel.read(name) for name in wheel.namelist() if not name.endswith(("/WHEEL", "/RECORD"))}
+    return content | {REQUIREMENTS: (folder / REQUIREMENTS).read_bytes().split(b"\n", 1)[1]}
 
 
 def _interpreter(bundle: Bundle) -> str:

@@ -79,5 +79,5 @@ def _seal_and_register(project: Project, registry: Registry, lineage: Lineage) -
     project.state.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=project.state) as place:
         code, sealed = Path(place) / "code", Path(place) / "bundle"
-        packaging.build(project, code)
+        packaging.build(project, lineage.commit, code)
         return registry.register(seal(project.bundle, sealed, lineage, code).verify())
