@@ -137,7 +137,10 @@ class Runner:
         for name in ("home", "cache", "artifacts"):
             (folder / name).mkdir()
         client_config(folder / "home" / ".docker")
-        _write(folder / "event.json", dict(payload or {}) | ({"inputs": dict(inputs)} if inputs else {}))
+        # Without it act takes any branch that stands on the same commit.
+        ref = _said(_command("git"), "-C", self.project, "symbolic-ref", "HEAD")
+        told = {"ref": ref} | dict(payload or {}) | ({"inputs": dict(inputs)} if inputs else {})
+        _write(folder / "event.json", told)
         _write(folder / "secrets.yml", self.secrets)
         _write(folder / "variables.yml", self.variables)
 

@@ -8,6 +8,9 @@ from actions import WorkflowRun, assert_green, assert_red, declared
 from company import REPOSITORY, Company
 from rendering import git
 
+#: One company, and one story that goes on from test to test.
+pytestmark = pytest.mark.xdist_group("company")
+
 
 def steps(company: Company, workflow: str, *jobs: str) -> dict[str, list[str]]:
     """All steps of these jobs, as the workflow declares them."""
@@ -117,6 +120,7 @@ def test_an_unsigned_version_is_not_deployed(company: Company, staged: WorkflowR
 
 def test_the_monitor_publishes_its_report_and_asks_for_a_candidate(company: Company, staged: WorkflowRun) -> None:
     assert staged.ended("failure") == set()
+    company.project.run("dvc", "pull", env=company.store.reader)
     for row in company.project.flights(300, month=9):
         assert company.project.request("POST", "/predict", row, environment="production").status == 200
     company.forge.calls.clear()

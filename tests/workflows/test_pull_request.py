@@ -11,6 +11,8 @@ from forge import Forge, forge
 from rendering import git
 from running import RunningProject, prepare
 
+pytestmark = pytest.mark.xdist_group("pull requests")
+
 #: Steps that ask somebody who is not there; they run on GitHub alone.
 ELSEWHERE = {
     "check": {"Look up known weaknesses of dependencies"},
