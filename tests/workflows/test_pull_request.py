@@ -11,6 +11,7 @@ from forge import Forge, forge
 from rendering import git
 from running import RunningProject, prepare
 
+edge = pytest.mark.edge
 pytestmark = pytest.mark.xdist_group("pull requests")
 
 #: Steps that ask somebody who is not there; they run on GitHub alone.
@@ -50,6 +51,7 @@ def play(project: RunningProject, there: Forge, folder: Path, change: str, optio
         git(project.root, "switch", "--quiet", "main")
 
 
+@edge("E1", "CI/CD ↔ experimentation")
 def test_a_good_change_is_green_and_shows_its_metrics(project: RunningProject, there: Forge, tmp_path: Path) -> None:
     project.edit("params.yaml", "n_estimators: ", "n_estimators: 1")
 
@@ -67,6 +69,7 @@ def test_a_good_change_is_green_and_shows_its_metrics(project: RunningProject, t
     assert there.calls == []
 
 
+@edge("E1", "CI/CD ↔ experimentation", fault="training makes a model that is too weak")
 def test_a_bad_change_is_red_where_it_is_bad(project: RunningProject, there: Forge, tmp_path: Path) -> None:
     (project.root / "src" / "flight_delays" / "ugly.py").write_text("import os\n", encoding="utf-8")
     project.edit("policy.yaml", "min: 0.68", "min: 0.99")
