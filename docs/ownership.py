@@ -3,7 +3,10 @@
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+
+from pathspec import GitIgnoreSpec
 
 ROOT = Path(__file__).parents[1]
 
@@ -18,10 +21,22 @@ class Owner:
     files: list[str]
 
 
+@cache
 def owners() -> list[Owner]:
     """Return the classes in the order in which their lines hold, the later over the earlier."""
     loaded = tomllib.loads((ROOT / "ownership.toml").read_text(encoding="utf-8"))
     return [Owner(name=name, **entry) for name, entry in loaded.items()]
+
+
+def owner_of(path: str) -> str | None:
+    """Say to which class the list puts a file of a project; None for one that it does not know."""
+    found = [owner.name for owner in owners() if _matches(owner.name).match_file(path)]
+    return found[-1] if found else None
+
+
+@cache
+def _matches(owner: str) -> GitIgnoreSpec:
+    return next(GitIgnoreSpec.from_lines(known.files) for known in owners() if known.name == owner)
 
 
 def derived() -> dict[Path, str]:
@@ -49,7 +64,7 @@ def _attributes() -> Iterator[str]:
     yield "# The same bytes on every system, so that digests agree and updates merge."
     yield "* text=auto eol=lf"
     yield ""
-    yield "# Who owns a file when the template is updated. A later line holds over an earlier one; no line: it is yours."
+    yield "# Who owns a file on an update of the template. A later line holds over an earlier; without one it is yours."
     for owner in owners():
         value = "!owner" if owner.name in ("yours", "once") else f"owner={owner.name}"
         yield from (f"{pattern} {value}" for pattern in owner.files)

@@ -6,18 +6,11 @@ from pathlib import Path
 
 import pytest
 from answers import pairwise
-from ownership import derived, owners
-from pathspec import GitIgnoreSpec
+from ownership import derived, owner_of
 from rendering import files, git
 
 # Git places a changed line by three lines before and three after it.
 CONTEXT = 6
-
-
-def owner_of(name: str) -> str | None:
-    """Say to which class the list puts a file, or None."""
-    found = [owner.name for owner in owners() if GitIgnoreSpec.from_lines(owner.files).match_file(name)]
-    return found[-1] if found else None
 
 
 def repeated(text: str) -> list[str]:

@@ -84,7 +84,13 @@ def propose(root: Path, branch: str, path: str, text: str, message: str) -> None
         blob = git(root, "hash-object", "-w", "--stdin", text=text).strip()
         git(root, "update-index", "--cacheinfo", f"100644,{blob},{path}", env=index)
         tree = git(root, "write-tree", env=index).strip()
-    commit = git(root, "commit-tree", tree, "-p", "HEAD", "-m", message).strip()
+    publish(root, branch, tree, message)
+
+
+def publish(root: Path, branch: str, tree: str, message: str) -> None:
+    """Put a whole tree on a branch, as a change of the current commit, and send it to origin if there is one."""
+    signed = git(root, "config", "--type=bool", "commit.gpgSign", check=False).strip() == "true"
+    commit = git(root, "commit-tree", *["-S"][: int(signed)], tree, "-p", "HEAD", "-m", message).strip()
     git(root, "update-ref", f"refs/heads/{branch}", commit)
     if "origin" in git(root, "remote").split():
         git(root, "push", "--force-with-lease", "origin", branch)
