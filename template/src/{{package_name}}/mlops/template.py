@@ -137,8 +137,9 @@ def _exists(root: Path, branch: str) -> bool:
 def _require_commit(root: Path) -> None:
     vcs.head(root)
     # Other folders of a repository with several projects may be in the middle of something.
-    listed = git(root, "status", "--porcelain", "--untracked-files=all", "-z", "--", ".").split("\0")
-    changed = sorted(entry[3:] for entry in listed if entry)
+    # Git would refresh its index on the way, and a lock would stay behind if it were killed then.
+    status = ("--no-optional-locks", "status", "--porcelain", "--untracked-files=all", "-z", "--", ".")
+    changed = sorted(entry[3:] for entry in git(root, *status).split("\0") if entry)
     if changed:
         raise MlopsError(
             f"{len(changed)} file{'s'[: len(changed) > 1]} not committed: {', '.join(changed[:5])}",
