@@ -13,8 +13,9 @@ Versioned migrations call this script in the project's folder, with one of three
         command: ["{{ _copier_python }}", "{{ _copier_conf.src_path }}/hooks/migrate.py", answer, old_key, new_key]
 
 `move` takes a file or a folder and merges three texts into the new file: the old one as the old version rendered it,
-the old one as the team committed it, and the new one. `drop` keeps a file that the team has edited, and says so. `answer`
-carries a value over to a question's new name. Only the standard library and the Copier that runs the update are used.
+the old one as the team committed it, and the new one. `drop` keeps a file that the team has edited, and says so.
+`answer` carries a value over to a question's new name.
+Only the standard library and the Copier that runs the update are used.
 """
 
 import io

@@ -318,6 +318,10 @@ def audit_template() -> None:
     for found in differences:
         what = "missing" if found.is_missing else f"+{found.added} -{found.removed}"
         typer.echo(f"{found.owner:<10}{what:<12}{found.path}")
+    poor = [found.path for found in differences if found.owner == "shared" and (found.removed or found.is_missing)]
+    if poor:
+        typer.echo(f"{len(poor)} shared file{'s'[: len(poor) > 1]} without lines of the template, which show in green:")
+        typer.echo(f"      git diff HEAD {rendered[:12]} -- {' '.join(poor)}")
     away = [found.path for found in differences if found.owner == "platform"]
     if not away:
         typer.echo("the platform is as its version made it")
