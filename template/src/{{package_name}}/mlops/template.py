@@ -217,7 +217,7 @@ def _merge(root: Path, ours: str, theirs: str) -> tuple[str, list[str]]:
 
 
 def _changed(root: Path, old: str, new: str) -> set[str]:
-    return set(git(root, "diff", "--name-only", "--diff-filter=M", "-z", old, new).split("\0")) - {""}
+    return set(git(root, "diff", "--name-only", "--relative", "--diff-filter=M", "-z", old, new).split("\0")) - {""}
 
 
 def _counts(numstat: str) -> dict[str, tuple[int, int]]:
