@@ -10,12 +10,15 @@ import sys
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version as installed
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .errors import MlopsError
 from .project import Project
+
+if TYPE_CHECKING:
+    from . import template
 
 EPILOG = "Exit codes: 0 done, 1 not possible, 2 wrong usage, 3 done and the answer is no."
 
@@ -29,6 +32,14 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+template_app = typer.Typer(
+    name="template",
+    help="Follow the template this project was made from.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
 EnvironmentName = Annotated[str, typer.Argument(help="staging or production.", metavar="ENVIRONMENT")]
@@ -348,6 +359,71 @@ def audit() -> None:
         if not finding.holds:
             typer.echo(f"      {finding.detail}")
     raise typer.Exit(0 if all(finding.holds for finding in findings) else 3)
+
+
+TargetVersion = Annotated[str | None, typer.Option("--to", help="A version of the template; the newest by default.")]
+NewAnswers = Annotated[list[str] | None, typer.Option("--answer", help="KEY=VALUE, another answer to a question.")]
+Trust = Annotated[bool, typer.Option("--trust", help="Let the template run the scripts in its hooks/.")]
+
+
+@template_app.command("update")
+def update_template(to: TargetVersion = None, answer: NewAnswers = None, trust: Trust = False) -> None:
+    """Propose a newer version, for review."""
+    from . import github, template
+
+    project = Project.find()
+    update = template.prepare(project.root, to, answer, trust=trust)
+    _say(_what_your_project_will_see(update))
+    branch = template.propose(update)
+    if branch is None:
+        typer.echo(f"nothing changes: this project is at {update.target}")
+        return
+    typer.echo(f"{update.target} is proposed in branch {branch}")
+    typer.echo(github.propose(project, branch))
+    typer.echo(f"next: git diff HEAD...{branch}, git merge {branch}, uv run mlops setup; or git branch -D {branch}")
+
+
+@template_app.command("diff")
+def diff_template(to: TargetVersion = None, answer: NewAnswers = None, trust: Trust = False) -> None:
+    """Show what a newer version would change."""
+    from . import template
+
+    update = template.prepare(Project.find().root, to, answer, trust=trust)
+    _say(_what_your_project_will_see(update))
+    typer.echo(update.difference, nl=False)
+    raise typer.Exit(3 if update.conflicts else 0)
+
+
+@template_app.command("audit")
+def audit_template() -> None:
+    """Show where files differ from their version."""
+    from . import template
+
+    differences, rendered = template.audit(Project.find().root)
+    for found in differences:
+        what = "missing" if found.is_missing else f"+{found.added} -{found.removed}"
+        typer.echo(f"{found.owner:<10}{what:<12}{found.path}")
+    poor = [found.path for found in differences if found.owner == "shared" and (found.removed or found.is_missing)]
+    if poor:
+        typer.echo(f"{len(poor)} shared file{'s'[: len(poor) > 1]} without lines of the template, which show in green:")
+        typer.echo(f"      git diff HEAD {rendered[:12]} -- {' '.join(poor)}")
+    away = [found.path for found in differences if found.owner == "platform"]
+    if not away:
+        typer.echo("the platform is as its version made it")
+        return
+    typer.echo(f"{len(away)} file{'s'[: len(away) > 1]} of the platform differ from the recorded version")
+    typer.echo(f"next: keep them, or take the template's: git restore --source={rendered[:12]} -- {' '.join(away)}")
+    raise typer.Exit(3)
+
+
+app.add_typer(template_app)
+
+
+def _what_your_project_will_see(update: template.Update) -> str:
+    lines = [f"{update.current} to {update.target}: what your project will see", "", update.news or "no entry", ""]
+    lines += [f"merged with your changes: {path}" for path in update.both_changed]
+    lines += [f"in conflict with your changes: {path}" for path in update.conflicts]
+    return "\n".join(lines)
 
 
 def _print(facts: Any, text: str, *, as_json: bool) -> None:

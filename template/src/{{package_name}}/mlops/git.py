@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import os
 import subprocess
-import tarfile
 import tempfile
+import zipfile
 from pathlib import Path
 
 from .errors import MlopsError
@@ -85,10 +85,10 @@ def export(root: Path, commit: str, folder: Path) -> None:
         raise MlopsError(f"commit {commit[:12]} is not in this clone", "git fetch --all --unshallow")
     folder.mkdir(parents=True)
     with tempfile.TemporaryDirectory() as place:
-        archive = Path(place) / "commit.tar"
-        git(root, "archive", "--format=tar", f"--output={archive}", commit)
-        with tarfile.open(archive) as tar:
-            tar.extractall(folder, filter="data")
+        archive = Path(place) / "commit.zip"
+        git(root, "archive", "--format=zip", f"--output={archive}", commit)
+        with zipfile.ZipFile(archive) as content:
+            content.extractall(folder)
 
 
 def propose(root: Path, branch: str, path: str, text: str, message: str) -> None:
@@ -99,7 +99,13 @@ def propose(root: Path, branch: str, path: str, text: str, message: str) -> None
         blob = git(root, "hash-object", "-w", "--stdin", text=text).strip()
         git(root, "update-index", "--cacheinfo", f"100644,{blob},{path}", env=index)
         tree = git(root, "write-tree", env=index).strip()
-    commit = git(root, "commit-tree", tree, "-p", "HEAD", "-m", message).strip()
+    commit_tree(root, branch, tree, message)
+
+
+def commit_tree(root: Path, branch: str, tree: str, message: str) -> None:
+    """Put a whole tree on a branch of its own, as a change of the current commit."""
+    signed = git(root, "config", "--type=bool", "commit.gpgSign", check=False).strip() == "true"
+    commit = git(root, "commit-tree", *["-S"][: int(signed)], tree, "-p", "HEAD", "-m", message).strip()
     git(root, "update-ref", f"refs/heads/{branch}", commit)
 
 
