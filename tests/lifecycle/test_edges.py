@@ -165,7 +165,7 @@ def test_code_in_the_registry_and_commit_name_each_other(trained_project: Runnin
     audited = trained_project.mlops("audit")
 
     assert "ok    the code in the bundle of version 1 is that of its commit" in audited.stdout
-    commit = json.loads(trained_project.mlops("trace", "staging", "--json").stdout)["commit"]
+    commit = json.loads(trained_project.mlops("trace", "staging", "--json").stdout)["commit"].split()[0]
     assert git(trained_project.root, "cat-file", "-t", commit) == "commit\n"
 
 
@@ -402,7 +402,9 @@ def register_with_other_code(project: RunningProject) -> None:
         "registry = Registry.open(Project.find()); sealed = registry.fetch(registry.find('1'));"
         "draft = Path('.mlops/draft'); shutil.copytree(sealed.path, draft); (wheel,) = draft.glob('*.whl');"
         "zipfile.ZipFile(wheel, 'a').writestr('flight_delays/more.py', 'print(1)');"
-        "(draft / 'SHA256SUMS').unlink();"
+        "(draft / 'SHA256SUMS').unlink(); needed = draft / 'requirements.txt';"
+        "_, rest = needed.read_text().split('\\n', 1);"
+        "needed.write_text(f'./{wheel.name} --hash=sha256:{bundle.sha256(wheel)}\\n{rest}');"
         "made = bundle.seal(draft, Path('.mlops/forged'), sealed.lineage); print(registry.register(made))"
     )
     project.run("python", "-c", code)

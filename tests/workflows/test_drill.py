@@ -96,6 +96,7 @@ def test_production_takes_it_next_and_goes_back_with_one_dispatch(company: Compa
     assert "sent to origin, branch main" in run.log, run.log
     assert answering(company, "production") == 1
     assert company.forge.git(REPOSITORY, "log", "-1", "--format=%s", "main") == "Roll production back to version 1\n"
+    git(company.project.root, "pull", "--quiet", "--ff-only", "origin", "main")
 
 
 def test_an_unsigned_version_is_not_deployed(company: Company, staged: WorkflowRun) -> None:
