@@ -51,6 +51,11 @@ class Update:
         return f"template/{self.target}" if self.target != self.current else "template/answers"
 
     @property
+    def changes_nothing(self) -> bool:
+        """Whether the last commit has all of it already."""
+        return git(self.root, "rev-parse", "HEAD^{tree}").strip() == self.merged
+
+    @property
     def difference(self) -> str:
         """The changes to the last commit as a patch; where both sides changed a line, it has markers."""
         return git(self.root, "diff", "HEAD", self.merged)
@@ -98,7 +103,7 @@ def propose(update: Update) -> str | None:
     the same lines.
     """
     root, branch = update.root, update.branch
-    if git(root, "rev-parse", "HEAD^{tree}").strip() == update.merged:
+    if update.changes_nothing:
         return None
     if _exists(root, branch):
         return branch
