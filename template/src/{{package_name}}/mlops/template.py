@@ -28,8 +28,8 @@ ANSWERS = ".copier-answers.yml"
 SHORT = {"gh:": "https://github.com/", "gl:": "https://gitlab.com/"}
 # Whoever runs this may have hooks, signatures or line ends that have no place in a temporary repository.
 QUIET_GIT = {"core.hooksPath": os.devnull, "commit.gpgSign": "false", "core.autocrlf": "false"}
-# A renamed file is followed, the team's new files stay where they are, and line ends are no difference.
-MERGE = ("-c", "merge.renames=true", "-c", "merge.directoryRenames=false", "-c", "merge.renormalize=true")
+# The team's new files stay in a folder that is renamed, and line ends are no difference.
+MERGE = ("-c", "merge.directoryRenames=false", "-c", "merge.renormalize=true")
 
 
 @dataclass(frozen=True)
