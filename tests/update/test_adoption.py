@@ -25,6 +25,7 @@ SHAPES: dict[str, dict[str, str]] = {
         "pyproject.toml": PACKAGE,
         "README.md": "# Late trams\n",
         ".gitignore": "*.egg-info/\n",
+        ".gitattributes": "*.ipynb -diff\n",
         ".github/workflows/ci.yml": "name: Ours\non: push\njobs: {}\n",
         "src/flight_delays/__init__.py": '"""Ours."""\n',
         "src/flight_delays/model.py": "ANSWER = 42\n",
@@ -50,7 +51,13 @@ SHAPES: dict[str, dict[str, str]] = {
     },
 }
 LACKING = {
-    "package": {"pyproject.toml", ".gitignore", "src/flight_delays/__init__.py", "tests/test_model.py"},
+    "package": {
+        "pyproject.toml",
+        ".gitignore",
+        ".gitattributes",
+        "src/flight_delays/__init__.py",
+        "tests/test_model.py",
+    },
     "notebooks": set(),
     "dvc": {"pyproject.toml", "dvc.yaml", ".dvc/config", ".dvcignore"},
 }

@@ -173,6 +173,23 @@ def test_edits_survive_the_move_of_their_folder(project_with_folder: Path, small
     assert (project / "old" / "own.txt").read_text(encoding="utf-8") == "by the team\n"
 
 
+def test_a_proposal_leaves_a_new_file_of_the_team_in_the_folder_that_moves(
+    project_with_folder: Path, small_template: Path
+) -> None:
+    project = project_with_folder
+    write(project, old__own_txt="by the team\n")
+    commit(project, "A file")
+
+    release(small_template, SETTINGS, gone="old", template__new__a_txt=BEFORE, template__new__b_txt=AFTER)
+    branch = following.propose(following.prepare(project))
+
+    assert git(project, "ls-tree", "-r", "--name-only", str(branch), "old", "new").split() == [
+        "new/a.txt",
+        "new/b.txt",
+        "old/own.txt",
+    ]
+
+
 DROP = SETTINGS + MIGRATION % ("after", "drop, old.txt")
 
 

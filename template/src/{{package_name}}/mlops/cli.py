@@ -373,10 +373,9 @@ def update_template(to: TargetVersion = None, answer: NewAnswers = None, trust: 
 
     project = Project.find()
     update = template.prepare(project.root, to, answer, trust=trust)
-    _say(_what_your_project_will_see(update))
+    _show(update)
     branch = template.propose(update)
     if branch is None:
-        typer.echo(f"nothing changes: this project is at {update.target}")
         return
     typer.echo(f"{update.target} is proposed in branch {branch}")
     typer.echo(github.propose(project, branch))
@@ -389,7 +388,7 @@ def diff_template(to: TargetVersion = None, answer: NewAnswers = None, trust: Tr
     from . import template
 
     update = template.prepare(Project.find().root, to, answer, trust=trust)
-    _say(_what_your_project_will_see(update))
+    _show(update)
     typer.echo(update.difference, nl=False)
     raise typer.Exit(3 if update.conflicts else 0)
 
@@ -419,11 +418,16 @@ def audit_template() -> None:
 app.add_typer(template_app)
 
 
-def _what_your_project_will_see(update: template.Update) -> str:
-    lines = [f"{update.current} to {update.target}: what your project will see", "", update.news or "no entry", ""]
-    lines += [f"merged with your changes: {path}" for path in update.both_changed]
-    lines += [f"in conflict with your changes: {path}" for path in update.conflicts]
-    return "\n".join(lines)
+def _show(update: template.Update) -> None:
+    """Say what a project will see of an update."""
+    if update.changes_nothing:
+        typer.echo(f"nothing changes: this project is at {update.target}")
+        return
+    _say(f"{update.current} to {update.target}: what your project will see\n\n{update.news or 'no entry'}\n")
+    for path in update.both_changed:
+        _say(f"merged with your changes: {path}")
+    for path in update.conflicts:
+        _say(f"in conflict with your changes: {path}")
 
 
 def _print(facts: Any, text: str, *, as_json: bool) -> None:

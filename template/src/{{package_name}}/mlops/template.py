@@ -7,7 +7,6 @@ The result is a branch to review.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -29,8 +28,8 @@ ANSWERS = ".copier-answers.yml"
 SHORT = {"gh:": "https://github.com/", "gl:": "https://gitlab.com/"}
 # Whoever runs this may have hooks, signatures or line ends that have no place in a temporary repository.
 QUIET_GIT = {"core.hooksPath": os.devnull, "commit.gpgSign": "false", "core.autocrlf": "false"}
-# A renamed file is followed, the team's new files stay where they are, and line ends are no difference.
-MERGE = ("-c", "merge.renames=true", "-c", "merge.directoryRenames=false", "-c", "merge.renormalize=true")
+# The team's new files stay in a folder that is renamed, and line ends are no difference.
+MERGE = ("-c", "merge.directoryRenames=false", "-c", "merge.renormalize=true")
 
 
 @dataclass(frozen=True)
@@ -50,6 +49,11 @@ class Update:
     def branch(self) -> str:
         """Where the proposal goes."""
         return f"template/{self.target}" if self.target != self.current else "template/answers"
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether the last commit has all of it already."""
+        return git(self.root, "rev-parse", "HEAD^{tree}").strip() == self.merged
 
     @property
     def difference(self) -> str:
@@ -75,14 +79,14 @@ def prepare(root: Path, to: str | None = None, answers: list[str] | None = None,
     """
     _require_commit(root)
     recorded = _recorded(root)
-    current = str(recorded["_commit"])
-    target = to or (":current:" if answers else _newest(root, current))
+    source, current = _source(recorded), str(recorded["_commit"])
+    target = to or (":current:" if answers else _newest(root, source, current))
     with _rendered(root) as folder:
         old = _commit(root, folder, f"Render the template at {current}")
         options = [f"--vcs-ref={target}", *(f"--data={answer}" for answer in answers or []), *["--trust"][: int(trust)]]
         _copier(root, "update", "--quiet", "--defaults", *options, str(folder))
         target = str(yaml.safe_load((folder / ANSWERS).read_text("utf-8"))["_commit"])
-        news = _news(_changelog(root, str(recorded["_src_path"]), target), current, target)
+        news = _news(_changelog(root, source, target), current, target)
         theirs = _commit(root, folder, f"Update the template to {target}\n\n{news}", parent=old)
     ours = git(root, "commit-tree", "HEAD^{tree}", "-p", old, "-m", "The project").strip()
     merged, conflicts = _merge(root, ours, theirs)
@@ -99,7 +103,7 @@ def propose(update: Update) -> str | None:
     the same lines.
     """
     root, branch = update.root, update.branch
-    if git(root, "rev-parse", "HEAD^{tree}").strip() == update.merged:
+    if update.changes_nothing:
         return None
     if _exists(root, branch):
         return branch
@@ -120,7 +124,7 @@ def audit(root: Path) -> tuple[list[Difference], str]:
     with _rendered(root) as folder:
         old = _commit(root, folder, "Render the template as recorded")
         counts = _counts(
-            git(root, "diff", "--numstat", "--no-renames", "-z", "--diff-filter=MD", "--relative", old, "HEAD")
+            git(root, "diff", "--numstat", "--no-renames", "-z", "--diff-filter=MDT", "--relative", old, "HEAD")
         )
         kept = set(git(root, "ls-tree", "-r", "-z", "--name-only", "HEAD").split("\0"))
         owners = _owners(folder, list(counts))
@@ -170,9 +174,18 @@ def _recorded(root: Path) -> dict[str, object]:
     return recorded
 
 
-def _newest(root: Path, current: str) -> str:
-    told = json.loads(_copier(root, "check-update", "--output-format=json"))
-    return f"v{told['latest_version']}" if told["update_available"] else current
+def _source(recorded: dict[str, object]) -> str:
+    """The template's address as Git reads it; Copier knows short ones."""
+    source = str(recorded["_src_path"]).removeprefix("git+")
+    start = source[:3]
+    return SHORT[start] + source[3:] if start in SHORT else source
+
+
+def _newest(root: Path, source: str, current: str) -> str:
+    """The newest released version; trial versions, like v2.0.0rc1, are taken by name only."""
+    tags = git(root, "ls-remote", "--tags", "--refs", source).split()[1::2]
+    names = (tag.removeprefix("refs/tags/") for tag in tags)
+    return max([current, *(name for name in names if re.fullmatch(r"v?\d+\.\d+\.\d+", name))], key=_number)
 
 
 @contextmanager
@@ -233,11 +246,9 @@ def _owners(folder: Path, paths: list[str]) -> dict[str, str]:
 
 
 def _changelog(root: Path, source: str, version: str) -> str:
-    for short, address in SHORT.items():
-        source = source.replace(short, address, 1) if source.startswith(short) else source
     with tempfile.TemporaryDirectory() as folder:
         what = ("--quiet", "--no-checkout", "--depth=1", f"--branch={version}")
-        git(root, "clone", *what, source.removeprefix("git+"), folder, env=_environment(), check=False)
+        git(root, "clone", *what, source, folder, env=_environment(), check=False)
         return git(Path(folder), "show", "HEAD:CHANGELOG.md", check=False)
 
 
@@ -253,7 +264,7 @@ def _number(text: str) -> tuple[int, ...]:
     return tuple(map(int, found[0].split("."))) if found else ()
 
 
-def _copier(root: Path, *arguments: str) -> str:
+def _copier(root: Path, *arguments: str) -> None:
     done = subprocess.run(  # noqa: S603 - our own environment's program, arguments without a shell
         [sys.executable, "-m", "copier", *arguments], cwd=root, env=os.environ | _environment(),
         capture_output=True, text=True, check=False,
@@ -267,7 +278,6 @@ def _copier(root: Path, *arguments: str) -> str:
             f"copier {arguments[0]} says: {said[0]}",
             "mend this; nothing has been changed here. Is it installed? uv sync",
         )
-    return done.stdout
 
 
 def _environment() -> dict[str, str]:
