@@ -113,7 +113,7 @@ def test_an_unsigned_version_is_not_deployed(company: Company, staged: WorkflowR
 
     run = deploy(company)
 
-    assert_red(run, "staging", "Deploy, ask a question, move the alias")
+    assert_red(run, "staging", "Deploy staging, ask a question, move the alias")
     assert "is not signed, and policy.yaml asks for a signature" in run.jobs["staging"].log
     assert run.jobs["production"].result == "skipped"
     assert answering(company, "staging") == before
