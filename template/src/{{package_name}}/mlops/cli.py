@@ -378,7 +378,7 @@ def update_template(to: TargetVersion = None, answer: NewAnswers = None, trust: 
     if branch is None:
         return
     typer.echo(f"{update.target} is proposed in branch {branch}")
-    typer.echo(github.propose(project, branch))
+    typer.echo(github.propose(project, branch, replace=False))
     typer.echo(f"next: git diff HEAD...{branch}, git merge {branch}, uv run mlops setup; or git branch -D {branch}")
 
 

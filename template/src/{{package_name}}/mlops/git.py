@@ -121,6 +121,13 @@ def push(root: Path, branch: str, *, force: bool = True) -> None:
     git(root, "push", "--quiet", *options, "origin", f"refs/heads/{branch}", env=env)
 
 
+def is_at_origin(root: Path, branch: str) -> bool:
+    """Whether origin has a branch; this clone may not have fetched it."""
+    if "origin" not in git(root, "remote").split():
+        return False
+    return bool(git(root, "ls-remote", "--heads", "origin", f"refs/heads/{branch}"))
+
+
 def at_last_change(root: Path, paths: list[str]) -> str:
     """The newest commit that changed one of `paths`: later commits make the same model."""
     return git(root, "log", "-1", "--format=%H", "--", *paths).strip()

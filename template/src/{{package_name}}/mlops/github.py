@@ -44,10 +44,15 @@ def _append(variable: str, text: str) -> None:
             file.write(text)
 
 
-def propose(project: Project, branch: str) -> str:
-    """Send a branch to origin and open a pull request for it; return one sentence on what came of it."""
+def propose(project: Project, branch: str, *, replace: bool = True) -> str:
+    """Send a branch to origin and open a pull request for it; return one sentence on what came of it.
+
+    Without `replace`, a branch that origin has already is left as it is: it may hold a colleague's work.
+    """
     if "origin" not in git.git(project.root, "remote").split():
         return f"compare it: git diff main...{branch}"
+    if not replace and git.is_at_origin(project.root, branch):
+        return f"the branch {branch} is on origin already and is left as it is"
     git.push(project.root, branch)
     repository = os.environ.get("GITHUB_REPOSITORY")
     if not (repository and os.environ.get("GITHUB_TOKEN")):

@@ -1,8 +1,8 @@
 """The code that answers with a model: a wheel and its locked dependencies, kept in the model's bundle.
 
-    flight_delays-0.1.0-py3-none-any.whl    this project, as it was when the model was registered
-    requirements.txt                        the wheel and everything it needs, each with its hash
-    sbom.json                               the same as a bill of materials, in CycloneDX
+    *.whl               this project, as it was when the model was registered
+    requirements.txt    the wheel and everything it needs, each with its hash
+    sbom.json           the same as a bill of materials, in CycloneDX
 
 The same code gives the same bytes. What was tested is what runs, with or without this repository
 and with or without containers.

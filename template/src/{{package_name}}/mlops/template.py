@@ -133,9 +133,7 @@ def audit(root: Path) -> tuple[list[Difference], str]:
 
 
 def _exists(root: Path, branch: str) -> bool:
-    if git(root, "for-each-ref", f"refs/heads/{branch}"):
-        return True
-    return "origin" in git(root, "remote").split() and bool(git(root, "ls-remote", "--heads", "origin", branch))
+    return bool(git(root, "for-each-ref", f"refs/heads/{branch}")) or vcs.is_at_origin(root, branch)
 
 
 def _require_commit(root: Path) -> None:
