@@ -20,6 +20,7 @@ check: $(BIN)/.complete
 docs: $(BIN)/.complete
 	$(BIN)/python docs/questions.py
 	$(BIN)/python docs/edges.py
+	$(BIN)/python docs/ownership.py
 
 requirements: $(BIN)/.complete
 	$(BIN)/uv pip compile requirements.in --quiet --upgrade --universal --python-version 3.11 \

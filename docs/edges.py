@@ -7,10 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "edges.md"
-TESTS = [
-    ROOT / "tests" / name
-    for name in ("lifecycle/test_edges.py", "workflows/test_images.py", "workflows/test_compose.py")
-]
+TESTS = ROOT / "tests"
 
 HEAD = """\
 # Links between components, and the tests that cut them
@@ -35,19 +32,17 @@ class EdgeTest:
 
 def edge_tests() -> Iterator[EdgeTest]:
     """Read the `edge` markers of the tests without running them, in the order of the links."""
-    found = [test for path in TESTS for test in _marked(path)]
-    yield from sorted(found, key=lambda test: int(test.edge.removeprefix("E")))
+    nodes = (node for path in sorted(TESTS.glob("*/test_*.py")) for node in ast.parse(path.read_text("utf-8")).body)
+    found = (one for node in nodes if isinstance(node, ast.FunctionDef) for one in _marked(node))
+    return iter(sorted(found, key=lambda one: (int(one.edge[1:]), bool(one.fault))))
 
 
-def _marked(path: Path) -> Iterator[EdgeTest]:
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        if not isinstance(node, ast.FunctionDef):
-            continue
-        for mark in node.decorator_list:
-            if isinstance(mark, ast.Call) and isinstance(mark.func, ast.Name) and mark.func.id == "edge":
-                name, link = (ast.literal_eval(argument) for argument in mark.args)
-                fault = {word.arg: ast.literal_eval(word.value) for word in mark.keywords}.get("fault", "")
-                yield EdgeTest(name, link, fault, node.name)
+def _marked(node: ast.FunctionDef) -> Iterator[EdgeTest]:
+    for mark in node.decorator_list:
+        if isinstance(mark, ast.Call) and isinstance(mark.func, ast.Name) and mark.func.id == "edge":
+            name, link = (ast.literal_eval(argument) for argument in mark.args)
+            fault = {word.arg: ast.literal_eval(word.value) for word in mark.keywords}.get("fault", "")
+            yield EdgeTest(name, link, fault, node.name)
 
 
 def page() -> str:

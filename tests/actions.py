@@ -137,7 +137,10 @@ class Runner:
         for name in ("home", "cache", "artifacts"):
             (folder / name).mkdir()
         client_config(folder / "home" / ".docker")
-        _write(folder / "event.json", dict(payload or {}) | ({"inputs": dict(inputs)} if inputs else {}))
+        # Without it act takes any branch that stands on the same commit.
+        ref = _said(_command("git"), "-C", self.project, "symbolic-ref", "HEAD")
+        told = {"ref": ref} | dict(payload or {}) | ({"inputs": dict(inputs)} if inputs else {})
+        _write(folder / "event.json", told)
         _write(folder / "secrets.yml", self.secrets)
         _write(folder / "variables.yml", self.variables)
 
@@ -154,6 +157,8 @@ class Runner:
         owner = self.repository.split("/")[0]
         nothing = [f"--{name}-file=/dev/null" for name in ("env", "input")]
         places = [f"--env=GITHUB_REPOSITORY={self.repository}", f"--env=GITHUB_REPOSITORY_OWNER={owner}"]
+        # act has an opinion of its own about these, unless it is told.
+        places += [f"--env={name}={value}" for name, value in self.env.items() if name.startswith("GITHUB_")]
         known = dict.fromkeys(GUESSED, "") | dict(self.labels)
         labels = [f"--platform={label}={place}" for label, place in known.items()]
         offline = ["--action-offline-mode", "--no-skip-checkout", "--no-cache-server", "--pull=false"]

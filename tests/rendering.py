@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +22,13 @@ class Template:
     path: Path
     version: str
 
-    def render(self, destination: Path, **answers: str) -> Path:
-        """Render a project with these answers and the defaults for all others."""
+    def render(self, destination: Path, version: str | None = None, **answers: str) -> Path:
+        """Render a project of the newest or another version with these answers and the defaults for all others."""
         # Copier passes over a key it does not know, so that a misspelt one would test nothing.
         unknown = answers.keys() - {question.key for question in questions()}
         if unknown:
             raise KeyError(f"copier.yml has no question {', '.join(sorted(unknown))}")
-        copier.run_copy(str(self.path), destination, data=answers, defaults=True, quiet=True)
+        copier.run_copy(str(self.path), destination, data=answers, vcs_ref=version, defaults=True, quiet=True)
         return destination
 
     def release(self, version: str, change: Callable[[Path], Any]) -> "Template":
@@ -40,13 +41,40 @@ class Template:
 
 def snapshot(destination: Path) -> Template:
     """Copy the work tree into a repository of its own. The tags of this one may not have travelled with a clone."""
+    git(destination, "init", "--quiet", "--initial-branch=main")
+    return _add_work_tree(destination)
+
+
+def history(destination: Path) -> Template:
+    """Make a repository of every release and, as the newest version, the work tree."""
+    git(destination, "init", "--quiet", "--initial-branch=main")
+    for version, released in releases().items():
+        _empty(destination)
+        archive = subprocess.run(["git", "-C", str(ROOT), "archive", released], check=True, capture_output=True).stdout
+        # The first Pythons 3.11 cannot unpack an archive safely by themselves.
+        subprocess.run(["tar", "--extract", "--directory", str(destination)], input=archive, check=True)
+        commit(destination, f"Release {version}")
+        git(destination, "tag", version)
+    _empty(destination)
+    return _add_work_tree(destination)
+
+
+def releases() -> dict[str, str]:
+    """Return the commit of each released version, the oldest first."""
+    return tomllib.loads((ROOT / "releases.toml").read_text(encoding="utf-8"))
+
+
+def _empty(repository: Path) -> None:
+    git(repository, "rm", "-r", "--quiet", "--ignore-unmatch", ".")
+
+
+def _add_work_tree(destination: Path) -> Template:
     listed = git(ROOT, "ls-files", "--cached", "--others", "--exclude-standard", "-z").split("\0")
     for name in filter(None, listed):
         source, copy = ROOT / name, destination / name
         if source.is_file():
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, copy)
-    git(destination, "init", "--quiet", "--initial-branch=main")
     commit(destination, "The work tree")
     version = newest_version((ROOT / "CHANGELOG.md").read_text(encoding="utf-8"))
     git(destination, "tag", version)

@@ -183,6 +183,12 @@ def _move_store(store: Path, old: Path, new: Path) -> None:
             connection.execute(f"update {table} set {column} = replace({column}, ?, ?)", (str(old), str(new)))
 
 
+def make_bucket(project: RunningProject, endpoint: str, name: str, writer: dict[str, str]) -> None:
+    """Make a bucket, as the owner of a store does before anybody can use it."""
+    make = f"import boto3; boto3.client('s3', endpoint_url='{endpoint}').create_bucket(Bucket='{name}')"
+    project.run("uv", "run", "--quiet", "--with", "boto3", "python", "-c", make, env=writer)
+
+
 def free_port() -> int:
     """Return a port on the loopback address that nobody listens on."""
     with socket.socket() as probe:

@@ -5,7 +5,9 @@
 
 import hashlib
 import json
+import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -17,6 +19,9 @@ from rendering import git
 from running import RunningProject, free_port
 
 edge = pytest.mark.edge
+
+#: What a job installs to train and to register: what uv.lock names, without the tools of a developer.
+RELEASE_ENVIRONMENT = ["uv", "sync", "--quiet", "--locked", "--no-group", "dev"]
 T = TypeVar("T")
 
 
@@ -153,6 +158,31 @@ def test_a_clone_without_its_lock_is_found(trained_project: RunningProject) -> N
     assert "FAIL  uv.lock holds what pyproject.toml asks for" in result.stdout
 
 
+@edge("E7", "version control ↔ artefact registry")
+def test_code_in_the_registry_and_commit_name_each_other(trained_project: RunningProject) -> None:
+    trained_project.release("staging")
+
+    audited = trained_project.mlops("audit")
+
+    assert "ok    the code in the bundle of version 1 is that of its commit" in audited.stdout
+    commit = json.loads(trained_project.mlops("trace", "staging", "--json").stdout)["commit"].split()[0]
+    assert git(trained_project.root, "cat-file", "-t", commit) == "commit\n"
+
+
+@edge("E7", "version control ↔ artefact registry", fault="the code in the registry is not that of the commit it names")
+def test_code_that_its_commit_does_not_make_is_found_and_not_compared(trained_project: RunningProject) -> None:
+    register_with_other_code(trained_project)
+    trained_project.release("staging")
+
+    audited = trained_project.mlops("audit", check=False)
+    compared = trained_project.mlops("compare", "1", "2", check=False)
+
+    assert audited.exit_code == 3
+    assert "FAIL  the code in the bundle of version 2 is that of its commit" in audited.stdout
+    assert compared.exit_code == 1
+    assert "is not that of commit" in compared.stderr
+
+
 @edge("E8", "workspace → experimentation")
 def test_the_pipeline_runs_with_declared_variables_only(trained_project: RunningProject) -> None:
     result = trained_project.mlops("pipeline", "--force", env={"ONLY_ON_MY_LAPTOP": "1"})
@@ -208,6 +238,32 @@ def test_edited_figures_do_not_open_the_gate(trained_project: RunningProject) ->
     assert result.exit_code == 1
     assert "the outputs in this checkout are not those of its code" in result.stderr
     assert len(trained_project.versions()) == 1
+
+
+@edge("E10", "experimentation ↔ artefact registry")
+def test_training_runs_with_what_a_release_locks_and_makes_its_artefact(trained_project: RunningProject) -> None:
+    subprocess.run(RELEASE_ENVIRONMENT, cwd=trained_project.root, check=True)
+
+    trained = trained_project.run("--no-sync", "mlops", "pipeline", "--force")
+    trained_project.commit("Train once more")
+    registered = trained_project.run("--no-sync", "mlops", "register")
+
+    assert "pass  roc_auc" in trained.stdout
+    assert "registered" in registered.stdout
+    listed = {path.name for path in (trained_project.root / ".mlops" / "artifacts").rglob("bundle-*/*")}
+    assert {"flight_delays-0.1.0-py3-none-any.whl", "requirements.txt", "sbom.json"} <= listed
+
+
+@edge("E10", "experimentation ↔ artefact registry", fault="a training dependency is not in the lock")
+def test_training_without_a_locked_dependency_is_refused(trained_project: RunningProject) -> None:
+    trained_project.edit("pyproject.toml", '  "polars>=2.1,<3",\n', "")
+    subprocess.run(["uv", "lock", "--quiet"], cwd=trained_project.root, check=True)
+    subprocess.run(RELEASE_ENVIRONMENT, cwd=trained_project.root, check=True)
+
+    trained = trained_project.run("--no-sync", "mlops", "pipeline", "--force", check=False)
+
+    assert trained.exit_code == 1
+    assert "No module named 'polars'" in trained.stderr + trained.stdout
 
 
 @edge("E11", "experimentation → tracking")
@@ -282,6 +338,30 @@ def test_a_bundle_changed_in_the_registry_is_not_served(trained_project: Running
     assert "model.onnx was changed after the bundle was sealed" in result.stderr
 
 
+@edge("E13", "artefact registry ↔ serving")
+def test_what_answers_is_the_code_whose_digest_was_reviewed(trained_project: RunningProject) -> None:
+    trained_project.release("staging")
+    before = trained_project.request("GET", "/version").body
+    trained_project.edit("src/flight_delays/features.py", "def features(", "def features_of_today(")
+
+    restarted = restart_worker(trained_project)
+
+    assert restarted == before
+
+
+@edge("E13", "artefact registry ↔ serving", fault="other code is put under the same version")
+def test_code_replaced_under_the_same_version_is_not_deployed(trained_project: RunningProject) -> None:
+    branch = trained_project.mlops("promote", "staging").stdout.split("in branch ")[1].split()[0]
+    git(trained_project.root, "merge", "--quiet", branch)
+    (wheel,) = (trained_project.root / ".mlops" / "artifacts").rglob("*.whl")
+    wheel.write_bytes(wheel.read_bytes() + b"other code")
+
+    result = trained_project.mlops("deploy", "staging", check=False)
+
+    assert result.exit_code == 1
+    assert "flight_delays-0.1.0-py3-none-any.whl was changed after the bundle was sealed" in result.stderr
+
+
 @edge("E14", "serving → monitoring")
 def test_every_prediction_leaves_a_record_that_monitoring_reads(trained_project: RunningProject) -> None:
     trained_project.release("staging")
@@ -311,6 +391,38 @@ def test_predictions_that_leave_no_record_are_told(trained_project: RunningProje
     assert answered.status == 200
     assert failures > 0
     assert "insufficient data: 0 predictions by the champion" in result.stdout
+
+
+def register_with_other_code(project: RunningProject) -> None:
+    """Put a version into the registry as somebody could who may write there: sealed well, with code of his own."""
+    code = (
+        "import shutil, zipfile; from pathlib import Path;"
+        "from flight_delays.mlops import bundle; from flight_delays.mlops.project import Project;"
+        "from flight_delays.mlops.registry import Registry;"
+        "registry = Registry.open(Project.find()); sealed = registry.fetch(registry.find('1'));"
+        "draft = Path('.mlops/draft'); shutil.copytree(sealed.path, draft); (wheel,) = draft.glob('*.whl');"
+        "zipfile.ZipFile(wheel, 'a').writestr('flight_delays/more.py', 'print(1)');"
+        "(draft / 'SHA256SUMS').unlink(); needed = draft / 'requirements.txt';"
+        "_, rest = needed.read_text().split('\\n', 1);"
+        "needed.write_text(f'./{wheel.name} --hash=sha256:{bundle.sha256(wheel)}\\n{rest}');"
+        "made = bundle.seal(draft, Path('.mlops/forged'), sealed.lineage); print(registry.register(made))"
+    )
+    project.run("python", "-c", code)
+
+
+def restart_worker(project: RunningProject) -> dict[str, Any]:
+    """Kill the server; return what the next one says of itself."""
+
+    def worker() -> int | None:
+        found: int | None = json.loads((project.root / ".mlops/environments/staging/state.json").read_bytes())["worker"]
+        return found
+
+    killed = worker()
+    assert killed is not None
+    os.kill(killed, signal.SIGKILL)
+    wait_until(worker, lambda found: found not in (killed, None))
+    answered: dict[str, Any] = project.request("GET", "/version").body
+    return answered
 
 
 def stored_run(project: RunningProject) -> dict[str, dict[str, Any]]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from running import RunningProject, free_port, prepare
+from running import RunningProject, free_port, make_bucket, prepare
 from servers import mlflow_server, s3_store
 
 
@@ -11,8 +11,7 @@ def test_a_bucket_holds_the_data_and_its_reader_cannot_write(render: Callable[..
     with s3_store(tmp_path) as bucket:
         root = render(data_remote="s3", data_remote_url=bucket.url, s3_endpoint=bucket.endpoint)
         project = prepare(root)
-        make = f"import boto3; boto3.client('s3', endpoint_url='{bucket.endpoint}').create_bucket(Bucket='flights')"
-        project.run("uv", "run", "--quiet", "--with", "boto3", "python", "-c", make, env=bucket.writer)
+        make_bucket(project, bucket.endpoint, "flights", bucket.writer)
         project.mlops("pipeline", env=bucket.writer)
         project.commit("Train the first model")
 

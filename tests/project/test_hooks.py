@@ -29,6 +29,15 @@ NOTEBOOK = {
     "nbformat_minor": 5,
 }
 MARKERS = "one\n<<<<<<< before updating\ntwo\n=======\nthree\n>>>>>>> after updating\n"
+LOOSE = """\
+name: Loose
+on: push
+jobs:
+  loose:
+    runs-on: ubuntu-24.04
+    steps:
+      - uses: actions/checkout@v7
+"""
 
 REFUSED = {
     "no secrets": ("src/flight_delays/keys.py", f'KEY = "{KEY}"\n'),
@@ -40,6 +49,7 @@ REFUSED = {
     "TOML can be read": ("broken.toml", "a = \n"),
     "no spaces at the end of a line": ("notes.txt", "late \n"),
     "one newline at the end of a file": ("notes.txt", "late"),
+    "workflows are safe": (".github/workflows/loose.yml", LOOSE),
     "ruff check": ("src/flight_delays/unused.py", '"""Unused."""\n\nimport os\n'),
     "ruff format": ("src/flight_delays/wide.py", '"""Wide."""\n\nWIDE = [ 1 ]\n'),
     "mypy": ("src/flight_delays/wrong.py", '"""Wrong."""\n\nWRONG: int = "late"\n'),

@@ -58,6 +58,9 @@ def recorder(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Re
         patch.setattr(Environment, "_parse", parse_and_instrument)
         for answers in pairwise():
             project = template.render(tmp_path_factory.mktemp("watched"), **answers)
+        # Only a copy that is not quiet says something at the end; what it says depends on `--skip`.
+        copier.run_copy(str(template.path), project, defaults=True, overwrite=True)
+        copier.run_copy(str(template.path), project, defaults=True, skip_if_exists=["*"])
         git(project, "init", "--quiet")
         commit(project, "A project")
         copier.run_update(project, defaults=True, overwrite=True, quiet=True, vcs_ref=copier.VcsRef.CURRENT)

@@ -8,10 +8,10 @@ import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from . import environments, git, remote
+from . import environments, git, packaging, remote
 from .errors import MlopsError
 from .project import Project
-from .registry import Registry
+from .registry import Registry, Version
 
 #: What a data card must tell: how the data came to be, and what is wrong with it.
 DATA_CARD = ("Source", "Licence", "How it was collected", "How it was labelled", "Known problems")
@@ -86,9 +86,20 @@ def _environments(project: Project) -> Iterator[Finding]:
             f"{name} names version {release.version}, and the registry has it with that digest and commit",
             same, f"the registry has {found.digest if found else 'no such version'}",
         )  # fmt: skip
+        if found is not None and same:
+            yield _code(project, registry, found)
         yield from _alias(registry.alias, name, wanted.alias, release.version)
         here = git.git(project.root, "cat-file", "-t", release.commit, check=False).strip() == "commit"
         yield Finding(f"the commit of version {release.version} is in this clone", here, "git fetch --unshallow --all")
+
+
+def _code(project: Project, registry: Registry, version: Version) -> Finding:
+    what = f"the code in the bundle of version {version.number} is that of its commit"
+    try:
+        packaging.require_from_commit(project, registry.fetch(version))
+    except MlopsError as error:
+        return Finding(what, holds=False, detail=f"{error.problem}: {error.next_step}")
+    return Finding(what, holds=True, detail="")
 
 
 def _alias(alias: Callable[[str], int | None], name: str, wanted: str, version: int) -> Iterator[Finding]:

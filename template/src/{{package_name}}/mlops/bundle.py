@@ -8,6 +8,9 @@
     metrics.json        quality on the test rows, by slice, beside the baseline
     card.md             the model card
     lineage.json        commit, data, lock, run: added when the bundle is sealed
+    *.whl               the code that answers with the model, added then, too
+    requirements.txt    that code and its dependencies, each with its hash
+    sbom.json           the same as a bill of materials
     SHA256SUMS          a digest of each file; its own digest names the bundle
 
 `sha256sum -c SHA256SUMS` checks a bundle without any of this code.
@@ -140,9 +143,11 @@ class Bundle:
             raise MlopsError(f"there is no {name} in {self.path}", "mlops pipeline") from None
 
 
-def seal(source: Path, target: Path, lineage: Lineage) -> Bundle:
-    """Copy the pipeline's bundle to `target`, add where it came from, and close it with a digest."""
+def seal(source: Path, target: Path, lineage: Lineage, code: Path | None = None) -> Bundle:
+    """Copy the pipeline's bundle to `target`, add its code and where it came from, and close it with a digest."""
     shutil.copytree(source, target)
+    if code is not None:
+        shutil.copytree(code, target, dirs_exist_ok=True)
     write_json(target / "lineage.json", lineage)
     names = sorted(path.name for path in target.iterdir())
     lines = [f"{sha256(target / name)}  {name}\n" for name in names]

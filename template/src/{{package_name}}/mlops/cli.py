@@ -12,12 +12,15 @@ from importlib import import_module
 from importlib.metadata import version as installed
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .errors import MlopsError
 from .project import Project
+
+if TYPE_CHECKING:
+    from . import template
 
 EPILOG = "Exit codes: 0 done, 1 not possible, 2 wrong usage, 3 done and the answer is no."
 
@@ -31,6 +34,14 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+template_app = typer.Typer(
+    name="template",
+    help="Follow the template this project was made from.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
 EnvironmentName = Annotated[str, typer.Argument(help="staging or production.", metavar="ENVIRONMENT")]
@@ -79,15 +90,28 @@ def setup() -> None:
 
 
 @app.command()
-def pipeline(force: Annotated[bool, typer.Option(help="Run every stage, changed or not.")] = False) -> None:
+def pipeline(
+    force: Annotated[bool, typer.Option("--force", help="Run every stage, changed or not.")] = False,
+    commit: Annotated[bool, typer.Option("--commit", help="Commit what it made, as a job does.")] = False,
+    against: Annotated[str, typer.Option(help="A branch or commit to compare the metrics with.")] = "HEAD",
+) -> None:
     """Run the stages whose inputs have changed, and judge the model."""
+    from . import github
     from . import pipeline as pipelines
-    from .evaluation import require_passed
+    from .evaluation import as_markdown, require_passed
 
-    checks = pipelines.run(Project.find(), force)
+    project = Project.find()
+    checks = pipelines.run(project, force)
     for check in checks:
         typer.echo(f"{'pass' if check.passed else 'FAIL'}  {check}")
+    text = as_markdown(project, checks, against)
+    github.summarize(text)
+    github.output(summary=text)
     require_passed(checks, "the model")
+    if commit:
+        made = pipelines.commit(project)
+        typer.echo(f"committed as {made[:12]}" if made else "nothing to commit: dvc.lock and reports are as they were")
+        return
     typer.echo("next: commit dvc.lock and reports, then: uv run mlops register")
 
 
@@ -100,13 +124,30 @@ def stage(name: Annotated[str, typer.Argument(help="ingest, validate, split, tra
 
 
 @app.command()
-def register() -> None:
+def register(
+    push: Annotated[bool, typer.Option("--push", help="Send its commit to origin, as a job does.")] = False,
+) -> None:
     """Put a trained model that passed its gates into the registry."""
-    from . import registration
+    from . import git, github, registration
 
-    version, new = registration.register(Project.find(), _say)
+    project = Project.find()
+    version, new = registration.register(project, _say)
+    if push:
+        branch = f"candidate/v{version.number}"
+        git.git(project.root, "branch", "--force", branch, "HEAD")
+        git.push(project.root, branch)
+        github.output(version=str(version.number), branch=branch)
     typer.echo(f"version {version.number} {'registered' if new else 'was registered before'}, {version.digest}")
     typer.echo("next: uv run mlops promote staging")
+
+
+@app.command()
+def sign(version: Annotated[str, typer.Argument(help="A version number or an alias.")] = "latest") -> None:
+    """Sign a registered version, as policy.yaml can demand before a deployment."""
+    from . import signing
+
+    signed, signer = signing.sign(Project.find(), version)
+    typer.echo(f"version {signed.number} signed by {signer}, {signed.digest}")
 
 
 @app.command()
@@ -128,11 +169,16 @@ def promote(
     version: Annotated[str | None, typer.Option(help="A version number or alias; the newest by default.")] = None,
 ) -> None:
     """Propose a model for an environment, as a reviewed change."""
-    from . import environments
+    from . import environments, github
 
-    branch, release = environments.promote(Project.find(), environment, version)
+    project = Project.find()
+    branch, release = environments.promote(project, environment, version)
+    if branch is None:
+        typer.echo(f"{environment} names version {release.version} already: nothing to propose")
+        return
     typer.echo(f"version {release.version} is proposed for {environment} in branch {branch}")
-    typer.echo(f"next: git diff main...{branch}, git merge {branch}, uv run mlops deploy {environment}")
+    typer.echo(github.propose(project, branch))
+    typer.echo(f"next: review and merge {branch}, then: uv run mlops deploy {environment}")
 
 
 @app.command()
@@ -151,16 +197,21 @@ def deploy(environment: EnvironmentName) -> None:
 def rollback(
     environment: EnvironmentName,
     propose: Annotated[bool, typer.Option("--propose", help="Only make a branch to review.")] = False,
+    push: Annotated[bool, typer.Option("--push", help="Send the commit to origin, as a job does.")] = False,
 ) -> None:
     """Restore the previous model of an environment and deploy it."""
-    from . import environments
+    from . import environments, github
 
-    branch, release = environments.rollback(Project.find(), environment, propose=propose)
+    project = Project.find()
+    branch, release = environments.rollback(project, environment, propose=propose)
     if branch:
         typer.echo(f"version {release.version} is proposed for {environment} in branch {branch}")
+        typer.echo(github.propose(project, branch))
         return
     typer.echo(f"committed: {environment} names version {release.version} again")
     deploy(environment)
+    if push:
+        typer.echo(github.publish(project, f"rollback/{environment}-v{release.version}"))
 
 
 @app.command()
@@ -205,7 +256,8 @@ def serve(
     found = registry.find(version)
     bundle = registry.fetch(found)
     server.run(
-        project=project, bundle=bundle.path, digest=found.digest, version=found.number, commit=found.commit,
+        bundle.path, state=project.state, limits=project.policy.serving,
+        digest=found.digest, version=found.number, commit=found.commit,
         environment="local", source="registry", host=host, port=port,
     )  # fmt: skip
 
@@ -236,10 +288,13 @@ def monitor(
     as_json: AsJson = False,
 ) -> None:
     """Judge recent predictions against the champion's reference."""
+    from . import github
     from . import monitor as monitoring
 
     project, start = Project.find(), _moment(since)
     report = monitoring.run(project, environment, _bundle_of(project, environment), start)
+    github.output(verdict=report.verdict.value)
+    github.summarize(f"{environment}: **{report.verdict.value}**, {report.summary}; next: {report.next_step}")
     _print(report, monitoring.as_text(report), as_json=as_json)
     raise typer.Exit(report.exit_code)
 
@@ -259,6 +314,45 @@ def trace(
 
 
 @app.command()
+def retrain() -> None:
+    """Ask GitHub to train a candidate, as the monitor does when it says `act`."""
+    from . import github
+
+    typer.echo(github.start("train.yml", "main"))
+
+
+@app.command()
+def connections() -> None:
+    """Show which services can be reached from here, and what the others need."""
+    from . import connections as connecting
+    from . import github
+
+    found = connecting.connections(Project.find())
+    for one in found:
+        typer.echo(f"{one.name:<12}{'yes' if one.there else 'not yet':<9}{one.how}")
+    github.output(**{one.name: one.there for one in found})
+    github.summarize(connecting.as_markdown(found))
+
+
+@app.command()
+def rules(
+    apply: Annotated[bool, typer.Option("--apply", help="Make the repository's rules those of the file.")] = False,
+) -> None:
+    """Check the repository's branch rules against .github/rules.json."""
+    from . import github
+
+    project = Project.find()
+    for done in github.apply_rules(project) if apply else []:
+        typer.echo(done)
+    broken = github.broken_rules(project)
+    for line in broken:
+        typer.echo(line)
+    if not broken:
+        typer.echo("the repository's rules are those of .github/rules.json")
+    raise typer.Exit(3 if broken else 0)
+
+
+@app.command()
 def audit() -> None:
     """Check that every pointer resolves."""
     from . import audit as auditing
@@ -269,6 +363,75 @@ def audit() -> None:
         if not finding.holds:
             typer.echo(f"      {finding.detail}")
     raise typer.Exit(0 if all(finding.holds for finding in findings) else 3)
+
+
+TargetVersion = Annotated[str | None, typer.Option("--to", help="A version of the template; the newest by default.")]
+NewAnswers = Annotated[list[str] | None, typer.Option("--answer", help="KEY=VALUE, another answer to a question.")]
+Trust = Annotated[bool, typer.Option("--trust", help="Let the template run the scripts in its hooks/.")]
+
+
+@template_app.command("update")
+def update_template(to: TargetVersion = None, answer: NewAnswers = None, trust: Trust = False) -> None:
+    """Propose a newer version, for review."""
+    from . import github, template
+
+    project = Project.find()
+    update = template.prepare(project.root, to, answer, trust=trust)
+    _show(update)
+    branch = template.propose(update)
+    if branch is None:
+        return
+    typer.echo(f"{update.target} is proposed in branch {branch}")
+    typer.echo(github.propose(project, branch, replace=False))
+    typer.echo(f"next: git diff HEAD...{branch}, git merge {branch}, uv run mlops setup; or git branch -D {branch}")
+
+
+@template_app.command("diff")
+def diff_template(to: TargetVersion = None, answer: NewAnswers = None, trust: Trust = False) -> None:
+    """Show what a newer version would change."""
+    from . import template
+
+    update = template.prepare(Project.find().root, to, answer, trust=trust)
+    _show(update)
+    typer.echo(update.difference, nl=False)
+    raise typer.Exit(3 if update.conflicts else 0)
+
+
+@template_app.command("audit")
+def audit_template() -> None:
+    """Show where files differ from their version."""
+    from . import template
+
+    differences, rendered = template.audit(Project.find().root)
+    for found in differences:
+        what = "missing" if found.is_missing else f"+{found.added} -{found.removed}"
+        typer.echo(f"{found.owner:<10}{what:<12}{found.path}")
+    poor = [found.path for found in differences if found.owner == "shared" and (found.removed or found.is_missing)]
+    if poor:
+        typer.echo(f"{len(poor)} shared file{'s'[: len(poor) > 1]} without lines of the template, which show in green:")
+        typer.echo(f"      git diff HEAD {rendered[:12]} -- {' '.join(poor)}")
+    away = [found.path for found in differences if found.owner == "platform"]
+    if not away:
+        typer.echo("the platform is as its version made it")
+        return
+    typer.echo(f"{len(away)} file{'s'[: len(away) > 1]} of the platform differ from the recorded version")
+    typer.echo(f"next: keep them, or take the template's: git restore --source={rendered[:12]} -- {' '.join(away)}")
+    raise typer.Exit(3)
+
+
+app.add_typer(template_app)
+
+
+def _show(update: template.Update) -> None:
+    """Say what a project will see of an update."""
+    if update.changes_nothing:
+        typer.echo(f"nothing changes: this project is at {update.target}")
+        return
+    _say(f"{update.current} to {update.target}: what your project will see\n\n{update.news or 'no entry'}\n")
+    for path in update.both_changed:
+        _say(f"merged with your changes: {path}")
+    for path in update.conflicts:
+        _say(f"in conflict with your changes: {path}")
 
 
 def _print(facts: Any, text: str, *, as_json: bool) -> None:

@@ -13,8 +13,8 @@ import polars as pl
 from .. import metrics as team
 from .. import model
 from ..contract import CONTRACT
+from . import packaging
 from .bundle import Bundle, sha256
-from .deploy import release_code
 from .errors import MlopsError
 from .frames import as_rows, columns
 from .native import Say
@@ -44,7 +44,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def compare(project: Project, first: str, second: str, say: Say = print) -> Comparison:
-    """Score both versions, each by the code of its own commit, on the test rows of this checkout."""
+    """Score both versions, each by the code in its own bundle, on the test rows of this checkout."""
     registry = Registry.open(project)
     versions = registry.find(first), registry.find(second)
     if versions[0].digest == versions[1].digest:
@@ -59,7 +59,7 @@ def compare(project: Project, first: str, second: str, say: Say = print) -> Comp
     figures = []
     for version, bundle in zip(versions, bundles, strict=True):
         say(f"scoring version {version.number} on {len(truth):,} rows")
-        scores = _scores(project, version, bundle, rows, say)
+        scores = _scores(project, version, bundle, rows)
         figures.append(team.metrics(truth, scores, bundle.model.threshold))
     return Comparison(
         first=versions[0].number,
@@ -71,12 +71,13 @@ def compare(project: Project, first: str, second: str, say: Say = print) -> Comp
     )
 
 
-def _scores(project: Project, version: Version, bundle: Bundle, rows: bytes, say: Say) -> Scores:
-    code, python = release_code(project, version.commit, say)
+def _scores(project: Project, version: Version, bundle: Bundle, rows: bytes) -> Scores:
+    packaging.require_from_commit(project, bundle)
+    python = packaging.install(project, bundle)
     package = str(__package__).split(".", maxsplit=1)[0]
     done = subprocess.run(  # noqa: S603 - our own program, arguments without a shell
-        [python, "-m", f"{package}.mlops.scoring", str(bundle.path)],
-        cwd=code, input=rows, capture_output=True, check=False,
+        [python, "-P", "-m", f"{package}.mlops.scoring", str(bundle.path)],
+        input=rows, capture_output=True, check=False,
     )  # fmt: skip
     if done.returncode:
         reason = done.stderr.decode(errors="replace").strip()

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
-import shutil
-import subprocess
-import sys
 import time
+from datetime import UTC, datetime
 from importlib import import_module
-from pathlib import Path
 from typing import Any, Protocol, cast
 
-from . import environments, git, native
+import msgspec
+
+from . import environments, github, native, packaging, signing
 from .bundle import Bundle
 from .errors import MlopsError
 from .project import Environment, Project, Release
 from .registry import Registry, Version, cached
 
-#: What decides how a model answers, besides its bundle: code, dependencies, and their lock.
-CODE = ("src", "pyproject.toml", "uv.lock")
+#: Every deployment on this machine, a line each.
+LEDGER = "ledger.jsonl"
 
 
 class Target(Protocol):
@@ -40,12 +38,16 @@ class Running(Protocol):
     """What is known of whatever runs."""
 
     @property
+    def run(self) -> native.Run | None:
+        """What answers requests."""
+
+    @property
     def version(self) -> int | None:
-        """The version that answers."""
+        """Its version."""
 
     @property
     def digest(self) -> str:
-        """The digest of the bundle that answers."""
+        """The digest of its bundle."""
 
 
 def target(project: Project) -> Target:
@@ -64,37 +66,37 @@ def deploy(project: Project, name: str, say: native.Say = print) -> Release:
         wanted = environments.load(project, name)
         release = environments.champion(project, name)
         bundle, source = _bundle(project, release)
-        code, python = _code(project, release, say)
-        target(project).switch(project, _run(wanted, name, release, bundle, source, code, python), say=say)
-        _smoke_test(wanted, release, bundle)
+        signing.verify(project, release, bundle)
+        where = target(project)
+        before = where.status(project, name)
+        where.switch(project, _run(project, name, release, bundle, source), say=say)
+        try:
+            _smoke_test(wanted, release, bundle)
+        except MlopsError:
+            _restore(project, before, say)
+            _write_ledger(project, name, release, "taken back")
+            raise
         _move_alias(project, wanted.alias, release, say)
+        _write_ledger(project, name, release, "deployed")
     return release
 
 
-def _run(
-    wanted: Environment, name: str, release: Release, bundle: Bundle, source: str, code: str, python: str
-) -> native.Run:
+def _run(project: Project, name: str, release: Release, bundle: Bundle, source: str) -> native.Run:
+    address = environments.load(project, name).serve
     return native.Run(
         environment=name,
         version=release.version,
         digest=release.digest,
         commit=release.commit,
         bundle=str(bundle.path),
-        code=code,
-        python=python,
-        host=wanted.serve.host,
-        port=wanted.serve.port,
+        # An image brings its own.
+        python=str(packaging.install(project, bundle)) if project.tool.target == "native" else "",
+        host=address.host,
+        port=address.port,
         source=source,
+        limits=project.policy.serving,
         image=release.image or "",
     )
-
-
-def _code(project: Project, release: Release, say: native.Say) -> tuple[str, str]:
-    """Folder and interpreter for a process; an image brings its own."""
-    if project.tool.target != "native":
-        return "", ""
-    code, python = release_code(project, release.commit, say)
-    return str(code), str(python)
 
 
 def _bundle(project: Project, release: Release) -> tuple[Bundle, str]:
@@ -106,50 +108,6 @@ def _bundle(project: Project, release: Release) -> tuple[Bundle, str]:
     found = registry.find(str(release.version))
     promised = Version(found.number, release.digest, found.commit, found.run_id, found.source)
     return registry.fetch(promised), "registry"
-
-
-def release_code(project: Project, commit: str, say: native.Say) -> tuple[Path, Path]:
-    """Folder and interpreter that serve a model: the code of the commit that trained it.
-
-    That is this checkout when its code is the same, else a checkout of its own in `.mlops/releases`,
-    with an environment made from that commit's lock.
-    """
-    if not git.git(project.root, "cat-file", "-t", commit, check=False).strip() == "commit":
-        raise MlopsError(
-            f"commit {commit[:12]}, which made this model, is not in this clone", "git fetch --unshallow --all"
-        )
-    changed = git.git(project.root, "diff", "--name-only", commit, "--", *CODE)
-    untracked = git.git(project.root, "ls-files", "--others", "--exclude-standard", "--", *CODE)
-    if not changed.strip() and not untracked.strip():
-        return project.root, Path(sys.executable)
-    folder = project.state / "releases" / commit[:12]
-    python = folder / ".venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    if not python.is_file():
-        say(f"the code has changed since commit {commit[:12]}: preparing that commit's own environment")
-        git.git(project.root, "worktree", "prune")
-        shutil.rmtree(folder, ignore_errors=True)
-        git.git(project.root, "worktree", "add", "--force", "--detach", str(folder), commit)
-        _sync(folder)
-    return folder, python
-
-
-def _sync(folder: Path) -> None:
-    uv = os.environ.get("UV") or shutil.which("uv")
-    if not uv:
-        raise MlopsError(
-            "uv is not on PATH, so the release's environment cannot be made",
-            "install uv, or run this through: uv run mlops",
-        )
-    kept = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
-    done = subprocess.run(  # noqa: S603 - fixed program, arguments without a shell
-        [uv, "sync", "--frozen", "--no-default-groups", "--quiet"],
-        cwd=folder, env=kept, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if done.returncode:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise MlopsError(
-            f"the release's environment could not be made: {done.stderr.strip()[-300:]}", "mend this and deploy again"
-        )
 
 
 def _smoke_test(wanted: Environment, release: Release, bundle: Bundle) -> None:
@@ -166,6 +124,22 @@ def _smoke_test(wanted: Environment, release: Release, bundle: Bundle) -> None:
         f"the deployed server does not answer with version {release.version}: {answered}",
         "read its log: .mlops/environments/<environment>/server.log",
     )
+
+
+def _restore(project: Project, before: Running | None, say: native.Say) -> None:
+    """Let the version answer again that answered before."""
+    if before and before.run:
+        say(f"version {before.run.version} takes over again")
+        target(project).switch(project, before.run, say=say)
+
+
+def _write_ledger(project: Project, name: str, release: Release, outcome: str) -> None:
+    """Note when which version came to this machine. What should run, and who said so, is in Git."""
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    entry = {"at": at, "environment": name, "outcome": outcome, **msgspec.to_builtins(release)}
+    with (project.state / LEDGER).open("ab") as ledger:
+        ledger.write(msgspec.json.encode(entry) + b"\n")
+    github.summarize(f"{name}: version {release.version} {outcome} at {at}, `{release.digest}`")
 
 
 def ask(host: str, port: int, method: str, path: str, body: str | None = None) -> dict[str, Any]:

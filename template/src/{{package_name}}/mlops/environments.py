@@ -44,8 +44,10 @@ def champion(project: Project, name: str) -> Release:
     return release
 
 
-def promote(project: Project, name: str, reference: str | None = None) -> tuple[str, Release]:
+def promote(project: Project, name: str, reference: str | None = None) -> tuple[str | None, Release]:
     """Propose a version for an environment as a branch that changes its file; returns branch and release.
+
+    There is no branch when the environment names this version already.
 
     Production takes what runs in staging and nothing else.
     """
@@ -54,7 +56,7 @@ def promote(project: Project, name: str, reference: str | None = None) -> tuple[
         release = _release(project, name, reference)
         current = load(project, name).champion
         if current == release:
-            raise MlopsError(f"{name} already names version {release.version}", f"mlops deploy {name}")
+            return None, release
         branch = f"promote/{name}-v{release.version}"
         _propose(project, name, release, branch, f"Promote version {release.version} to {name}")
     return branch, release

@@ -17,6 +17,7 @@ import polars as pl
 
 from .. import metrics as team
 from ..contract import CONTRACT
+from . import git
 from .bundle import ModelFacts, write_json
 from .errors import MlopsError
 from .frames import columns
@@ -25,6 +26,9 @@ from .scoring import OnnxModel, matrix
 from .training import learning_set
 
 Metrics = dict[str, float]
+
+#: Where the figures are, in every commit.
+REPORT = "reports/metrics.json"
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,23 @@ class Check:
     def __str__(self) -> str:
         value = "none" if self.value is None else f"{self.value:.4g}"
         return f"{self.gate} is {value}, the gate asks for {self.limit}"
+
+
+def as_markdown(project: Project, checks: list[Check], reference: str) -> str:
+    """What a reviewer wants to know of this model: each metric beside that of another commit, and each gate."""
+    earlier = git.at_commit(project.root, reference, REPORT)
+    before: Metrics = msgspec.json.decode(earlier)["model"] if earlier else {}
+    now: Metrics = msgspec.json.decode((project.root / REPORT).read_bytes())["model"]
+    lines = [f"| metric | {reference} | here | change |", "|---|--:|--:|--:|"]
+    for name, value in now.items():
+        old = before.get(name)
+        change = ("", "") if old is None else (f"{old:.4f}", f"{value - old:+.4f}")
+        lines.append(f"| {name} | {change[0]} | {value:.4f} | {change[1]} |")
+    lines += ["", "| gate | value | limit | |", "|---|--:|---|---|"]
+    for check in checks:
+        figure = "none" if check.value is None else f"{check.value:.4g}"
+        lines.append(f"| {check.gate} | {figure} | {check.limit} | {'passed' if check.passed else '**refused**'} |")
+    return "\n".join(lines)
 
 
 def evaluate(project: Project) -> None:

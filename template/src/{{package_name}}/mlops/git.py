@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import subprocess
 import tempfile
+import zipfile
 from pathlib import Path
 
 from .errors import MlopsError
@@ -14,7 +16,8 @@ def git(
     root: Path, *arguments: str, check: bool = True, env: dict[str, str] | None = None, text: str | None = None
 ) -> str:
     """Run a git command in `root` and return what it prints; refuse when it fails."""
-    environment = os.environ | (env or {})
+    # A question for a password that nobody sees would be waited on for ever.
+    environment = os.environ | {"GIT_TERMINAL_PROMPT": "0"} | (env or {})
     try:
         done = subprocess.run(  # noqa: S603 - fixed program, arguments without a shell
             ["git", "-C", str(root), *arguments],  # noqa: S607 - git is found on PATH, as everywhere
@@ -76,6 +79,18 @@ def at_commit(root: Path, commit: str, path: str) -> str | None:
     return git(root, "show", f"{commit}:{path}") if listed else None
 
 
+def export(root: Path, commit: str, folder: Path) -> None:
+    """Write the files of a commit into a folder."""
+    if git(root, "cat-file", "-t", commit, check=False).strip() != "commit":
+        raise MlopsError(f"commit {commit[:12]} is not in this clone", "git fetch --all --unshallow")
+    folder.mkdir(parents=True)
+    with tempfile.TemporaryDirectory() as place:
+        archive = Path(place) / "commit.zip"
+        git(root, "archive", "--format=zip", f"--output={archive}", commit)
+        with zipfile.ZipFile(archive) as content:
+            content.extractall(folder)
+
+
 def propose(root: Path, branch: str, path: str, text: str, message: str) -> None:
     """Put one changed file on a branch of its own, without touching the working tree."""
     with tempfile.TemporaryDirectory() as folder:
@@ -84,10 +99,33 @@ def propose(root: Path, branch: str, path: str, text: str, message: str) -> None
         blob = git(root, "hash-object", "-w", "--stdin", text=text).strip()
         git(root, "update-index", "--cacheinfo", f"100644,{blob},{path}", env=index)
         tree = git(root, "write-tree", env=index).strip()
-    commit = git(root, "commit-tree", tree, "-p", "HEAD", "-m", message).strip()
+    commit_tree(root, branch, tree, message)
+
+
+def commit_tree(root: Path, branch: str, tree: str, message: str) -> None:
+    """Put a whole tree on a branch of its own, as a change of the current commit."""
+    signed = git(root, "config", "--type=bool", "commit.gpgSign", check=False).strip() == "true"
+    commit = git(root, "commit-tree", *["-S"][: int(signed)], tree, "-p", "HEAD", "-m", message).strip()
     git(root, "update-ref", f"refs/heads/{branch}", commit)
-    if "origin" in git(root, "remote").split():
-        git(root, "push", "--force-with-lease", "origin", branch)
+
+
+def push(root: Path, branch: str, *, force: bool = True) -> None:
+    """Send a branch to origin; a workflow's token is used where there is one, and written nowhere."""
+    options = ["--force-with-lease"] if force else []
+    token, server = os.environ.get("GITHUB_TOKEN"), os.environ.get("GITHUB_SERVER_URL", "https://github.com")
+    env = {}
+    if token and git(root, "remote", "get-url", "origin").startswith(server):
+        basic = base64.b64encode(f"x-access-token:{token}".encode()).decode()
+        env = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"http.{server}/.extraheader"}
+        env["GIT_CONFIG_VALUE_0"] = f"AUTHORIZATION: basic {basic}"
+    git(root, "push", "--quiet", *options, "origin", f"refs/heads/{branch}", env=env)
+
+
+def is_at_origin(root: Path, branch: str) -> bool:
+    """Whether origin has a branch; this clone may not have fetched it."""
+    if "origin" not in git(root, "remote").split():
+        return False
+    return bool(git(root, "ls-remote", "--heads", "origin", f"refs/heads/{branch}"))
 
 
 def at_last_change(root: Path, paths: list[str]) -> str:

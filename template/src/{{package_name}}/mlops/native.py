@@ -15,7 +15,6 @@ from __future__ import annotations
 import os
 import secrets
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -26,28 +25,29 @@ import filelock
 import msgspec
 
 from .errors import MlopsError
-from .project import Project
+from .project import Project, ServingPolicy
 
 Say = Callable[[str], None]
 T = TypeVar("T")
 
 POLL_S = 0.05
+_NOT_FOR_SERVERS = ("ACTIONS_", "AWS_", "COSIGN_", "GITHUB_", "MLFLOW_", "RUNNER_")
 PACKAGE = __name__.split(".", maxsplit=1)[0]
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """A model version on its way to an address: which bundle, served by which code and interpreter, or which image."""
+    """A model version on its way to an address: which bundle, served by which interpreter or image, with which limits."""
 
     environment: str
     version: int
     digest: str
     commit: str
     bundle: str
-    code: str
     python: str
     host: str
     port: int
     source: str
+    limits: ServingPolicy
     image: str = ""
 
     def matches(self, other: Run) -> bool:
@@ -56,10 +56,10 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Assignment(msgspec.Struct, frozen=True, kw_only=True):
-    """What a supervisor asks of a server process: the run, the project, a listening socket, a line for reports."""
+    """What a supervisor asks of a server process: run, folder for state, listening socket, line for reports."""
 
     run: Run
-    root: str
+    state: str
     fd: int
     link: int
 
@@ -104,8 +104,9 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 class Place:
     """The folder in which an environment's processes and its commands meet."""
 
-    def __init__(self, project: Project, environment: str) -> None:
-        self.folder = project.state / "environments" / environment
+    def __init__(self, state: Path, environment: str) -> None:
+        self.state = state
+        self.folder = state / "environments" / environment
         self.log = self.folder / "server.log"
         self._lock = self.folder / "supervisor.lock"
 
@@ -126,7 +127,7 @@ class Place:
         """What shall run."""
         return _read(self.folder / "desired.json", Desired)
 
-    def state(self) -> State | None:
+    def found(self) -> State | None:
         """What the supervisor said last."""
         return _read(self.folder / "state.json", State)
 
@@ -156,7 +157,7 @@ def switch(project: Project, run: Run, timeout_s: float = 60, say: Say = print) 
     If it cannot prove itself, the old one stays and the reason is raised. Safe to run again.
     """
     _require_unix()
-    place = Place(project, run.environment)
+    place = Place(project.state, run.environment)
     before = status(project, run.environment)
     if before and before.phase == "serving" and before.run and before.run.matches(run):
         say(f"version {run.version} already answers on {run.host}:{run.port}")
@@ -164,7 +165,7 @@ def switch(project: Project, run: Run, timeout_s: float = 60, say: Say = print) 
     wish = Desired(secrets.token_hex(8), run, timeout_s)
     place.folder.mkdir(parents=True, exist_ok=True)
     place.write(wish)
-    state = _wait(project, place, wish)
+    state = _wait(place, wish)
     if state.phase == "failed":
         stays = f"; version {state.run.version} goes on serving" if state.run else ""
         raise MlopsError(
@@ -176,15 +177,15 @@ def switch(project: Project, run: Run, timeout_s: float = 60, say: Say = print) 
 
 def status(project: Project, environment: str) -> State | None:
     """What runs in an environment; `None` when nothing does."""
-    place = Place(project, environment)
+    place = Place(project.state, environment)
     if not place.folder.is_dir() or not place.is_supervised():
         return None
-    return place.state()
+    return place.found()
 
 
 def stop(project: Project, environment: str, timeout_s: float = 30) -> bool:
     """Stop an environment after its last request; returns whether anything was running."""
-    place = Place(project, environment)
+    place = Place(project.state, environment)
     if not place.folder.is_dir():
         return False
     place.forget(Desired)
@@ -208,34 +209,42 @@ def _require_unix() -> None:
         )
 
 
-def _wait(project: Project, place: Place, wish: Desired) -> State:
+def _wait(place: Place, wish: Desired) -> State:
     """Wait until a supervisor, started when there is none, has answered this wish."""
     deadline = time.monotonic() + wish.timeout_s + 30  # it keeps the time itself; this is for when it cannot
     started: list[subprocess.Popen[bytes]] = []
     while time.monotonic() < deadline:
         # Asked before the file is read: what a supervisor wrote before it ended is then there.
         is_supervised = any(child.poll() is None for child in started) or place.is_supervised()
-        state = place.state()
+        state = place.found()
         if state and state.ticket == wish.ticket and state.phase in ("serving", "failed"):
             return state
         if not is_supervised:
             # One that was just ending had no time for this wish. Two that end are a fault.
             if len(started) == 2:
                 break
-            started.append(_start_supervisor(project, place))
+            started.append(_start_supervisor(place, wish.run.python))
         time.sleep(POLL_S)
     raise MlopsError(f"the supervisor of {wish.run.environment} gave no answer", f"read its log: {place.log}")
 
 
-def _start_supervisor(project: Project, place: Place) -> subprocess.Popen[bytes]:
-    source = str(Path(__file__).parents[2])
+def _start_supervisor(place: Place, python: str) -> subprocess.Popen[bytes]:
     with place.log.open("ab") as log:
         return subprocess.Popen(  # noqa: S603 - our own module, no shell
-            [sys.executable, "-m", f"{PACKAGE}.mlops.supervisor", str(project.root), place.folder.name],
-            cwd=project.root,
-            env=os.environ | {"PYTHONPATH": source},
+            # The release's own interpreter: this checkout may be gone tomorrow.
+            [python, "-P", "-m", f"{PACKAGE}.mlops.supervisor", str(place.state), place.folder.name],
+            cwd=place.state,
+            env=_server_environment(),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,  # outlives the terminal that deployed
         )
+
+
+def _server_environment() -> dict[str, str]:
+    """What a server may know of the job or the terminal that deployed it: no credentials.
+
+    A runner ends every process in which it finds its own RUNNER_ variables, when a job is over.
+    """
+    return {name: value for name, value in os.environ.items() if not name.startswith(_NOT_FOR_SERVERS)}

@@ -51,10 +51,10 @@ class PredictionLog:
     a request: the rows are counted in `failed` and given up, so memory stays bounded.
     """
 
-    def __init__(self, project: Project, environment: str, version: int | None, digest: str) -> None:
+    def __init__(self, state: Path, environment: str, version: int | None, digest: str) -> None:
         self.written = 0
         self.failed = 0
-        self._folder = folder(project, environment)
+        self._folder = folder(state, environment)
         self._model = environment, version, digest
         self._encode_lines = msgspec.json.Encoder().encode_lines
         self._buffer = bytearray()
@@ -128,9 +128,9 @@ class PredictionLog:
         return self._file
 
 
-def folder(project: Project, environment: str) -> Path:
-    """Where the predictions of an environment are."""
-    return project.state / "predictions" / environment
+def folder(state: Path, environment: str) -> Path:
+    """Where the predictions of an environment are, below the folder for local state."""
+    return state / "predictions" / environment
 
 
 def find(project: Project, prediction_id: str) -> Prediction | None:
@@ -156,7 +156,7 @@ def read(
 
     frames = [_frame([])]
     chosen: list[Prediction] = []
-    for prediction in _predictions(folder(project, environment), since, until):
+    for prediction in _predictions(folder(project.state, environment), since, until):
         chosen.append(prediction)
         if len(chosen) == CHUNK_ROWS:  # columns need far less memory than objects
             frames.append(_frame(chosen))

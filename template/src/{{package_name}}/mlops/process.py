@@ -28,7 +28,7 @@ class Report(msgspec.Struct, frozen=True):
 class ServerProcess:
     """A server that was started, and what it has reported since."""
 
-    def __init__(self, run: Run, listener: socket.socket, root: Path) -> None:
+    def __init__(self, run: Run, listener: socket.socket, state: Path) -> None:
         self.run = run
         self.listener = listener
         self.born = time.monotonic()
@@ -41,11 +41,10 @@ class ServerProcess:
         self._link.setblocking(False)
         with theirs:
             fds = (listener.fileno(), theirs.fileno())
-            task = msgspec.json.encode(Assignment(run=run, root=str(root), fd=fds[0], link=fds[1]))
+            task = msgspec.json.encode(Assignment(run=run, state=str(state), fd=fds[0], link=fds[1]))
             self._process = subprocess.Popen(  # noqa: S603 - our own module, no shell
-                [run.python, "-m", f"{PACKAGE}.mlops.server", task.decode()],
-                cwd=run.code,
-                env=os.environ | {"PYTHONPATH": str(Path(run.code) / "src")},
+                [run.python, "-P", "-m", f"{PACKAGE}.mlops.server", task.decode()],
+                cwd=state,
                 stdin=subprocess.DEVNULL,
                 pass_fds=fds,
             )

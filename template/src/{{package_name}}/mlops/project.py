@@ -123,12 +123,20 @@ class ServingPolicy(Settings):
     return_score: bool
 
 
+class SignaturePolicy(Settings):
+    """Who must have signed what is deployed: a workflow by its identity, or the key in deploy/cosign.pub."""
+
+    identity: str | None = None
+    issuer: str = "https://token.actions.githubusercontent.com"
+
+
 class Policy(Settings):
     """`policy.yaml`: what the team demands of a model and of the platform."""
 
     gates: Gates
     monitor: MonitorPolicy
     serving: ServingPolicy
+    signature: SignaturePolicy | None = None
 
     def __post_init__(self) -> None:
         if self.monitor.watch >= self.monitor.act:
@@ -193,8 +201,11 @@ class Project:
 
     @property
     def state(self) -> Path:
-        """Local state: tracking store, bundle cache, prediction logs, running environments."""
-        return self.root / ".mlops"
+        """Local state: tracking store, bundle cache, prediction logs, running environments.
+
+        A machine that deploys from checkouts that come and go keeps it elsewhere: `MLOPS_STATE` names the folder.
+        """
+        return Path(os.environ.get("MLOPS_STATE") or self.root / ".mlops").absolute()
 
     @property
     def bundle(self) -> Path:
@@ -229,7 +240,7 @@ class Project:
         """Let one process at a time do `what` in this checkout; a second one is refused."""
         import filelock
 
-        self.state.mkdir(exist_ok=True)
+        self.state.mkdir(parents=True, exist_ok=True)
         try:
             with filelock.FileLock(self.state / f"{what.replace(' ', '-')}.lock", timeout=0):
                 yield

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import platform
-import shutil
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
-from . import git, remote
+from . import git, packaging, remote
 from .bundle import Lineage, seal, sha256
 from .errors import MlopsError
 from .evaluation import judge, require_passed
@@ -75,9 +76,8 @@ def _lineage(project: Project, registry: Registry) -> Lineage:
 
 
 def _seal_and_register(project: Project, registry: Registry, lineage: Lineage) -> tuple[Version, bool]:
-    folder = project.state / "sealed"
-    shutil.rmtree(folder, ignore_errors=True)
-    bundle = seal(project.bundle, folder, lineage).verify()
-    version, new = registry.register(bundle)
-    shutil.rmtree(folder)
-    return version, new
+    project.state.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=project.state) as place:
+        code, sealed = Path(place) / "code", Path(place) / "bundle"
+        packaging.build(project, lineage.commit, code)
+        return registry.register(seal(project.bundle, sealed, lineage, code).verify())

@@ -16,8 +16,6 @@ from .tracking import connect, store_uri, translated
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-_FOLDER = "bundle"
-
 
 @dataclass(frozen=True)
 class Version:
@@ -91,8 +89,10 @@ class Registry:
             except MlflowException as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
-            self.client.log_artifacts(lineage.run_id, str(bundle.path), _FOLDER)
-            source = f"{self.client.get_run(lineage.run_id).info.artifact_uri}/{_FOLDER}"
+            # One run can be registered with two states of the code, and neither may overwrite the other.
+            folder = _folder(bundle.digest)
+            self.client.log_artifacts(lineage.run_id, str(bundle.path), folder)
+            source = f"{self.client.get_run(lineage.run_id).info.artifact_uri}/{folder}"
             made = self.client.create_model_version(
                 self.name,
                 source,
@@ -108,6 +108,19 @@ class Registry:
     def fetch(self, version: Version) -> Bundle:
         """Return the version's bundle, verified; from the local cache when it is there."""
         return cached(self.project, version.digest) or self._download(version)
+
+    def attach(self, version: Version, file: Path) -> None:
+        """Put a file beside the version's bundle, which itself never changes."""
+        with self._translated():
+            self.client.log_artifact(version.run_id, str(file), _beside(version.digest))
+
+    def attached(self, version: Version, name: str, folder: Path) -> Path | None:
+        """Fetch a file that was put beside the version's bundle; `None` if there is none."""
+        place = _beside(version.digest)
+        with self._translated():
+            if f"{place}/{name}" not in {one.path for one in self.client.list_artifacts(version.run_id, place)}:
+                return None
+            return Path(self.client.download_artifacts(version.run_id, f"{place}/{name}", str(folder)))
 
     def set_alias(self, alias: str, number: int) -> None:
         """Point an alias at a version. Only deploying does this."""
@@ -145,6 +158,14 @@ class Registry:
 
     def _translated(self) -> Any:
         return translated(store_uri(self.project))
+
+
+def _folder(digest: str) -> str:
+    return f"bundle-{digest.removeprefix('sha256:')[:16]}"
+
+
+def _beside(digest: str) -> str:
+    return f"{_folder(digest)}.attached"
 
 
 def cache_folder(project: Project, digest: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import os
 import subprocess
 import sys
@@ -94,6 +95,17 @@ def data_versions(project: Project) -> list[DataVersion]:
     return [DataVersion(path=path, md5=md5) for path, md5 in sorted(seen.items())]
 
 
+def local_folder(root: Path) -> Path | None:
+    """The folder of the default remote, if it is a folder."""
+    config = configparser.ConfigParser()
+    config.read([root / ".dvc" / "config", root / ".dvc" / "config.local"], encoding="utf-8")
+    name = config.get("core", "remote", fallback="")
+    url = config.get(f"'remote \"{name}\"'", "url", fallback="")
+    if not url or "://" in url:
+        return None
+    return (root / ".dvc" / url).resolve()
+
+
 def _last(complaint: str) -> str:
-    lines = [line for line in complaint.strip().splitlines() if line.strip()]
+    lines = [line for line in complaint.splitlines() if line.strip() and "dvc.org/support" not in line]
     return lines[-1].removeprefix("ERROR: ") if lines else "no reason given"

@@ -23,7 +23,7 @@ from .native import Assignment
 from .openapi import document
 from .predictions import PredictionLog
 from .problems import MEDIA_TYPE, Problem
-from .project import Project, ServingPolicy
+from .project import ServingPolicy
 from .scoring import Scorer
 from .telemetry import EXPOSITION_TYPE, Telemetry
 from .worker import Link, Worker, listen
@@ -104,7 +104,8 @@ def create_app(scorer: Scorer, served: Served, policy: ServingPolicy, log: Predi
 def run(
     bundle: Path,
     *,
-    project: Project,
+    state: Path,
+    limits: ServingPolicy,
     digest: str | None = None,
     version: int | None = None,
     commit: str = "",
@@ -125,8 +126,8 @@ def run(
         verified = Bundle(bundle).verify(digest)
         scorer = Scorer(verified)
         served = Served(environment, version, verified.digest, commit or verified.lineage.commit, source)
-        log = PredictionLog(project, environment, version, verified.digest)
-        app = create_app(scorer, served, project.policy.serving, log)
+        log = PredictionLog(state, environment, version, verified.digest)
+        app = create_app(scorer, served, limits, log)
         listener = listen(host, port, fd)
     except MlopsError as error:
         supervisor.tell("failed", error.problem, error.next_step)
@@ -144,7 +145,8 @@ def main() -> None:
     try:
         run(
             Path(wish.bundle),
-            project=Project(Path(task.root)),
+            state=Path(task.state),
+            limits=wish.limits,
             digest=wish.digest,
             version=wish.version,
             commit=wish.commit,

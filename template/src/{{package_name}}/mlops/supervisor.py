@@ -22,7 +22,6 @@ import filelock
 from .errors import MlopsError
 from .native import Desired, Place, Run, State
 from .process import ServerProcess, open_listener
-from .project import Project
 
 TICK_S = 0.05
 
@@ -35,9 +34,8 @@ STABLE_AFTER_S = 60
 class Supervisor:
     """Turns wishes into running servers. Every `step` looks at what is true and does the next thing."""
 
-    def __init__(self, root: Path, place: Place) -> None:
+    def __init__(self, place: Place) -> None:
         self.is_stopping = False
-        self._root = root
         self._place = place
         self._wish: Desired | None = None
         self._candidate: ServerProcess | None = None
@@ -87,7 +85,7 @@ class Supervisor:
             self._failure = (error.problem, error.next_step)
             return
         try:
-            self._candidate = ServerProcess(wish.run, listener, self._root)
+            self._candidate = ServerProcess(wish.run, listener, self._place.state)
         except OSError as error:
             self._close_unused(listener)
             self._failure = (f"its process cannot be started: {error}", "mend this and deploy again")
@@ -150,7 +148,7 @@ class Supervisor:
             return
         self._restart_at = None
         try:
-            self._serving = ServerProcess(serving.run, serving.listener, self._root)
+            self._serving = ServerProcess(serving.run, serving.listener, self._place.state)
         except OSError as error:  # its interpreter or its code is gone; a deploy brings them back
             say(f"version {serving.run.version} cannot be started: {error}")
             self._restart_at = now + MAX_BACKOFF_S
@@ -232,11 +230,11 @@ def _reason(server: ServerProcess, otherwise: str, place: Place) -> tuple[str, s
 
 def main() -> None:
     """Supervise the environment named on the command line, unless somebody already does."""
-    root, environment = Path(sys.argv[1]), sys.argv[2]
-    place = Place(Project(root), environment)
+    state, environment = Path(sys.argv[1]), sys.argv[2]
+    place = Place(state, environment)
     try:
         with place.lock(timeout_s=2):  # somebody may be looking whether it is held
-            supervisor = Supervisor(root, place)
+            supervisor = Supervisor(place)
 
             def stop(_: int, __: FrameType | None) -> None:
                 supervisor.is_stopping = True

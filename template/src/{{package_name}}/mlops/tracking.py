@@ -40,7 +40,7 @@ def store_uri(project: Project) -> str:
     """The store's address; a relative SQLite path is one inside the project."""
     uri = project.tool.tracking_uri
     if uri.startswith("sqlite:///") and not uri.startswith("sqlite:////"):
-        project.state.mkdir(exist_ok=True)
+        project.state.mkdir(parents=True, exist_ok=True)
         return f"sqlite:///{(project.root / uri.removeprefix('sqlite:///')).as_posix()}"
     return uri
 

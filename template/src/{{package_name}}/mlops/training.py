@@ -77,6 +77,8 @@ def convert(estimator: BaseEstimator, kind: str, width: int, unseen: Matrix, pat
             f"{type(estimator).__name__} cannot be converted to ONNX: {str(error).splitlines()[0]}",
             "use an estimator that skl2onnx supports in model.py: https://onnx.ai/sklearn-onnx/supported.html",
         ) from error
+    # The converter lists them in the order of a set, which differs from process to process.
+    converted.opset_import.sort(key=lambda opset: opset.domain)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(converted.SerializeToString())
     require_parity(estimator_scores(estimator, kind, unseen), OnnxModel(path, kind)(unseen), path.name)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import configparser
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from . import git
+from . import git, remote
 from .errors import MlopsError
 from .project import Project
 
@@ -24,11 +23,11 @@ def setup(project: Project) -> Iterator[str]:
         git.git(root, "init", "--quiet", "--initial-branch", "main")
         yield "started a Git repository on branch main"
     yield _hooks(root)
-    remote = _local_remote(root)
-    if remote is not None and not remote.is_dir():
-        remote.mkdir(parents=True)
-        yield f"made the data remote, the folder {remote}"
-    project.state.mkdir(exist_ok=True)
+    folder = remote.local_folder(root)
+    if folder is not None and not folder.is_dir():
+        folder.mkdir(parents=True)
+        yield f"made the data remote, the folder {folder}"
+    project.state.mkdir(parents=True, exist_ok=True)
     if not git.git(root, "rev-parse", "--verify", "--quiet", "HEAD", check=False):
         _first_commit(root)
         yield "made the first commit"
@@ -42,17 +41,6 @@ def _hooks(root: Path) -> str:
     if done.returncode:
         return f"the commit hooks are not installed: {(done.stderr or done.stdout).strip()}"
     return "installed the commit hooks"
-
-
-def _local_remote(root: Path) -> Path | None:
-    """The folder of the default remote, if it is a folder."""
-    config = configparser.ConfigParser()
-    config.read([root / ".dvc" / "config", root / ".dvc" / "config.local"], encoding="utf-8")
-    name = config.get("core", "remote", fallback="")
-    url = config.get(f"'remote \"{name}\"'", "url", fallback="")
-    if not url or "://" in url:
-        return None
-    return (root / ".dvc" / url).resolve()
 
 
 def _first_commit(root: Path) -> None:

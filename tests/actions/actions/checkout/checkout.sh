@@ -39,7 +39,8 @@ else
   git checkout --quiet --detach FETCH_HEAD
 fi
 
-if [[ $MAY_PUSH != true ]]; then
+# A repository that is a folder asks nobody who they are.
+if [[ $MAY_PUSH != true && $STUB_ORIGIN == file:* ]]; then
   git remote set-url --push origin "/checked out with persist-credentials: $MAY_PUSH"
 fi
 git log --max-count 1 --format='%H %s'

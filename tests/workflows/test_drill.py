@@ -1,0 +1,150 @@
+"""A model's whole way by workflows alone: trained, registered, signed, proposed, deployed, watched, rolled back."""
+
+import json
+import re
+
+import pytest
+from actions import WorkflowRun, assert_green, assert_red, declared
+from company import REPOSITORY, Company
+from rendering import git
+
+#: One company, and one story that goes on from test to test.
+pytestmark = pytest.mark.xdist_group("company")
+
+
+def steps(company: Company, workflow: str, *jobs: str) -> dict[str, list[str]]:
+    """All steps of these jobs, as the workflow declares them."""
+    found = declared(company.project.root / ".github" / "workflows" / workflow)
+    return {job: found[job] for job in jobs}
+
+
+def train(company: Company) -> WorkflowRun:
+    run = company.runner.run("train.yml")
+    assert_green(run, steps(company, "train.yml", "train", "release", "propose"))
+    return run
+
+
+def deploy(company: Company) -> WorkflowRun:
+    return company.runner.run("deploy.yml")
+
+
+def answering(company: Company, environment: str) -> int:
+    """The version that says it answers."""
+    said = company.project.request("GET", "/version", environment=environment).body
+    version: int = said["version"]
+    return version
+
+
+def use_trees(company: Company, trees: int) -> None:
+    path = company.project.root / "params.yaml"
+    path.write_text(re.sub(r"n_estimators: \d+", f"n_estimators: {trees}", path.read_text("utf-8")), "utf-8")
+    company.commit_and_push(f"Use {trees} trees")
+
+
+@pytest.fixture(scope="module")
+def first(company: Company) -> WorkflowRun:
+    """The first candidate's training, of which the other tests go on."""
+    return train(company)
+
+
+def test_a_candidate_is_registered_signed_and_proposed(company: Company, first: WorkflowRun) -> None:
+    assert {"candidate/v1", "promote/staging-v1"} <= company.forge.branches(REPOSITORY)
+    proposed = company.forge.git(REPOSITORY, "show", "promote/staging-v1:deploy/environments/staging.yaml")
+    assert "  version: 1\n" in proposed
+    assert "dvc.lock" in company.forge.git(REPOSITORY, "diff", "--name-only", "main", "promote/staging-v1")
+    pulls = [body for method, path, body in company.forge.calls if path.endswith("/pulls")]
+    assert pulls == [{"title": "Promote version 1 to staging", "head": "promote/staging-v1", "base": "main"}]
+    # What a workflow's token opens starts no checks, so these were started by name.
+    assert any("pull-request.yml/dispatches" in path for _, path, _ in company.forge.calls)
+    assert "version 1 signed by the key in COSIGN_KEY" in first.jobs["release"].log
+
+
+@pytest.fixture(scope="module")
+def staged(company: Company, first: WorkflowRun) -> WorkflowRun:
+    """Version 1, accepted for staging and deployed there."""
+    assert first.jobs["propose"].result == "success"
+    company.merge("promote/staging-v1")
+    return deploy(company)
+
+
+def test_a_merged_proposal_is_deployed(company: Company, staged: WorkflowRun) -> None:
+    declared_steps = steps(company, "deploy.yml", "staging", "production")
+    declared_steps["production"] = declared_steps["production"][:-1]
+    assert_green(staged, declared_steps)
+    assert answering(company, "staging") == 1
+    ledger = [json.loads(line) for line in (company.state / "ledger.jsonl").read_text("utf-8").splitlines()]
+    assert [(one["environment"], one["version"], one["outcome"]) for one in ledger] == [("staging", 1, "deployed")]
+
+
+def test_production_takes_it_next_and_goes_back_with_one_dispatch(company: Company, staged: WorkflowRun) -> None:
+    assert staged.ended("failure") == set()
+    for trees, version in ((None, 1), (60, 2)):
+        if trees:
+            use_trees(company, trees)
+            train(company)
+            company.merge(f"promote/staging-v{version}")
+            assert deploy(company).failures == []
+        company.project.mlops("promote", "production", env=company.tracked)
+        git(company.project.root, "merge", "--quiet", "--no-edit", f"promote/production-v{version}")
+        company.push()
+        assert deploy(company).failures == []
+        assert answering(company, "production") == version
+
+    run = company.runner.run("rollback.yml", "workflow_dispatch", inputs={"environment": "production"})
+
+    assert_green(run, steps(company, "rollback.yml", "rollback"))
+    assert "sent to origin, branch main" in run.log, run.log
+    assert answering(company, "production") == 1
+    assert company.forge.git(REPOSITORY, "log", "-1", "--format=%s", "main") == "Roll production back to version 1\n"
+    git(company.project.root, "pull", "--quiet", "--ff-only", "origin", "main")
+
+
+def test_an_unsigned_version_is_not_deployed(company: Company, staged: WorkflowRun) -> None:
+    assert staged.ended("failure") == set()
+    before = answering(company, "staging")
+    company.project.mlops("pipeline", env=company.tracked | company.store.writer)
+    use_trees(company, 45)
+    company.project.mlops("pipeline", env=company.tracked | company.store.writer)
+    company.commit_and_push("Train at home")
+    company.project.mlops("register", env=company.tracked | company.store.writer)
+    told = company.project.mlops("promote", "staging", env=company.tracked).stdout
+    branch = told.split("in branch ")[1].split()[0]
+    company.merge(branch)
+
+    run = deploy(company)
+
+    assert_red(run, "staging", "Deploy staging, ask a question, move the alias")
+    assert "is not signed, and policy.yaml asks for a signature" in run.jobs["staging"].log
+    assert run.jobs["production"].result == "skipped"
+    assert answering(company, "staging") == before
+
+
+def test_the_monitor_publishes_its_report_and_asks_for_a_candidate(company: Company, staged: WorkflowRun) -> None:
+    assert staged.ended("failure") == set()
+    company.project.run("dvc", "pull", env=company.store.reader)
+    for row in company.project.flights(300, month=9):
+        assert company.project.request("POST", "/predict", row, environment="production").status == 200
+    company.forge.calls.clear()
+
+    run = company.runner.run("monitor.yml", "schedule")
+
+    assert_green(run, steps(company, "monitor.yml", "monitor", "retrain"))
+    assert "production: **act**" in run.summary
+    (page,) = (run.artifacts / "monitor-production").rglob("*.html")
+    assert "<html" in page.read_text("utf-8")
+    assert company.forge.calls == [
+        ("POST", f"/repos/{REPOSITORY}/actions/workflows/train.yml/dispatches", {"ref": "main"})
+    ]
+
+
+def test_branch_rules_are_applied_and_a_missing_one_is_told(company: Company) -> None:
+    token = company.tracked | {"GITHUB_REPOSITORY": REPOSITORY}
+
+    missing = company.project.mlops("rules", env=token, check=False)
+    applied = company.project.mlops("rules", "--apply", env=token)
+    company.forge.rulesets[0]["enforcement"] = "disabled"
+    weakened = company.project.mlops("rules", env=token, check=False)
+
+    assert (missing.exit_code, missing.stdout) == (3, "the rule main is changed by review is not there\n")
+    assert "added the rule main is changed by review" in applied.stdout
+    assert (weakened.exit_code, weakened.stdout) == (3, "the rule main is changed by review has another enforcement\n")

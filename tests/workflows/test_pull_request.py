@@ -1,0 +1,91 @@
+"""A pull request: a good change is green and shows its metrics, a bad one is red in the job that is there for it."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from actions import WorkflowRun, assert_green, declared
+from company import REPOSITORY, open_shop, runner_for
+from forge import Forge, forge
+from rendering import git
+from running import RunningProject, prepare
+
+edge = pytest.mark.edge
+pytestmark = pytest.mark.xdist_group("pull requests")
+
+#: Steps that ask somebody who is not there; they run on GitHub alone.
+ELSEWHERE = {
+    "check": {"Look up known weaknesses of dependencies"},
+    "comment": {"Put the metrics where the reviewers are"},
+}
+
+
+@pytest.fixture(scope="module")
+def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forge]:
+    with forge(tmp_path_factory.mktemp("forge")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def project(render: Callable[..., Path], there: Forge) -> RunningProject:
+    """A project whose main has metrics, as after a first training."""
+    made = prepare(render())
+    made.mlops("pipeline")
+    made.commit("Train the first model")
+    open_shop(made, there)
+    return made
+
+
+def play(project: RunningProject, there: Forge, folder: Path, change: str, options: str = "") -> WorkflowRun:
+    """Commit what changed on a branch and open a pull request for it; main stays as it was."""
+    git(project.root, "switch", "--quiet", "--create", change)
+    try:
+        project.commit(change)
+        git(project.root, "push", "--quiet", str(there.folder / REPOSITORY), change)
+        runner = runner_for(project, there, folder)
+        runner = dataclasses.replace(runner, env=dict(runner.env) | {"PYTEST_ADDOPTS": options})
+        same = {"repo": {"full_name": REPOSITORY}}
+        return runner.run("pull-request.yml", "pull_request", payload={"pull_request": {"number": 7, "head": same}})
+    finally:
+        git(project.root, "switch", "--quiet", "main")
+
+
+@edge("E1", "CI/CD ↔ experimentation")
+def test_a_good_change_is_green_and_shows_its_metrics(project: RunningProject, there: Forge, tmp_path: Path) -> None:
+    project.edit("params.yaml", "n_estimators: ", "n_estimators: 1")
+
+    run = play(project, there, tmp_path, "more-trees", options="-k contract")
+
+    expected = declared(project.root / ".github" / "workflows" / "pull-request.yml")
+    for job, names in ELSEWHERE.items():
+        expected[job] = [step for step in expected[job] if step not in names]
+    assert_green(run, expected)
+    assert "| metric | origin/main | here | change |" in run.summary
+    (line,) = [line for line in run.summary.splitlines() if line.startswith("| roc_auc |") and "at least" not in line][
+        :1
+    ]
+    assert line.count("0.") == 3
+    assert there.calls == []
+
+
+@edge("E1", "CI/CD ↔ experimentation", fault="training makes a model that is too weak")
+def test_a_bad_change_is_red_where_it_is_bad(project: RunningProject, there: Forge, tmp_path: Path) -> None:
+    (project.root / "src" / "flight_delays" / "ugly.py").write_text("import os\n", encoding="utf-8")
+    project.edit("policy.yaml", "min: 0.68", "min: 0.99")
+
+    run = play(project, there, tmp_path, "ugly-and-weak")
+
+    lint, pipeline = "Lint, types, secrets and workflows", "Train on the data that is in Git, and compare with main"
+    assert set(run.failures) == {("check", lint), ("pipeline", pipeline)}
+    assert "roc_auc" in run.jobs["pipeline"].log
+    assert "| **refused** |" in run.summary
+    assert run.jobs["comment"].result == "skipped"
+
+
+def test_a_change_that_breaks_a_test_is_red(project: RunningProject, there: Forge, tmp_path: Path) -> None:
+    project.edit("src/flight_delays/contract.py", 'time="departs"', "time=None")
+
+    run = play(project, there, tmp_path, "forget-the-time", options="-x -k contract")
+
+    assert ("check", "Test") in run.failures
