@@ -32,6 +32,16 @@ NEEDS_A_CLOUD = (
     "azure/login",
     "google-github-actions/auth",
 )
+#: Steps that ask somebody who is not here, and whom. A run passes over them; `test_workflows.py` holds the list complete.
+ELSEWHERE = {
+    "Look up known weaknesses of dependencies": "a public database of weaknesses",
+    "Put the metrics where the reviewers are": "GitHub",
+    "Take the role for the registry": "AWS",
+    "Take the account for the registry": "Google",
+    "Log in to Azure": "Azure",
+    # Only where one of the three clouds above was asked first.
+    "Log in to the registry": "a registry of AWS, Google or Azure",
+}
 #: What a job may see of this machine's environment: its language, its way out, and where uv finds packages.
 KEPT = re.compile(
     r"LANG|(https?|no|all)_proxy|SSL_CERT_(FILE|DIR)|(CURL|REQUESTS|AWS)_CA_BUNDLE|GIT_SSL_CAINFO|NODE_EXTRA_CA_CERTS"

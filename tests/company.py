@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from actions import HOST, Runner
+from containers import PROXY_IMAGE, ContainerProject
 from forge import TOKEN, Forge
 from parts import TOOLS
 from rendering import git
@@ -52,7 +53,7 @@ class Company:
 
 def push(project: RunningProject, there: Forge) -> None:
     """Push main past the forge's doorkeeper, into its folder."""
-    git(project.root, "push", "--quiet", str(there.folder / REPOSITORY), "main")
+    git(project.root, "push", "--quiet", "--force", str(there.folder / REPOSITORY), "main")
 
 
 def open_shop(project: RunningProject, there: Forge) -> None:
@@ -62,15 +63,18 @@ def open_shop(project: RunningProject, there: Forge) -> None:
 
 
 def runner_for(project: RunningProject, there: Forge, folder: Path, **settings: dict[str, str]) -> Runner:
-    """The forge's own runner, and one on the machine that serves."""
+    """The forge's own runner, and one on the machine that serves; both have Docker, if the project's tests have it."""
+    docker, path = {}, []
+    if isinstance(project, ContainerProject):
+        docker, path = project.engine.env | PROXY_IMAGE, [project.engine.path]
     return Runner(
         project.root,
         folder,
         repository=REPOSITORY,
         secrets={"GITHUB_TOKEN": TOKEN} | settings.get("secrets", {}),
         variables=settings.get("variables", {}),
-        path=[TOOLS / "bin"],
-        env=there.env | {"STUB_ORIGIN": f"{there.address}/{REPOSITORY}", "CI": "true"},
+        path=[*path, TOOLS / "bin"],
+        env=there.env | {"STUB_ORIGIN": f"{there.address}/{REPOSITORY}", "CI": "true"} | docker,
         labels={"ubuntu-24.04": HOST, "serving-machine": HOST},
     )
 
@@ -101,6 +105,9 @@ def company_for(project: RunningProject, folder: Path, there: Forge, store: Buck
             "COSIGN_KEY": "env://COSIGN_PRIVATE_KEY",
         }
         keys = {"DATA_ACCESS_KEY_ID": "writer", "DATA_SECRET_ACCESS_KEY": "writer-secret"}
+        if isinstance(project, ContainerProject):
+            variables["REGISTRY_USERNAME"] = project.images.username
+            keys["REGISTRY_PASSWORD"] = project.images.password
         keys |= demand_signatures(project, folder)
         push(project, there)
         runner = runner_for(project, there, folder / "runs", variables=variables, secrets=keys)

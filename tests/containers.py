@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine import Engine
+from engine import Engine, Registry
 from rendering import git
 from running import RunningProject
 
@@ -21,18 +21,33 @@ STOPSIGNAL SIGUSR1
 """
 
 
+PROXY_IMAGE = {"PROXY_IMAGE": "haproxy-of-debian"}
+
+
+def image_name(images: Registry) -> str:
+    """Return the name under which a project keeps its images in the tests' registry."""
+    return f"{images.address}/acme/flights"
+
+
 @dataclass(frozen=True)
 class ContainerProject(RunningProject):
     """Its commands use the tests' engine."""
 
     engine: Engine
-    image: str
+    images: Registry
+    #: An engine tells projects apart by their names.
+    slug: str = "flight-delays"
+
+    @property
+    def image(self) -> str:
+        """The name of its images, without a tag."""
+        return image_name(self.images)
 
     def environment(self) -> dict[str, str]:
         """That of a shell with the tests' engine, and with Debian's proxy in the place of the official image."""
         path = os.pathsep.join([str(self.engine.path), os.environ["PATH"]])
-        own = {"DOCKER_CONFIG": str(self.engine.folder / "config"), "PATH": path, "PROXY_IMAGE": "haproxy-of-debian"}
-        return super().environment() | self.engine.env | own
+        own = {"DOCKER_CONFIG": str(self.engine.folder / "config"), "PATH": path}
+        return super().environment() | self.engine.env | own | PROXY_IMAGE
 
     def ship(self) -> str:
         """Build, try and push the serve image; return its name by digest."""
@@ -40,7 +55,7 @@ class ContainerProject(RunningProject):
 
     def container(self, service: str, environment: str = "staging") -> dict[str, Any] | None:
         """What the engine knows of a service of an environment."""
-        found = self.engine.docker("inspect", f"flight-delays-{environment}-{service}-1", check=False)
+        found = self.engine.docker("inspect", f"{self.slug}-{environment}-{service}-1", check=False)
         return json.loads(found.stdout)[0] if found.exit_code == 0 else None
 
     def serving(self) -> dict[str, Any]:
@@ -66,6 +81,12 @@ class ContainerProject(RunningProject):
         lines = [line for line in path.read_text("utf-8").splitlines() if not line.startswith("  image:")]
         path.write_text("\n".join([*lines, f"  image: {image}"]) + "\n", encoding="utf-8")
         self.commit("Name another image")
+
+
+def log_in(engine: Engine, images: Registry) -> None:
+    """Let the engine's own client push and pull."""
+    login = ("--username", images.username, "--password-stdin", images.address)
+    engine.docker("login", *login, stdin=images.password)
 
 
 def with_proxy(engine: Engine, folder: Path) -> None:

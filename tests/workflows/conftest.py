@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from company import Company, company_for
-from containers import ContainerProject, with_proxy
+from containers import ContainerProject, image_name, log_in, with_proxy
 from engine import Engine, Registry
 from forge import forge
 from running import make_bucket, prepare, train
@@ -30,13 +30,12 @@ def shipped(
     render: Callable[..., Path], engine: Engine, registry: Registry, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ContainerProject]:
     """Version 1 is registered and has its images. A test that changes something puts it back."""
-    image = f"{registry.address}/acme/flights"
-    root = render(target="compose", image=image, data_remote_url=str(tmp_path_factory.mktemp("remote")))
-    login = ("--username", registry.username, "--password-stdin", registry.address)
-    engine.docker("login", *login, stdin=registry.password)
+    remote = str(tmp_path_factory.mktemp("remote"))
+    root = render(target="compose", image=image_name(registry), data_remote_url=remote)
+    log_in(engine, registry)
     with_proxy(engine, tmp_path_factory.mktemp("proxy"))
     prepared = prepare(root)
-    project = ContainerProject(prepared.root, engine, image)
+    project = ContainerProject(prepared.root, engine, registry)
     # All clients of a test share one address; how many of them there may be is another test's question.
     project.edit("policy.yaml", "requests_per_second: 1000", "requests_per_second: 1000000")
     train(project)

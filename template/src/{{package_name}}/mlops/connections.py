@@ -5,8 +5,10 @@ A fresh project has none, and its workflows are green all the same: each says wh
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from . import environments, remote, signing
 from .project import Project
@@ -27,7 +29,8 @@ class Connection:
 
 def connections(project: Project) -> list[Connection]:
     """Look at each service that the workflows need; nothing is asked over a network."""
-    return [_data(project), _registry(project), _signatures(), _machine(project), *_environments(project)]
+    found = [_data(project), _registry(project), _signatures(), _machine(project), *_environments(project)]
+    return [*found, _images(project)] if project.tool.image else found
 
 
 def as_markdown(found: list[Connection]) -> str:
@@ -64,6 +67,17 @@ def _machine(project: Project) -> Connection:
     lost = _in_job() and not os.environ.get("MLOPS_STATE")
     how = _for_job("the variables DEPLOY_RUNNER and MLOPS_STATE") if lost else str(project.state)
     return Connection("machine", not lost, how)
+
+
+def _images(project: Project) -> Connection:
+    """Whether Docker has a login for the registry of images."""
+    first, slash, _ = project.tool.image.partition("/")
+    # Docker reads a first part without a dot or a port as a folder of its own Hub, which it calls by this name.
+    host = first if slash and (set(first) & {".", ":"}) else "https://index.docker.io/v1/"
+    config = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
+    known = json.loads(config.read_bytes()) if config.is_file() else {}
+    there = host in {**known.get("auths", {}), **known.get("credHelpers", {})}
+    return Connection("images", there, project.tool.image if there else _for_job(f"a login at {host}"))
 
 
 def _environments(project: Project) -> list[Connection]:

@@ -36,7 +36,7 @@ PACKAGE = __name__.split(".", maxsplit=1)[0]
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """A model version on its way to an address: which bundle, served by which interpreter or image, with which limits."""
+    """A model version on its way to an address: which bundle, served by what, within which limits."""
 
     environment: str
     version: int
