@@ -32,7 +32,7 @@ NEEDS_A_CLOUD = (
     "azure/login",
     "google-github-actions/auth",
 )
-#: Steps that ask somebody who is not here, and whom. A run passes over them; `test_workflows.py` holds the list complete.
+#: Steps that ask somebody who is not here, and whom. A run passes over them; `test_workflows.py` keeps this complete.
 ELSEWHERE = {
     "Look up known weaknesses of dependencies": "a public database of weaknesses",
     "Put the metrics where the reviewers are": "GitHub",

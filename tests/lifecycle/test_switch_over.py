@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clients import asking, port, wait_until
+from clients import Client, asking, port, wait_until
 from running import RunningProject, give_free_ports
 
 
@@ -58,7 +58,7 @@ def switch(project: RunningProject, *, timeout_s: float = 20, **changes: object)
     return project.run("python", "-c", code, check=False).stderr
 
 
-def two_answers_later(clients: "list[Client]") -> list[int]:
+def two_answers_later(clients: list[Client]) -> list[int]:
     """Wait for two more answers to each client; return the place of the second among its answers.
 
     The first one after a change may still come from the leaving server, which then closes the connection.

@@ -1,4 +1,4 @@
-"""A model's whole way to containers by workflows alone: trained, built, tried, pushed, signed, deployed by its digest."""
+"""A model's way to containers by workflows alone: trained, built, tried, pushed, signed, deployed by its digest."""
 
 import base64
 import json
