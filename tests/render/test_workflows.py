@@ -11,7 +11,7 @@ import pytest
 import yaml
 from actions import ELSEWHERE
 from answers import TYPED
-from answers import name as test_id
+from answers import name as of_answers
 from parts import part
 
 PINNED = re.compile(r"uses: [\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
@@ -21,7 +21,7 @@ PINNED = re.compile(r"uses: [\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
 KINDS = [{}, {"target": "compose"}, *(answers for answers in TYPED if "image" in answers)]
 
 
-@pytest.fixture(scope="module", params=KINDS, ids=test_id)
+@pytest.fixture(scope="module", params=KINDS, ids=of_answers)
 def project(request: pytest.FixtureRequest, render: Callable[..., Path]) -> Path:
     return render(**request.param)
 

@@ -75,8 +75,8 @@ def attested(company: Company, image: str, kind: str, folder: Path) -> dict[str,
     cosign(folder, "login", registry.address, "-u", registry.username, "-p", registry.password)
     key = ("--key", str(project.root / "deploy" / "cosign.pub"), "--insecure-ignore-tlog")
     told = cosign(folder, "verify-attestation", *key, "--type", kind, image).stdout
-    statement: dict[str, Any] = json.loads(base64.b64decode(json.loads(told.splitlines()[0])["payload"]))
-    return statement["predicate"]
+    predicate: dict[str, Any] = json.loads(base64.b64decode(json.loads(told.splitlines()[0])["payload"]))["predicate"]
+    return predicate
 
 
 def test_images_are_built_tried_pushed_and_signed(company: Company, trained: WorkflowRun) -> None:

@@ -17,7 +17,7 @@ def add_a_page(template: Path) -> None:
 
 
 def say_it_otherwise(template: Path) -> None:
-    page = template / "template" / "docs" / "ci.md"
+    page = template / "template" / "docs" / "ci.md.jinja"
     page.write_text(page.read_text("utf-8").replace("# Workflows, credentials", "# Rights, workflows"), "utf-8")
 
 
