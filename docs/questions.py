@@ -35,9 +35,9 @@ def questionnaire() -> dict[str, Any]:
     return loaded
 
 
-def questions() -> list[Question]:
-    """Return what a person can answer, in the order of the form."""
-    every = [_question(key, asked) for key, asked in questionnaire().items() if not key.startswith("_")]
+def questions(form: dict[str, Any] | None = None) -> list[Question]:
+    """Return what a person can answer, in the order of the form, which is copier.yml unless another is given."""
+    every = [_question(key, asked) for key, asked in (form or questionnaire()).items() if not key.startswith("_")]
     return [question for question in every if not question.is_fact]
 
 

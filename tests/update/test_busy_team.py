@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from answers import Answers, name, pairwise
+from answers import Answers, name, released
 from mlops import template as following
 from rendering import Template, commit, files, git, history, releases
 
@@ -236,10 +236,7 @@ def stormy(tmp_path_factory: pytest.TempPathFactory) -> Template:
     return template.release("v1000.0.0", storm)
 
 
-EVERY = {f"{version}-{name(answers)}": (version, answers) for version in releases() for answers in pairwise()}
-
-
-@pytest.mark.parametrize(("version", "answers"), EVERY.values(), ids=EVERY)
+@pytest.mark.parametrize(("version", "answers"), released().values(), ids=released())
 def test_no_edit_is_lost(version: str, answers: Answers, stormy: Template, tmp_path: Path) -> None:
     """Each line of the team's is in the merged files, beside the template's where both sides changed one."""
     project = stormy.render(tmp_path / "project", version, **answers)

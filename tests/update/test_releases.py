@@ -6,15 +6,13 @@ from pathlib import Path
 
 import copier
 import pytest
-from answers import Answers, name, pairwise
+from answers import Answers
+from answers import released as of_releases
 from mlops import template as following
 from ownership import owner_of
 from questions import ROOT
 from rendering import Template, commit, files, git, history, newest_version, releases
 
-EVERY = [
-    pytest.param(version, answers, id=f"{version}-{name(answers)}") for version in releases() for answers in pairwise()
-]
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
@@ -45,7 +43,7 @@ def take_with_copier(project: Path, version: str | None = None) -> None:
 WAYS = [take, take_with_copier]
 
 
-@pytest.mark.parametrize(("version", "answers"), EVERY)
+@pytest.mark.parametrize(("version", "answers"), of_releases().values(), ids=of_releases())
 def test_an_untouched_project_becomes_a_fresh_copy(
     version: str, answers: Answers, start: Callable[..., Path], released: Template, tmp_path: Path
 ) -> None:
