@@ -38,10 +38,10 @@ def image_of(project: ContainerProject) -> str:
     return found[1]
 
 
-def by_hand(project: ContainerProject, name: str, *labels: str) -> str:
+def by_hand(project: ContainerProject, name: str, *labels: str, change: str = "ENV CHANGED=1") -> str:
     """Push an image that somebody has made of the one that runs; return its name by digest."""
     words = [word for label in labels for word in ("--label", label)]
-    project.engine.docker("build", "--tag", name, *words, "-", stdin=f"FROM {image_of(project)}\nENV CHANGED=1\n")
+    project.engine.docker("build", "--tag", name, *words, "-", stdin=f"FROM {image_of(project)}\n{change}\n")
     told = project.engine.docker("push", name).stdout
     digest = re.search(r"sha256:[0-9a-f]{64}", told)
     assert digest is not None
@@ -120,6 +120,28 @@ def test_an_image_of_other_code_is_not_deployed(deployed: ContainerProject, labe
     assert result.exit_code == 1
     assert complaint in result.stderr
     assert deployed.serving()["Id"] == before
+
+
+def test_a_server_that_answers_no_question_gives_its_place_back(deployed: ContainerProject) -> None:
+    """It is ready, so it gets the requests; then the deployment's own question shows that it cannot answer."""
+    before, head = deployed.serving()["Image"], git(deployed.root, "rev-parse", "HEAD").strip()
+    spoil = "sed -i 's/await self._answer(body)/1 \\/ 0/' /project/src/flight_delays/mlops/endpoint.py"
+    label = f"{REVISION}={head}"
+
+    deployed.name_image(
+        by_hand(deployed, f"{deployed.image}:mute", label, change=f"USER root\nRUN {spoil}\nUSER 10001:10001")
+    )
+    result = deployed.mlops("deploy", "staging", check=False)
+    git(deployed.root, "reset", "--quiet", "--hard", head)
+
+    assert result.exit_code == 1
+    assert "the deployed server does not answer with version 2" in result.stderr
+    assert "next: read its log: docker compose --project-name flight-delays-staging logs" in result.stderr
+    assert "version 2 takes over again" in result.stderr
+    assert deployed.serving()["Image"] == before
+    assert deployed.request("POST", "/predict", deployed.flights(1)[0]).status == 200
+    ledger = (deployed.root / ".mlops" / "ledger.jsonl").read_text("utf-8").splitlines()
+    assert json.loads(ledger[-1])["outcome"] == "taken back"
 
 
 def test_a_version_without_an_image_is_not_promoted(deployed: ContainerProject) -> None:

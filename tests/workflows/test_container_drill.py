@@ -1,6 +1,7 @@
 """A model's way to containers by workflows alone: trained, built, tried, pushed, signed, deployed by its digest."""
 
 import base64
+import dataclasses
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from actions import WorkflowRun, assert_green, assert_red, declared
+from actions import ELSEWHERE, WorkflowRun, assert_green, assert_red, declared
 from company import Company, company_for
 from containers import ContainerProject, image_name, log_in, with_proxy
 from engine import Engine, Registry, cosign
@@ -135,6 +136,38 @@ def test_an_image_that_the_signature_does_not_name_is_not_deployed(company: Comp
     assert_red(run, "staging", "Deploy staging, ask a question, move the alias")
     assert "the signature of version 1 does not name the image" in run.jobs["staging"].log
     assert project.serving()["Id"] == before
+
+
+def open_pull_request(company: Company) -> WorkflowRun:
+    """Play the event for a pull request with what main holds; the project's tests that take long are not run."""
+    runner = dataclasses.replace(company.runner, env=dict(company.runner.env) | {"PYTEST_ADDOPTS": "-k contract"})
+    same = {"repo": {"full_name": "acme/flight-delays"}}
+    return runner.run("pull-request.yml", "pull_request", payload={"pull_request": {"number": 7, "head": same}})
+
+
+def test_a_pull_request_builds_the_images_and_tries_them(company: Company, deployed: WorkflowRun) -> None:
+    """With no login and no registered version: a fork has neither."""
+    assert deployed.failures == []
+
+    run = open_pull_request(company)
+
+    expected = steps(company, "pull-request.yml")
+    assert_green(run, {job: [step for step in names if step not in ELSEWHERE] for job, names in expected.items()})
+    assert "trying the serve image" in run.jobs["pipeline"].log
+
+
+def test_a_pull_request_that_spoils_an_image_is_red(company: Company, deployed: WorkflowRun) -> None:
+    assert deployed.failures == []
+    head = git(company.project.root, "rev-parse", "HEAD").strip()
+    company.project.edit("docker/Dockerfile", "USER 10001:10001\nEXPOSE 8000\nHEALTH", "USER root\nEXPOSE 8000\nHEALTH")
+    company.commit_and_push("Serve as root")
+
+    run = open_pull_request(company)
+    git(company.project.root, "reset", "--quiet", "--hard", head)
+    company.push()
+
+    assert_red(run, "pipeline", "Build the images and try them")
+    assert "the serve image runs as root" in run.jobs["pipeline"].log
 
 
 def test_images_that_cannot_be_built_release_nothing(company: Company, deployed: WorkflowRun) -> None:

@@ -33,6 +33,9 @@ class Target(Protocol):
     def stop(self, project: Project, environment: str) -> bool:
         """Stop an environment; returns whether anything was running."""
 
+    def log_of(self, project: Project, environment: str) -> str:
+        """The command or file that shows what a server had to say."""
+
 
 class Running(Protocol):
     """What is known of whatever runs."""
@@ -71,7 +74,7 @@ def deploy(project: Project, name: str, say: native.Say = print) -> Release:
         before = where.status(project, name)
         where.switch(project, _run(project, name, release, bundle, source), say=say)
         try:
-            _smoke_test(wanted, release, bundle)
+            _smoke_test(wanted, release, bundle, where.log_of(project, name))
         except MlopsError:
             _restore(project, before, say)
             _write_ledger(project, name, release, "taken back")
@@ -110,7 +113,7 @@ def _bundle(project: Project, release: Release) -> tuple[Bundle, str]:
     return registry.fetch(promised), "registry"
 
 
-def _smoke_test(wanted: Environment, release: Release, bundle: Bundle) -> None:
+def _smoke_test(wanted: Environment, release: Release, bundle: Bundle, log: str) -> None:
     """Ask what was deployed a question with a known answer, over the same address as clients do."""
     row = json.dumps(bundle.golden.rows[0])
     deadline = time.monotonic() + 15
@@ -122,7 +125,7 @@ def _smoke_test(wanted: Environment, release: Release, bundle: Bundle) -> None:
         time.sleep(0.1)  # the old version may answer until it has let go of the address
     raise MlopsError(
         f"the deployed server does not answer with version {release.version}: {answered}",
-        "read its log: .mlops/environments/<environment>/server.log",
+        f"read its log: {log}",
     )
 
 

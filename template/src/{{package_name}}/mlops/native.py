@@ -183,6 +183,11 @@ def status(project: Project, environment: str) -> State | None:
     return place.found()
 
 
+def log_of(project: Project, environment: str) -> str:
+    """The file that holds what supervisor and servers had to say."""
+    return str(Place(project.state, environment).log)
+
+
 def stop(project: Project, environment: str, timeout_s: float = 30) -> bool:
     """Stop an environment after its last request; returns whether anything was running."""
     place = Place(project.state, environment)
