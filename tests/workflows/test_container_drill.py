@@ -100,7 +100,7 @@ def test_provenance_and_materials_are_signed_for_the_image_too(
     source, lock, *data = provenance["buildDefinition"]["resolvedDependencies"]
     assert source["digest"]["gitCommit"] in git(company.project.root, "rev-list", "HEAD").split()
     assert lock["uri"] == "uv.lock"
-    assert [one["uri"] for one in data] == ["dvc:data/sample/flights.csv.gz"]
+    assert "dvc:data/sample/flights.csv.gz" in [one["uri"] for one in data]
     assert provenance["runDetails"]["byproducts"][0]["digest"]["sha256"] == image.rpartition(":")[2]
     packages = {one["purl"].partition("@")[0] for one in materials["components"] if "purl" in one}
     assert {"pkg:pypi/onnxruntime", "pkg:deb/debian/libc6"} <= packages
