@@ -14,7 +14,7 @@ from forge import TOKEN, Forge
 from parts import TOOLS
 from rendering import git
 from running import RunningProject, free_port
-from servers import Bucket, mlflow_server
+from servers import Bucket, mlflow_on_postgresql, mlflow_server
 
 REPOSITORY = "acme/flight-delays"
 
@@ -93,9 +93,10 @@ def demand_signatures(project: RunningProject, folder: Path) -> dict[str, str]:
 
 @contextmanager
 def company_for(project: RunningProject, folder: Path, there: Forge, store: Bucket) -> Iterator[Company]:
-    """Connect a project with everything there is."""
+    """Connect a project with everything there is; one with containers tracks its runs in a database."""
     (folder / "tracking").mkdir()
-    with mlflow_server(folder / "tracking", free_port()) as tracking:
+    server = mlflow_on_postgresql if isinstance(project, ContainerProject) else mlflow_server
+    with server(folder / "tracking", free_port()) as tracking:
         open_shop(project, there)
         state = folder / "state"
         variables = {

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from actions import ELSEWHERE, WorkflowRun, assert_green, assert_red, declared
+from clients import asking
 from company import Company, company_for
 from containers import ContainerProject, image_name, log_in, with_proxy
 from engine import Engine, Registry, cosign
@@ -35,6 +36,9 @@ def company(
         root = render(project_name="Late Flights", target="compose", image=image_name(registry), **remote)
         project = ContainerProject(prepare(root).root, engine, registry, "late-flights")
         make_bucket(project, store.endpoint, "flights", store.writer)
+        # All clients of a test share one address; how many of them there may be is another test's question.
+        project.edit("policy.yaml", "requests_per_second: 1000", "requests_per_second: 1000000")
+        project.commit("Let one address ask more")
         with company_for(project, folder, there, store) as made:
             yield made
 
@@ -170,6 +174,42 @@ def test_a_pull_request_that_spoils_an_image_is_red(company: Company, deployed: 
     assert "the serve image runs as root" in run.jobs["pipeline"].log
 
 
+def test_no_request_fails_while_workflows_change_versions(company: Company, deployed: WorkflowRun) -> None:
+    assert deployed.failures == []
+    company.project.edit("params.yaml", "n_estimators: 150", "n_estimators: 60")
+    company.commit_and_push("Use fewer trees")
+    assert company.runner.run("train.yml").failures == []
+    company.merge("promote/staging-v2")
+
+    with asking(company.project) as clients:
+        forth = company.runner.run("deploy.yml")
+        between = company.project.request("GET", "/version").body["version"]
+        back = company.runner.run("rollback.yml", "workflow_dispatch", inputs={"environment": "staging"})
+
+    assert forth.failures == []
+    assert_green(back, steps(company, "rollback.yml"))
+    assert (between, company.project.request("GET", "/version").body["version"]) == (2, 1)
+    assert [client.failures for client in clients] == [[], [], [], []]
+    assert all(set(client.versions) == {1, 2} for client in clients)
+    git(company.project.root, "pull", "--quiet", "--ff-only", "origin", "main")
+
+
+def test_production_is_watched_by_the_monitor(company: Company, deployed: WorkflowRun) -> None:
+    assert deployed.failures == []
+    company.project.mlops("promote", "production", env=company.tracked)
+    git(company.project.root, "merge", "--quiet", "--no-edit", "promote/production-v1")
+    company.push()
+    assert_green(company.runner.run("deploy.yml"), steps(company, "deploy.yml"))
+    company.project.run("dvc", "pull", env=company.store.reader)
+    for row in company.project.flights(300, month=9):
+        assert company.project.request("POST", "/predict", row, environment="production").status == 200
+
+    run = company.runner.run("monitor.yml", "schedule")
+
+    assert_green(run, steps(company, "monitor.yml"))
+    assert "production: **act**" in run.summary
+
+
 def test_images_that_cannot_be_built_release_nothing(company: Company, deployed: WorkflowRun) -> None:
     """A training package is missing in the image alone: the trial there says so, and nothing is proposed."""
     assert deployed.failures == []
@@ -177,7 +217,7 @@ def test_images_that_cannot_be_built_release_nothing(company: Company, deployed:
     line = "    sh /build/fetch uv sync --quiet --frozen --no-default-groups --group train\n"
     spoilt = line.replace("\n", " \\\n    && uv pip uninstall --quiet --python /opt/venv skl2onnx\n")
     company.project.edit("docker/Dockerfile", line, spoilt)
-    company.project.edit("params.yaml", "n_estimators: 150", "n_estimators: 50")
+    company.project.edit("params.yaml", "n_estimators: 60", "n_estimators: 50")
     company.commit_and_push("Build another image")
 
     run = company.runner.run("train.yml")
@@ -185,4 +225,4 @@ def test_images_that_cannot_be_built_release_nothing(company: Company, deployed:
     assert_red(run, "release", BUILD)
     assert "the train image cannot do its work" in run.jobs["release"].log
     assert run.jobs["propose"].result == "skipped"
-    assert company.forge.branches("acme/flight-delays") - before == {"candidate/v2"}
+    assert company.forge.branches("acme/flight-delays") - before == {"candidate/v3"}
