@@ -115,12 +115,17 @@ class MonitorPolicy(Settings):
 
 
 class ServingPolicy(Settings):
-    """Limits of the server, and how much an answer tells."""
+    """Limits of the server, and how much an answer tells.
+
+    `requests_per_second` is for each client, `max_in_progress` for each worker.
+    """
 
     max_body_kb: Count
     max_rows: Count
     requests_per_second: Count
     return_score: bool
+    max_in_progress: Count = 256
+    explain: bool = False
 
 
 class SignaturePolicy(Settings):
@@ -153,11 +158,29 @@ class Release(Settings, omit_defaults=True):
     commit: Annotated[str, Meta(pattern="^[0-9a-f]{40}$")]
 
 
+class Challenger(Release):
+    """A second version beside the champion.
+
+    In a `canary` it answers a part of the requests, in a `shadow` it gets copies and its answers are only
+    recorded. `share` is that part. `key` names the column whose value decides who answers, so that equal
+    values always meet the same version; without it the whole request decides.
+    """
+
+    mode: Literal["canary", "shadow"]
+    share: Share = -1.0  # as `mode` has it, until somebody says otherwise
+    key: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.share < 0:
+            self.share = {"canary": 0.1, "shadow": 1.0}[self.mode]
+
+
 class ServeAddress(Settings):
-    """Where the server of an environment listens."""
+    """Where the server of an environment listens, and how many processes answer there."""
 
     host: str
     port: Annotated[int, Meta(ge=1, le=65535)]
+    workers: Annotated[int, Meta(ge=1, le=64)] = 1
 
 
 class Environment(Settings):
@@ -166,6 +189,7 @@ class Environment(Settings):
     alias: str
     serve: ServeAddress
     champion: Release | None
+    challenger: Challenger | None = None
 
 
 class ToolSettings(Settings):
