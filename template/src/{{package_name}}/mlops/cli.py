@@ -198,7 +198,9 @@ def challenge(
     project = Project.find()
     if end:
         branch, challenger = environments.end_challenge(project, environment)
-        typer.echo(f"the end of version {challenger.version}'s challenge in {environment} is proposed in branch {branch}")
+        typer.echo(
+            f"the end of version {challenger.version}'s challenge in {environment} is proposed in branch {branch}"
+        )
     else:
         branch, challenger = environments.challenge(
             project, environment, version, mode=mode, share=share, key=key

@@ -6,6 +6,7 @@ import http.client
 import json
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -13,7 +14,7 @@ import msgspec
 from . import environments, github, native, packaging, signing
 from .bundle import Bundle
 from .errors import MlopsError
-from .project import Environment, Project, Release
+from .project import Environment, Project, Release, ServeAddress
 from .registry import Registry, Version, cached
 
 #: Every deployment on this machine, a line each.
@@ -30,25 +31,12 @@ def deploy(project: Project, name: str, say: native.Say = print) -> Release:
         environments.require_committed(project, name)
         wanted = environments.load(project, name)
         release = environments.champion(project, name)
-        bundle, source = _bundle(project, release)
-        signing.verify(project, release, bundle)
-        python = packaging.install(project, bundle)
-        run = native.Run(
-            environment=name,
-            version=release.version,
-            digest=release.digest,
-            commit=release.commit,
-            bundle=str(bundle.path),
-            python=str(python),
-            host=wanted.serve.host,
-            port=wanted.serve.port,
-            source=source,
-            limits=project.policy.serving,
-        )
+        run = _run(project, name, release, wanted.serve)
+        rival = _rival(project, name, wanted)
         before = native.status(project, name)
-        native.switch(project, run, say=say)
+        native.switch(project, run, rival, say=say)
         try:
-            _smoke_test(wanted, release, bundle)
+            _smoke_test(wanted, release, Bundle(Path(run.bundle)))
         except MlopsError:
             _restore(project, before, say)
             _write_ledger(project, name, release, "taken back")
@@ -56,6 +44,42 @@ def deploy(project: Project, name: str, say: native.Say = print) -> Release:
         _move_alias(project, wanted.alias, release, say)
         _write_ledger(project, name, release, "deployed")
     return release
+
+
+def _run(project: Project, name: str, release: Release, serve: ServeAddress) -> native.Run:
+    """Fetch a release, check who signed it, and make the environment of its code."""
+    bundle, source = _bundle(project, release)
+    signing.verify(project, release, bundle)
+    return native.Run(
+        environment=name,
+        version=release.version,
+        digest=release.digest,
+        commit=release.commit,
+        bundle=str(bundle.path),
+        python=str(packaging.install(project, bundle)),
+        host=serve.host,
+        port=serve.port,
+        source=source,
+        limits=project.policy.serving,
+        workers=serve.workers,
+    )
+
+
+def _rival(project: Project, name: str, wanted: Environment) -> native.Rival | None:
+    """The challenger that the environment's file names, listening where only the champion finds it."""
+    challenger = wanted.challenger
+    if challenger is None:
+        return None
+    if wanted.champion and challenger.version == wanted.champion.version:
+        raise MlopsError(
+            f"{name}.yaml names version {challenger.version} as champion and as challenger",
+            f"mlops challenge {name} --end",
+        )
+    run = _run(project, name, challenger, wanted.serve)
+    # Seen from the folder for state, where servers are at home: a socket's path must be short.
+    path = f"environments/{name}/v{challenger.version}-{challenger.digest[-8:]}.sock"
+    at_home = msgspec.structs.replace(run, role="challenger", host=path, port=0, workers=1)
+    return native.Rival(run=at_home, mode=challenger.mode, share=challenger.share, key=challenger.key)
 
 
 def _bundle(project: Project, release: Release) -> tuple[Bundle, str]:
@@ -89,7 +113,7 @@ def _restore(project: Project, before: native.State | None, say: native.Say) -> 
     """Let the version answer again that answered before."""
     if before and before.run:
         say(f"version {before.run.version} takes over again")
-        native.switch(project, before.run, say=say)
+        native.switch(project, before.run, before.challenger, say=say)
 
 
 def _write_ledger(project: Project, name: str, release: Release, outcome: str) -> None:

@@ -76,7 +76,7 @@ class Rival(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Traffic(msgspec.Struct, frozen=True, kw_only=True):
-    """`traffic.json`: what the champion needs to know of a challenger that is ready. `counts` is its folder of counts."""
+    """`traffic.json`: what the champion must know of a challenger that is ready; `counts` is its folder of counts."""
 
     version: int
     socket: str
@@ -112,8 +112,8 @@ class Desired(msgspec.Struct, frozen=True):
 class State(msgspec.Struct, frozen=True, kw_only=True):
     """`state.json`: what runs now, and what became of the last wish.
 
-    `run` is what answers requests, `challenger` the one that gets its part of them; `worker` is the first
-    of the champion's `workers`, `challengers` are its own. A wish that failed leaves its `problem` here, and whatever answered before
+    `run` is what answers requests, `challenger` what gets its part of them. `workers` and `challengers` are their
+    processes, `worker` the first one. A wish that failed leaves its `problem` here, and whatever answered before
     still in `run`.
     """
 
@@ -195,9 +195,7 @@ def _read(path: Path, kind: type[T]) -> T | None:
         return None
 
 
-def switch(
-    project: Project, run: Run, rival: Rival | None = None, timeout_s: float = 60, say: Say = print
-) -> None:
+def switch(project: Project, run: Run, rival: Rival | None = None, timeout_s: float = 60, say: Say = print) -> None:
     """Let `run` answer the requests of its environment, and `rival` its part of them; no request fails meanwhile.
 
     Returns when the new server has proven itself and the old one takes no more connections.

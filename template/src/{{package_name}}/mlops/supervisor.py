@@ -171,10 +171,15 @@ class Supervisor:
             )  # fmt: skip
         if traffic == self._traffic:
             return
-        if traffic:
-            self._place.write(traffic)
-        else:
-            self._place.forget(Traffic)
+        try:
+            if traffic:
+                self._place.write(traffic)
+            else:
+                self._place.forget(Traffic)
+        except OSError as error:  # tried again with the next step
+            if self._can_write:
+                say(f"the traffic cannot be directed: {error}")
+            return
         self._traffic = traffic
 
     def _end_challenge(self) -> None:

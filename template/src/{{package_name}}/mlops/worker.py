@@ -14,6 +14,7 @@ import msgspec
 import uvicorn
 
 from .errors import MlopsError
+from .wire import Wire
 
 if TYPE_CHECKING:
     from .server import App
@@ -77,6 +78,7 @@ class Worker(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
+                http=Wire,
                 access_log=False,
                 lifespan="off",
                 ws="none",
@@ -114,7 +116,11 @@ class Worker(uvicorn.Server):
             super().handle_exit(sig, frame)
 
     async def on_tick(self, counter: int) -> bool:
-        """Look ten times a second whether the last client has gone."""
+        """Look around ten times a second: has the last client gone, is one too slow?"""
+        self._app.tick()
+        now = time.monotonic()
+        for connection in list(self.server_state.connections):
+            connection.close_if_late(now)  # type: ignore[union-attr]
         if self._app.is_draining and (not self.server_state.connections or time.monotonic() > self._drained_at):
             self.should_exit = True
         return await super().on_tick(counter)
