@@ -99,7 +99,7 @@ def _smoke_test(wanted: Environment, release: Release, bundle: Bundle) -> None:
     deadline = time.monotonic() + 15
     answered: dict[str, Any] = {}
     while time.monotonic() < deadline:
-        answered = ask(wanted.serve.host, wanted.serve.port, "POST", "/predict", row)
+        answered = ask(wanted.serve.host, wanted.serve.port, "POST", "/predict", row, version=release.version)
         if answered.get("model", {}).get("digest") == release.digest:
             return
         time.sleep(0.1)  # the old version may answer until it has let go of the address
@@ -125,11 +125,14 @@ def _write_ledger(project: Project, name: str, release: Release, outcome: str) -
     github.summarize(f"{name}: version {release.version} {outcome} at {at}, `{release.digest}`")
 
 
-def ask(host: str, port: int, method: str, path: str, body: str | None = None) -> dict[str, Any]:
-    """Send one request to a server of this project and return its JSON answer."""
+def ask(
+    host: str, port: int, method: str, path: str, body: str | None = None, version: int | None = None
+) -> dict[str, Any]:
+    """Send one request to a server of this project, or to one version of two; return its JSON answer."""
+    headers = {"Content-Type": "application/json"} | ({"Mlops-Version": str(version)} if version else {})
     connection = http.client.HTTPConnection(host, port, timeout=10)
     try:
-        connection.request(method, path, body, {"Content-Type": "application/json"})
+        connection.request(method, path, body, headers)
         answer: dict[str, Any] = json.loads(connection.getresponse().read())
     except (OSError, ValueError) as error:
         raise MlopsError(

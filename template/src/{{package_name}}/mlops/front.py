@@ -35,6 +35,8 @@ BATCH_BYTES = 4_000_000
 
 _KEPT_HEADERS = (b"content-type", b"mlops-version")
 
+Line = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
 
 class Copy(NamedTuple):
     """A request on its way to a shadow, with the id of the answer that the client got."""
@@ -78,6 +80,8 @@ class Front:
             seen, traffic = None, None
         self._seen = seen
         if traffic is None or self._traffic is None or traffic.counts != self._traffic.counts:
+            if self._lines:
+                self._lines.close()
             self._lines = Lines(traffic.socket) if traffic else None
             self._rests_until = 0.0
         self._traffic = self._telemetry.traffic = traffic
@@ -171,7 +175,7 @@ class Lines:
 
     def __init__(self, socket: str) -> None:
         self._socket = socket
-        self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self._idle: list[Line] = []
         self._open = 0
 
     async def post(self, path: str, body: bytes) -> Reply:
@@ -180,7 +184,7 @@ class Lines:
             raise ConnectionRefusedError("every line is busy")
         self._open += 1
         try:
-            reader, writer = self._idle.pop() if self._idle else await asyncio.open_unix_connection(self._socket)
+            reader, writer = self._idle_line() or await asyncio.open_unix_connection(self._socket)
             try:
                 reply = await _exchange(reader, writer, path, body)
             except BaseException:
@@ -190,6 +194,19 @@ class Lines:
         finally:
             self._open -= 1
         return reply
+
+    def close(self) -> None:
+        """Let go of the lines that nobody uses."""
+        while line := self._idle_line():
+            line[1].close()
+
+    def _idle_line(self) -> Line | None:
+        while self._idle:
+            line = self._idle.pop()
+            if not line[0].at_eof():  # the other side was started again meanwhile
+                return line
+            line[1].close()
+        return None
 
 
 async def _exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str, body: bytes) -> Reply:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 #: An idle connection is closed after this long; a client must expect that of any server.
 KEEP_ALIVE_S = 5
+FOREVER_S = 7 * 86_400
 
 #: A draining worker waits a little longer, so that each idle connection either asks once more
 #: and is told to close, or has been idle for so long that closing it is no surprise.
@@ -75,6 +76,8 @@ class Worker(uvicorn.Server):
     """
 
     def __init__(self, app: App, listener: socket.socket, supervisor: Link) -> None:
+        # A champion keeps its lines to a challenger open, however seldom it needs them.
+        keep_alive_s = FOREVER_S if listener.family == socket.AF_UNIX else KEEP_ALIVE_S
         super().__init__(
             uvicorn.Config(
                 app,
@@ -84,7 +87,7 @@ class Worker(uvicorn.Server):
                 ws="none",
                 log_level="warning",
                 server_header=False,
-                timeout_keep_alive=KEEP_ALIVE_S,
+                timeout_keep_alive=keep_alive_s,
                 timeout_graceful_shutdown=GRACE_S,
             )
         )
