@@ -1,0 +1,101 @@
+"""Clients that keep asking while something happens to a project's servers, and what the supervisor says of those."""
+
+import http.client
+import json
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from running import RunningProject
+
+
+@dataclass
+class Client:
+    """Asks without a pause and without a second try, and remembers what it got."""
+
+    port: int
+    row: str
+    keeps_connection: bool
+    pause_s: float = 0.0
+    versions: list[int] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+    def ask(self, is_over: threading.Event) -> None:
+        """Send requests until it is over."""
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)) as connection:
+            while not is_over.is_set():
+                self._ask_once(connection)
+                if not self.keeps_connection:
+                    connection.close()
+                is_over.wait(self.pause_s)
+
+    def _ask_once(self, connection: http.client.HTTPConnection) -> None:
+        try:
+            connection.request("POST", "/predict", self.row, {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            answer = json.load(response)
+        except (OSError, http.client.HTTPException) as error:
+            self.failures.append(repr(error))
+            connection.close()
+            return
+        if response.status == 200:
+            self.versions.append(answer["model"]["version"])
+        else:
+            self.failures.append(f"{response.status}: {answer}")
+
+
+@contextmanager
+def asking(project: RunningProject) -> Iterator[list[Client]]:
+    """Let clients of every habit ask for as long as the block lasts."""
+    row = json.dumps(project.flights(1)[0])
+    habits = [(True, 0.0), (True, 0.0), (False, 0.0), (True, 1.0)]
+    clients = [Client(port(project), row, keeps, pause) for keeps, pause in habits]
+    is_over = threading.Event()
+    threads = [threading.Thread(target=client.ask, args=(is_over,)) for client in clients]
+    for thread in threads:
+        thread.start()
+    try:
+        yield clients
+    finally:
+        is_over.set()
+        for thread in threads:
+            thread.join()
+
+
+def port(project: RunningProject) -> int:
+    found = re.search(r"port: (\d+)", (project.root / "deploy/environments/staging.yaml").read_text("utf-8"))
+    assert found is not None
+    return int(found[1])
+
+
+def state(project: RunningProject) -> dict[str, Any]:
+    """What the supervisor wrote down last."""
+    content: dict[str, Any] = json.loads((project.root / ".mlops/environments/staging/state.json").read_text("utf-8"))
+    return content
+
+
+def wait_until(is_true: Callable[[], bool], limit_s: float = 20) -> None:
+    deadline = time.monotonic() + limit_s
+    while not is_true():
+        assert time.monotonic() < deadline, f"not true within {limit_s} seconds"
+        time.sleep(0.02)
+
+
+def two_answers_later(clients: list[Client]) -> list[int]:
+    """Wait for two more answers to each client; return the place of the second among its answers.
+
+    The first one after a change may still come from the leaving server, which then closes the connection.
+    """
+    enough = [len(client.versions) + 2 for client in clients]
+    wait_until(lambda: all(len(one.versions) >= count for one, count in zip(clients, enough, strict=True)))
+    return [count - 1 for count in enough]
+
+
+def metric(project: RunningProject, line: str) -> float:
+    """The value of a metric, 0 before it is first counted."""
+    found = [text for text in project.text("/metrics").splitlines() if text.startswith(f"{line} ")]
+    return float(found[0].rsplit(" ", 1)[1]) if found else 0.0
