@@ -126,7 +126,8 @@ def _values(name: str, tensor: dict[str, Any], expected: str | None) -> list[Any
         raise Problem(422, f"the tensor {name} holds no data; send JSON, not binary data")
     if expected and str(datatype).rstrip("0123456789") not in _FAMILIES[expected]:
         raise Problem(422, f"the tensor {name} has the datatype {datatype}, expected {expected}")
-    values = [value for row in data for value in row] if data and isinstance(data[0], list) else data
+    is_nested = all(isinstance(row, list) and len(row) == 1 for row in data)
+    values = [row[0] for row in data] if is_nested else data
     if not _fits(shape, len(values)):
         raise Problem(422, f"the tensor {name} has the shape {shape}, expected [{len(values)}] or [{len(values)}, 1]")
     return values

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..contract import CONTRACT
 from .endpoint import Served
+from .inference import DATATYPES
 from .problems import MEDIA_TYPE
 from .project import ServingPolicy
 from .schema import Kind
@@ -98,13 +99,11 @@ def document(scorer: Scorer, served: Served, policy: ServingPolicy) -> dict[str,
         },
         "paths": {
             "/predict": {"post": predict},
-            "/invocations": {"post": _invocations(row, policy.max_rows)},
-            **{path: {"post": _infer(scorer.facts.answer)} for path in _models("/infer", *mine)},
+            "/invocations": {"post": _invocations(row, policy.max_rows, golden[:2])},
+            **{path: {"post": _infer(scorer.facts.answer, golden[0])} for path in _models("/infer", *mine)},
             **{path: _get(*about) for path, about in _PAGES.items()},
             **{path: _get("Tensors of the model", {"200": "Names, types, shapes."}) for path in _models("", *mine)},
-            **{
-                path: _get("May it get requests?", {"200": "Yes.", "503": "No."}) for path in _models("/ready", *mine)
-            },
+            **{path: _get("May it get requests?", {"200": "Yes.", "503": "No."}) for path in _models("/ready", *mine)},
         },
         "components": {"schemas": {**_components(), "Problem": _PROBLEM}},
     }
@@ -116,20 +115,27 @@ def _models(page: str, name: str, version: str) -> list[str]:
     return [f"{path}{page}", *([f"{path}/versions/{version}{page}"] if version else [])]
 
 
-def _invocations(row: dict[str, Any], max_rows: int) -> dict[str, Any]:
+def _invocations(row: dict[str, Any], max_rows: int, example: list[dict[str, Any]]) -> dict[str, Any]:
     records = {"type": "array", "items": row, "minItems": 1, "maxItems": max_rows}
     cells = {"type": "array", "items": {"type": "array"}, "minItems": 1, "maxItems": max_rows}
     frame = _object(columns={"type": "array", "items": {"type": "string"}}, data=cells)
     answer = _object(predictions={"type": "array"}, ids={"type": "array", "items": {"type": "string"}}, model={})
     return {
         "summary": "Predict a data frame, as mlflow models serve does",
-        "requestBody": _body({"oneOf": [_object(dataframe_records=records), _object(dataframe_split=frame)]}),
+        "requestBody": _body(
+            {"oneOf": [_object(dataframe_records=records), _object(dataframe_split=frame)]},
+            {"dataframe_records": example},
+        ),
         "responses": {"200": _json("The predictions in the order of the rows.", answer), **_refusals()},
     }
 
 
-def _infer(answer: str) -> dict[str, Any]:
+def _infer(answer: str, example: dict[str, Any]) -> dict[str, Any]:
     columns = [field.name for field in CONTRACT.fields]
+    given = [
+        {"name": f.name, "datatype": DATATYPES.get(f.kind, "BYTES"), "shape": [1], "data": [example[f.name]]}
+        for f in CONTRACT.fields
+    ]
     shape = {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 1, "maxItems": 2}
     typed = {"type": "string", "enum": ["FP64", "INT64", "BOOL", "BYTES"]}
     tensor = _object(name={"type": "string"}, datatype=typed, shape=shape, data={"type": "array"})
@@ -137,7 +143,7 @@ def _infer(answer: str) -> dict[str, Any]:
     outputs = {"type": "array", "items": tensor, "description": f"{answer}, and the id of each prediction."}
     return {
         "summary": "Predict columns, as the Open Inference Protocol does",
-        "requestBody": _body(_object(inputs={"type": "array", "items": named, "minItems": 1})),
+        "requestBody": _body(_object(inputs={"type": "array", "items": named, "minItems": 1}), {"inputs": given}),
         "responses": {"200": _json("A tensor for each output.", _object(outputs=outputs)), **_refusals()},
     }
 
@@ -146,8 +152,8 @@ def _refusals(**more: str) -> dict[str, Any]:
     return {status: _problem(text) for status, text in {**_REFUSALS, **more}.items()}
 
 
-def _body(schema: dict[str, Any]) -> dict[str, Any]:
-    return {"required": True, "content": {"application/json": {"schema": schema}}}
+def _body(schema: dict[str, Any], example: Any) -> dict[str, Any]:
+    return {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}
 
 
 def _components() -> dict[str, Any]:
