@@ -137,12 +137,15 @@ class Wire(HttpToolsProtocol):
         return _EXTRAORDINARY.isdisjoint([name for name, _ in scope["headers"]])
 
     def _take(self, cycle: RequestResponseCycle) -> None:
-        request = Request(self._endpoint.predict, "/predict", bytes(cycle.body), self.client[0] if self.client else "")
+        client = self.client[0] if self.client else ""
         try:
-            require_json(self.headers if cycle is self.cycle else cycle.scope["headers"])  # type: ignore[arg-type]
+            require_json(cycle.scope["headers"])  # type: ignore[arg-type]
+            if len(cycle.body) > self._endpoint.max_bytes:
+                raise self._endpoint.too_large()
         except Problem as problem:
-            self._write(cycle, self._endpoint.refuse(request, problem))
+            self._refuse(cycle, problem)
             return
+        request = Request(self._endpoint.predict, "/predict", bytes(cycle.body), client)
         self._endpoint.take(request, partial(self._write, cycle))
 
     def _refuse(self, cycle: RequestResponseCycle, problem: Problem) -> None:

@@ -77,7 +77,7 @@ class Worker(uvicorn.Server):
 
     def __init__(self, app: App, listener: socket.socket, supervisor: Link) -> None:
         # A champion keeps its lines to a challenger open, however seldom it needs them.
-        keep_alive_s = FOREVER_S if listener.family == socket.AF_UNIX else KEEP_ALIVE_S
+        keep_alive_s = FOREVER_S if listener.family == getattr(socket, "AF_UNIX", None) else KEEP_ALIVE_S
         super().__init__(
             uvicorn.Config(
                 app,
@@ -121,9 +121,9 @@ class Worker(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Look around ten times a second: has the last client gone, is one too slow?"""
         self._app.tick()
-        now = time.monotonic()
-        for connection in list(self.server_state.connections):
-            connection.close_if_late(now)  # type: ignore[union-attr]
+        if counter % 10 == 0:
+            for connection in list(self.server_state.connections):
+                connection.close_if_late(time.monotonic())  # type: ignore[union-attr]
         if self._app.is_draining and (not self.server_state.connections or time.monotonic() > self._drained_at):
             self.should_exit = True
         return await super().on_tick(counter)
