@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -179,3 +180,18 @@ def test_what_makes_no_sense_is_refused(challenged: RunningProject) -> None:
     assert "error: version 1 is the champion of staging" in refusal("--version", "1")
     assert "error: no row has a column tail\n next: choose from departs, carrier" in refusal("--key", "tail")
     assert "error: --share 2 is no part of the traffic" in refusal("--share", "2")
+
+
+def test_the_page_about_serving_does_what_it_says(challenged: RunningProject) -> None:
+    """Shadow, canary, end: the commands of its blocks, one after the other."""
+    page = (challenged.root / "docs/serving.md").read_text("utf-8")
+    workers = state(challenged)["workers"]
+    modes = []
+
+    for block in re.findall(r"^```bash\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL):
+        subprocess.run(["bash", "-e", "-c", block], cwd=challenged.root, check=True, timeout=600)
+        rival = state(challenged)["challenger"]
+        modes.append(rival and rival["mode"])
+
+    assert modes == ["shadow", "canary", None]
+    assert state(challenged)["workers"] == workers

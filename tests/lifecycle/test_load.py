@@ -25,7 +25,7 @@ def loaded(trained: RunningProject, tmp_path_factory: pytest.TempPathFactory) ->
     project = trained.copy(tmp_path_factory.mktemp("loaded") / "flights")
     give_free_ports(project.root)
     project.edit("policy.yaml", "requests_per_second: 1000", "requests_per_second: 1000000")
-    project.edit("policy.yaml", "  return_score: false", f"  return_score: false\n  max_in_progress: {AT_ONCE}")
+    project.edit("policy.yaml", "max_in_progress: 256", f"max_in_progress: {AT_ONCE}")
     project.edit("deploy/environments/staging.yaml", "  workers: 1", f"  workers: {WORKERS}")
     project.commit("Serve with two workers")
     project.release("staging")
