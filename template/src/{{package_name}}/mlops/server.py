@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request as Request_
+from starlette.requests import Request as HttpRequest
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -180,14 +180,14 @@ def _pages_of_protocols(app: App, endpoint: Endpoint, identity: dict[str, Any]) 
     }
 
 
-def _page(answer: Callable[..., Response]) -> Callable[[Request_], Awaitable[Response]]:
-    async def page(request: Request_) -> Response:
+def _page(answer: Callable[..., Response]) -> Callable[[HttpRequest], Awaitable[Response]]:
+    async def page(request: HttpRequest) -> Response:
         return answer(**request.path_params)
 
     return page
 
 
-async def _copies(endpoint: Endpoint, request: Request_) -> Response:
+async def _copies(endpoint: Endpoint, request: HttpRequest) -> Response:
     reply = await endpoint.score_copies(await request.body())
     return Response(reply.body, reply.status)
 
@@ -264,7 +264,7 @@ def _json(content: Any, status: int = 200) -> Response:
     return Response(msgspec.json.encode(content), status, media_type="application/json")
 
 
-async def _not_here(request: Request_, error: Exception) -> Response:
+async def _not_here(request: HttpRequest, error: Exception) -> Response:
     """Say in problem details what Starlette found: no such page, or not with this method."""
     if not isinstance(error, HTTPException):
         raise error
@@ -277,7 +277,7 @@ async def _not_here(request: Request_, error: Exception) -> Response:
     return _problem(error.status_code, details.get(error.status_code, error.detail), error.headers)
 
 
-async def _our_fault(_: Request_, __: Exception) -> Response:
+async def _our_fault(_: HttpRequest, __: Exception) -> Response:
     """Tell the client nothing of our insides; the server's log has the traceback."""
     return _problem(HTTPStatus.INTERNAL_SERVER_ERROR, "the fault is ours; it is in the server's log")
 
