@@ -75,6 +75,7 @@ def _rival(project: Project, name: str, wanted: Environment) -> native.Rival | N
             f"{name}.yaml names version {challenger.version} as champion and as challenger",
             f"mlops challenge {name} --end",
         )
+    environments.require_column(challenger.key)
     run = _run(project, name, challenger, wanted.serve)
     # Seen from the folder for state, where servers are at home: a socket's path must be short.
     path = f"environments/{name}/v{challenger.version}-{challenger.digest[-8:]}.sock"

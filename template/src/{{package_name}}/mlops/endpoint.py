@@ -150,7 +150,7 @@ class Endpoint:
         """Whether a request is anything but one row for this model in the project's own protocol."""
         if request.face is not self.predict or request.is_explained or not self.predict.is_one(request.body):
             return True
-        return self._front.forwards(request)
+        return request.version not in (None, self.version) or self._front.forwards(request)
 
     def _start(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)

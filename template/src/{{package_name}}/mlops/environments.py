@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
+import yaml
 
 from ..contract import CONTRACT
 from . import git
@@ -82,7 +83,7 @@ def challenge(
     """Propose a challenger for an environment, as `promote` proposes a champion; returns branch and challenger."""
     require_native(project)
     _require_share(share)
-    _require_column(key)
+    require_column(key)
     git.require_branch(project.root)
     with project.only_one("promote"):
         release = _release(project, name, reference)
@@ -128,7 +129,8 @@ def _require_share(share: float | None) -> None:
         raise MlopsError(f"--share {share:g} is no part of the traffic", "give a number from 0 to 1", exit_code=2)
 
 
-def _require_column(key: str | None) -> None:
+def require_column(key: str | None) -> None:
+    """Refuse a key that no row has: every request would meet the same version."""
     known = [field.name for field in CONTRACT.fields]
     if key is not None and key not in known:
         raise MlopsError(f"no row has a column {key}", f"choose from {', '.join(known)}", exit_code=2)
@@ -223,7 +225,7 @@ def with_challenger(text: str, challenger: Challenger | None) -> str:
     if challenger is None:
         return _CHALLENGER.sub("", text, count=1).rstrip("\n") + "\n"
     facts = {name: value for name, value in msgspec.structs.asdict(challenger).items() if value is not None}
-    block = "".join(["challenger:\n", *(f"  {name}: {value}\n" for name, value in facts.items())])
+    block = yaml.safe_dump({"challenger": facts}, sort_keys=False)
     if _CHALLENGER.search(text):
         return _CHALLENGER.sub(block, text, count=1)
     return f"{text.rstrip()}\n\n{block}"

@@ -30,7 +30,7 @@ from .problems import MEDIA_TYPE, Problem
 from .project import ServingPolicy
 from .scoring import Scorer
 from .telemetry import EXPOSITION_TYPE, Telemetry
-from .wire import read_request, respond, send_and_close
+from .wire import MAX_DIGITS, read_request, respond, send_and_close
 from .worker import Link, Worker, listen
 
 PAGE = Path(__file__).with_name("page.html")
@@ -92,8 +92,8 @@ class Asked:
         if named.get("name", self._model) != self._model:
             raise Problem(404, f"there is no model {named['name']} here; this is {self._model}")
         version = named.get("version", "")
-        if version and not version.isdecimal():
-            raise Problem(404, f"there is no version {version} here")
+        if version and not (version.isdecimal() and len(version) <= MAX_DIGITS):
+            raise Problem(404, f"there is no version {version[:60]} here")
         wishes: dict[str, Any] = {"is_explained": b"explain=true" in scope["query_string"].split(b"&")}
         return wishes | ({"version": int(version)} if version else {})
 

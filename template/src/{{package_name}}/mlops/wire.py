@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 #: A request that has not arrived in full after this long is given up; so is a connection without one.
 READ_S = 20
 
+#: The number of a version has no more; converting longer texts is refused by Python itself.
+MAX_DIGITS = 9
+
 #: With one of these, a request is out of the ordinary: somebody else's address, or a client that waits for leave.
 _EXTRAORDINARY = frozenset((b"x-forwarded-for", b"expect", b"mlops-version"))
 
@@ -66,8 +69,8 @@ def asked_version(headers: dict[bytes, bytes]) -> int | None:
     asked = headers.get(b"mlops-version")
     if asked is None:
         return None
-    if not asked.isdigit():
-        raise Problem(400, f"the header mlops-version names no version: {asked.decode('latin-1')}")
+    if not asked.isdigit() or len(asked) > MAX_DIGITS:
+        raise Problem(400, f"the header mlops-version names no version: {asked[:60].decode('latin-1')}")
     return int(asked)
 
 
