@@ -95,6 +95,21 @@ def test_a_shadow_scores_every_request_and_answers_none(challenged: RunningProje
     assert any(seen[one]["score"] != shown[one]["score"] for one in ids)
 
 
+def test_a_shadow_that_hangs_costs_copies_and_no_answer(challenged: RunningProject) -> None:
+    """The queue has an end: what does not fit is dropped and counted."""
+    challenge(challenged, "--mode", "shadow")
+    (hanging,) = state(challenged)["challengers"]
+    rows = challenged.flights(100) * 100
+
+    os.kill(hanging, signal.SIGSTOP)
+    statuses = {challenged.request("POST", "/predict", {"rows": rows}).status for _ in range(25)}
+    dropped = metric(challenged, 'mlops_shadow_copies_total{outcome="dropped"}')
+    os.kill(hanging, signal.SIGCONT)
+
+    assert statuses == {200}
+    assert 0 < dropped < 25
+
+
 def test_no_request_fails_while_challengers_come_change_and_go(challenged: RunningProject) -> None:
     before = state(challenged)["workers"]
 
