@@ -43,6 +43,8 @@ def deploy(project: Project, name: str, say: native.Say = print) -> Release:
             raise
         _move_alias(project, wanted.alias, release, say)
         _write_ledger(project, name, release, "deployed")
+        if wanted.challenger:
+            _write_ledger(project, name, wanted.challenger, f"deployed as {wanted.challenger.mode}")
     return release
 
 
