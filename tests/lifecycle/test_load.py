@@ -43,6 +43,43 @@ def connect(project: RunningProject) -> socket.socket:
     return socket.create_connection(("127.0.0.1", port(project)), timeout=20)
 
 
+def answers_to(project: RunningProject, sent: bytes, count: int) -> list[bytes]:
+    """The bodies of the next answers on a connection on which all of `sent` arrived at once."""
+    with connect(project) as connection:
+        connection.sendall(sent)
+        received = b""
+        while received.count(b"HTTP/1.1 200 OK") < count or not received.endswith(b"}"):
+            piece = connection.recv(65_536)
+            assert piece, received
+            received += piece
+    return [answer.partition(b"\r\n\r\n")[2] for answer in received.split(b"HTTP/1.1 200 OK")[1:]]
+
+
+def test_requests_in_one_breath_are_answered_in_their_order(loaded: RunningProject) -> None:
+    one = raw_request(loaded)
+    head, _, row = one.partition(b"\r\n\r\n")
+    many = b'{"rows":[' + row + b"," + row + b"]}"
+    long = re.sub(rb"Content-Length: \d+", b"Content-Length: %d" % len(many), head) + b"\r\n\r\n" + many
+
+    first, second, third = answers_to(loaded, one + long + one, 3)
+
+    assert b"predictions" in second
+    assert json.loads(first)["late"] == json.loads(third)["late"] == json.loads(second)["predictions"][1]["late"]
+
+
+def test_a_body_in_pieces_and_one_that_waits_for_leave_are_taken(loaded: RunningProject) -> None:
+    head, _, row = raw_request(loaded).partition(b"\r\n\r\n")
+    chunks = b"%x\r\n%s\r\n%x\r\n%s\r\n0\r\n\r\n" % (9, row[:9], len(row) - 9, row[9:])
+    chunked = re.sub(rb"Content-Length: \d+", b"Transfer-Encoding: chunked", head) + b"\r\n\r\n" + chunks
+    polite = head + b"\r\nExpect: 100-continue\r\n\r\n" + row
+
+    (answer,) = answers_to(loaded, chunked, 1)
+    assert isinstance(json.loads(answer)["late"], bool)
+    with connect(loaded) as connection:
+        connection.sendall(polite)
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 100 Continue")
+
+
 def test_metrics_are_the_sums_over_all_workers(loaded: RunningProject) -> None:
     """Also after one of them was killed: what it had counted is not forgotten."""
     asked = metric(loaded, 'mlops_requests_total{status="200"}')

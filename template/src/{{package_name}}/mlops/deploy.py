@@ -6,7 +6,6 @@ import http.client
 import json
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,7 +13,7 @@ import msgspec
 from . import environments, github, native, packaging, signing
 from .bundle import Bundle
 from .errors import MlopsError
-from .project import Environment, Project, Release, ServeAddress
+from .project import Environment, Project, Release
 from .registry import Registry, Version, cached
 
 #: Every deployment on this machine, a line each.
@@ -31,12 +30,13 @@ def deploy(project: Project, name: str, say: native.Say = print) -> Release:
         environments.require_committed(project, name)
         wanted = environments.load(project, name)
         release = environments.champion(project, name)
-        run = _run(project, name, release, wanted.serve)
-        rival = _rival(project, name, wanted)
+        bundle, source = _bundle(project, release)
+        signing.verify(project, release, bundle)
+        run, rival = _run(project, name, release, bundle, source), _rival(project, name, wanted)
         before = native.status(project, name)
         native.switch(project, run, rival, say=say)
         try:
-            _smoke_test(wanted, release, Bundle(Path(run.bundle)))
+            _smoke_test(wanted, release, bundle)
         except MlopsError:
             _restore(project, before, say)
             _write_ledger(project, name, release, "taken back")
@@ -48,10 +48,8 @@ def deploy(project: Project, name: str, say: native.Say = print) -> Release:
     return release
 
 
-def _run(project: Project, name: str, release: Release, serve: ServeAddress) -> native.Run:
-    """Fetch a release, check who signed it, and make the environment of its code."""
-    bundle, source = _bundle(project, release)
-    signing.verify(project, release, bundle)
+def _run(project: Project, name: str, release: Release, bundle: Bundle, source: str) -> native.Run:
+    serve = environments.load(project, name).serve
     return native.Run(
         environment=name,
         version=release.version,
@@ -78,7 +76,9 @@ def _rival(project: Project, name: str, wanted: Environment) -> native.Rival | N
             f"mlops challenge {name} --end",
         )
     environments.require_column(challenger.key)
-    run = _run(project, name, challenger, wanted.serve)
+    bundle, source = _bundle(project, challenger)
+    signing.verify(project, challenger, bundle)
+    run = _run(project, name, challenger, bundle, source)
     # Seen from the folder for state, where servers are at home: a socket's path must be short.
     path = f"environments/{name}/v{challenger.version}-{challenger.digest[-8:]}.sock"
     at_home = msgspec.structs.replace(run, role="challenger", host=path, port=0, workers=1)
