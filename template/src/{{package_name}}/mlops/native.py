@@ -89,13 +89,15 @@ class Traffic(msgspec.Struct, frozen=True, kw_only=True):
 class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     """What a supervisor asks of a server process: run, folder for state, listening socket, line for reports.
 
-    `traffic` is the file and `counts` the folder of that name.
+    `traffic` is the file and `counts` the folder of that name. `limits` are all of them: those of the run are
+    only what the code of an earlier release, to which somebody rolls back, understands.
     """
 
     run: Run
     state: str
     fd: int
     link: int
+    limits: ServingPolicy | None = None
     traffic: str | None = None
     counts: str | None = None
 
@@ -220,7 +222,7 @@ def switch(project: Project, run: Run, rival: Rival | None = None, timeout_s: fl
         )
     if not _runs(state, run, rival):
         raise MlopsError(
-            f"the servers of {run.environment} were started by a version of the platform that knows no challenger",
+            f"the servers of {run.environment} belong to a platform that knows neither workers nor challengers",
             f"mlops stop {run.environment}, then mlops deploy {run.environment}",
         )
     say(f"version {run.version} answers on {run.host}:{run.port}")

@@ -31,6 +31,20 @@ class Report(msgspec.Struct, frozen=True):
     next_step: str = ""
 
 
+def assignment(run: Run, place: Place, counts: Path, fds: tuple[int, int]) -> bytes:
+    """What a server process is told; `fds` are its listening socket and its line to the supervisor."""
+    task = Assignment(
+        run=msgspec.structs.replace(run, limits=run.limits.of_the_first_release()),
+        state=str(place.state),
+        fd=fds[0],
+        link=fds[1],
+        limits=run.limits,
+        counts=str(counts),
+        traffic=str(place.path_of(Traffic)) if run.role == "champion" else None,
+    )
+    return msgspec.json.encode(task)
+
+
 class ServerProcess:
     """A server that was started, and what it has reported since."""
 
@@ -44,12 +58,9 @@ class ServerProcess:
         self._link.setblocking(False)
         with theirs:
             fds = (listener.fileno(), theirs.fileno())
-            task = Assignment(
-                run=run, state=str(place.state), fd=fds[0], link=fds[1], counts=str(counts),
-                traffic=str(place.path_of(Traffic)) if run.role == "champion" else None,
-            )  # fmt: skip
+            task = assignment(run, place, counts, fds)
             self._process = subprocess.Popen(  # noqa: S603 - our own module, no shell
-                [run.python, "-P", "-m", f"{PACKAGE}.mlops.server", msgspec.json.encode(task).decode()],
+                [run.python, "-P", "-m", f"{PACKAGE}.mlops.server", task.decode()],
                 cwd=place.state,
                 stdin=subprocess.DEVNULL,
                 pass_fds=fds,

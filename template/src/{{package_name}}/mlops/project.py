@@ -114,10 +114,11 @@ class MonitorPolicy(Settings):
     ignore: list[str] = []
 
 
-class ServingPolicy(Settings):
+class ServingPolicy(Settings, omit_defaults=True):
     """Limits of the server, and how much an answer tells.
 
-    `requests_per_second` is for each client, `max_in_progress` for each worker.
+    `requests_per_second` is for each client, `max_in_progress` for each worker. What has a default is left out
+    where it has it: processes of earlier releases read this, too, and refuse what they do not know.
     """
 
     max_body_kb: Count
@@ -126,6 +127,15 @@ class ServingPolicy(Settings):
     return_score: bool
     max_in_progress: Count = 256
     explain: bool = False
+
+    def of_the_first_release(self) -> ServingPolicy:
+        """What of it every release understands."""
+        return ServingPolicy(
+            max_body_kb=self.max_body_kb,
+            max_rows=self.max_rows,
+            requests_per_second=self.requests_per_second,
+            return_score=self.return_score,
+        )
 
 
 class SignaturePolicy(Settings):

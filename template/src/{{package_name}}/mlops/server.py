@@ -246,7 +246,7 @@ def main() -> None:
         run(
             Path(wish.bundle),
             state=Path(task.state),
-            limits=wish.limits,
+            limits=task.limits or wish.limits,
             digest=wish.digest,
             version=wish.version,
             commit=wish.commit,
