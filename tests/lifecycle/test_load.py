@@ -82,26 +82,22 @@ def test_a_body_in_pieces_and_one_that_waits_for_leave_are_taken(loaded: Running
 
 def test_metrics_are_the_sums_over_all_workers(loaded: RunningProject) -> None:
     """Also after one of them was killed: what it had counted is not forgotten."""
-    asked = metric(loaded, 'mlops_requests_total{status="200"}')
+    names = ('requests_total{status="200"}', 'predictions_total{version="1"}', "prediction_seconds_count")
     row = loaded.flights(1)[0]
 
+    def counted() -> list[float]:
+        return [metric(loaded, f"mlops_{name}") for name in names]
+
+    expected = [before + 50 for before in counted()]
     for _ in range(50):  # a connection each, so that both workers get some
         assert loaded.request("POST", "/predict", row).status == 200
 
-    def counted() -> set[float]:
-        lines = (
-            'mlops_requests_total{status="200"}',
-            'mlops_predictions_total{version="1"}',
-            "mlops_prediction_seconds_count",
-        )
-        return {metric(loaded, line) for line in lines}
-
-    wait_until(lambda: counted() == {asked + 50})
-    assert all(counted() == {asked + 50} for _ in range(10))
+    wait_until(lambda: counted() == expected)
+    assert all(counted() == expected for _ in range(10))
     killed = state(loaded)["workers"][0]
     os.kill(killed, signal.SIGKILL)
     wait_until(lambda: len(state(loaded)["workers"]) == WORKERS and killed not in state(loaded)["workers"])
-    assert all(counted() == {asked + 50} for _ in range(10))
+    assert all(counted() == expected for _ in range(10))
 
 
 def test_a_killed_worker_takes_only_its_own_requests_along(loaded: RunningProject) -> None:
