@@ -1,14 +1,16 @@
 """How fast a generated project's server is, beside an application that does nothing.
 
-Both run on the same server settings, one process each, and are asked in turns by `wrk` with one
-thread and eight connections. The server does everything it does in production: it checks each
-row against the contract, scores it, counts it and records it. Needs `wrk`, and a project whose
-pipeline has run:
+Each runs in a process of its own and is asked in turns by `wrk` with one thread and eight connections, so that
+what else the machine does falls on all of them. The no-op is an ASGI application on uvicorn as it comes. The
+server does everything it does in production: it checks each row against the contract, scores it, counts it and
+records it. Beside it: the same without the prediction log, and the same with a challenger in shadow that
+scores a copy of every request. Needs `wrk`, and a project whose pipeline has run:
 
     python benchmarks/serving.py PROJECT
 """
 
 import argparse
+import http.client
 import json
 import os
 import platform
@@ -19,8 +21,8 @@ import subprocess
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,40 +30,64 @@ ROUNDS = 5
 SECONDS = 6
 WARM_UP_SECONDS = 2
 
-SERVERS = {
-    "no-op": """
-import sys
-from {package}.mlops.worker import Link, Worker, listen
+NOOP = """
+import sys, uvicorn
 
 BODY = b"x" * 170
 HEADERS = [(b"content-type", b"application/json"), (b"content-length", b"170")]
 
 
-class App:
-    is_draining = False
-
-    async def __call__(self, scope, receive, send):
-        await receive()
-        await send({{"type": "http.response.start", "status": 200, "headers": HEADERS}})
-        await send({{"type": "http.response.body", "body": BODY}})
+async def app(scope, receive, send):
+    await receive()
+    await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+    await send({"type": "http.response.body", "body": BODY})
 
 
-Worker(App(), listen("127.0.0.1", int(sys.argv[1])), Link(None)).serve_until_told()
-""",
-    "server": """
+uvicorn.run(app, port=int(sys.argv[1]), access_log=False, lifespan="off", ws="none", log_level="warning")
+"""
+
+SERVER = """
+import socket, sys
+from pathlib import Path
+from PACKAGE.mlops.bundle import Bundle
+from PACKAGE.mlops.endpoint import Served
+from PACKAGE.mlops.predictions import PredictionLog
+from PACKAGE.mlops.project import Project
+from PACKAGE.mlops.scoring import Scorer
+from PACKAGE.mlops.server import create_app
+from PACKAGE.mlops.worker import Link, Worker, listen
+
+port, name, folder = int(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
+bundle = Bundle(folder / "bundle").verify()
+policy = Project(Path.cwd()).policy.serving
+policy.requests_per_second = 10**9  # one client asks for everything here
+policy.max_body_kb = 8_192
+role = "challenger" if name == "challenger" else "champion"
+log = None if name == "no log" else PredictionLog(folder, name, 1, bundle.digest)
+traffic = folder / "traffic.json" if name == "shadow" else None
+app = create_app(Scorer(bundle), Served(name, 1, bundle.digest, "-", "cache", role), policy, log, traffic=traffic)
+if role == "challenger":
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(folder / "challenger.sock"))
+    listener.listen()
+else:
+    listener = listen("127.0.0.1", port)
+Worker(app, listener, Link(None)).serve_until_told()
+"""
+
+SEAL = """
 import sys
 from pathlib import Path
-from {package}.mlops.bundle import Bundle, DataVersion, Lineage, seal
-from {package}.mlops.project import Project
-from {package}.mlops.server import run
+from PACKAGE.mlops.bundle import DataVersion, Lineage, seal
+from PACKAGE.mlops.project import Project
 
-project, folder = Project(Path.cwd()), Path(sys.argv[2])
-project.policy.serving.requests_per_second = 10**9  # one client asks for everything here
 unknown = dict.fromkeys(["commit", "repository", "run_id", "pipeline", "lock", "python", "platform"], "-")
-sealed = seal(project.bundle, folder / "bundle", Lineage(data=[DataVersion(path="-", md5="-")], **unknown))
-run(sealed.path, project=project, environment="benchmark", version=1, port=int(sys.argv[1]))
-""",
-}
+seal(Project(Path.cwd()).bundle, Path(sys.argv[1]), Lineage(data=[DataVersion(path="-", md5="-")], **unknown))
+"""
+
+#: In the order in which they are asked, round by round.
+NAMES = ("no-op", "server", "no log", "shadow")
+ROWS_PER_REQUEST = (1, 10, 100, 1_000, 10_000)
 
 # Each request is made once, before the clock runs.
 LUA = """
@@ -110,30 +136,40 @@ class Round:
 @contextmanager
 def serving(project: Path, name: str, folder: Path) -> Iterator[Server]:
     """Run one of the servers in the project's own environment."""
-    package = next((project / "src").glob("*/mlops")).parent.name
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     started = time.monotonic()
-    python = project / ".venv" / "bin" / "python"
-    code = SERVERS[name].format(package=package)
-    with subprocess.Popen([python, "-c", code, str(port), str(folder)], cwd=project) as process:
+    code = NOOP if name == "no-op" else SERVER
+    with subprocess.Popen(python(project, code, str(port), name, str(folder)), cwd=project) as process:
         try:
-            _wait(port, process)
+            wait_for = folder / "challenger.sock" if name == "challenger" else None
+            _wait(process, lambda: wait_for.exists() if wait_for else _answers(port))
             yield Server(process, port, time.monotonic() - started)
         finally:
             process.terminate()
 
 
-def _wait(port: int, process: subprocess.Popen[bytes]) -> None:
+def python(project: Path, code: str, *arguments: str) -> list[str]:
+    """The command that runs code with the project's packages."""
+    package = next((project / "src").glob("*/mlops")).parent.name
+    return [str(project / ".venv" / "bin" / "python"), "-c", code.replace("PACKAGE", package), *arguments]
+
+
+def _wait(process: subprocess.Popen[bytes], is_there: Callable[[], bool]) -> None:
     while process.poll() is None:
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=1).close()
-        except OSError:
-            time.sleep(0.01)
-        else:
+        if is_there():
             return
+        time.sleep(0.01)
     raise SystemExit("error: a server did not start\n next: run the project's pipeline, then this again")
+
+
+def _answers(port: int) -> bool:
+    try:
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 def load(server: Server, script: Path, seconds: int) -> Round:
@@ -172,15 +208,27 @@ def machine() -> str:
 
 
 def table(rounds: dict[str, list[Round]], servers: dict[str, Server]) -> str:
-    """The result as Markdown, the ratio first."""
+    """The result as Markdown, the ratios first."""
 
     def middle(name: str, what: str) -> float:
         return statistics.median(getattr(one, what) for one in rounds[name])
 
-    ratios = [ours.per_second / noop.per_second for noop, ours in zip(rounds["no-op"], rounds["server"], strict=True)]
-    spread = f"median of {len(ratios)} rounds, from {min(ratios):.0%} to {max(ratios):.0%}"
+    def ratio(name: str, to: str, what: str = "per_second") -> str:
+        pairs = zip(rounds[name], rounds[to], strict=True)
+        found = [getattr(ours, what) / getattr(theirs, what) for ours, theirs in pairs]
+        return f"{statistics.median(found):.2f} ({min(found):.2f} to {max(found):.2f})"
+
+    ready = max(server.ready_after_s for server in servers.values())
     lines = [
-        f"**{statistics.median(ratios):.0%}** of the no-op's requests a second ({spread}).",
+        "| in the same run | median of the rounds' ratios (least to most) | limit |",
+        "|---|---|---|",
+        f"| requests/s, server to no-op | {ratio('server', 'no-op')} | at least 0.50 |",
+        f"| p99, server to no-op | {ratio('server', 'no-op', 'p99_ms')} | at most 3 |",
+        f"| requests/s, with the prediction log to without | {ratio('server', 'no log')} | at least 0.90 |",
+        f"| requests/s, with a challenger in shadow to without | {ratio('shadow', 'server')} | at least 0.75 |",
+        f"| processor time a request, server to no-op | {ratio('server', 'no-op', 'cpu_us')} | |",
+        f"| processor time a request, champion with a shadow to without | {ratio('shadow', 'server', 'cpu_us')} | |",
+        f"| start to ready, the slowest, seconds | {ready:.1f} | at most 2 |",
         "",
         "| | requests/s | p50 ms | p99 ms | processor µs/request | memory MB | ready after s |",
         "|---|---:|---:|---:|---:|---:|---:|",
@@ -194,27 +242,53 @@ def table(rounds: dict[str, list[Round]], servers: dict[str, Server]) -> str:
     return "\n".join(lines)
 
 
+def by_size(server: Server, rows: list[object]) -> str:
+    """How long a request with many rows takes, one after the other, as Markdown."""
+    lines = ["| rows a request | ms a request, median | rows/s |", "|---:|---:|---:|"]
+    with closing(http.client.HTTPConnection("127.0.0.1", server.port)) as connection:
+        for size in ROWS_PER_REQUEST:
+            body = json.dumps({"rows": (rows * size)[:size]})
+            took = statistics.median(_ask(connection, body) for _ in range(max(5, min(200, 5_000 // size))))
+            lines.append(f"| {size:,} | {took * 1000:.2f} | {size / took:,.0f} |")
+    return "\n".join(lines)
+
+
+def _ask(connection: http.client.HTTPConnection, body: str) -> float:
+    start = time.perf_counter()
+    connection.request("POST", "/predict", body, {"Content-Type": "application/json"})
+    response = connection.getresponse()
+    response.read()
+    if response.status != 200:
+        raise SystemExit(f"error: a request was answered with {response.status}")
+    return time.perf_counter() - start
+
+
 def main() -> None:
-    """Measure, and print the table."""
+    """Measure, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("project", type=Path, help="A generated project whose pipeline has run.")
     project = parser.parse_args().project.resolve()
     about = machine()
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
         folder = Path(scratch)
+        subprocess.run(python(project, SEAL, str(folder / "bundle")), cwd=project, check=True)
         golden = json.loads((project / "model" / "bundle" / "golden.json").read_bytes())["rows"]
         (folder / "rows").write_text("".join(json.dumps(row) + "\n" for row in golden), encoding="utf-8")
         script = folder / "post.lua"
         script.write_text(LUA.replace("ROWS", str(folder / "rows")), encoding="utf-8")
-        rounds: dict[str, list[Round]] = {"no-op": [], "server": []}
-        with serving(project, "no-op", folder) as noop, serving(project, "server", folder) as server:
-            servers = {"no-op": noop, "server": server}
-            for one in servers.values():
-                load(one, script, WARM_UP_SECONDS)
-            for _ in range(ROUNDS):
-                for name, one in servers.items():
-                    rounds[name].append(load(one, script, SECONDS))
-            print(f"{about}\n\n{table(rounds, servers)}")
+        stack.enter_context(serving(project, "challenger", folder))
+        traffic = {"version": 2, "socket": str(folder / "challenger.sock"), "counts": str(folder)}
+        traffic |= {"mode": "shadow", "share": 1.0}
+        (folder / "traffic.json").write_text(json.dumps(traffic), encoding="utf-8")
+        servers = {name: stack.enter_context(serving(project, name, folder)) for name in NAMES}
+        rounds: dict[str, list[Round]] = {name: [] for name in NAMES}
+        for one in servers.values():
+            load(one, script, WARM_UP_SECONDS)
+        for _ in range(ROUNDS):
+            for name, one in servers.items():
+                rounds[name].append(load(one, script, SECONDS))
+                time.sleep(1)  # a shadow may still have copies to score
+        print(f"{about}\n\n{table(rounds, servers)}\n\n{by_size(servers['server'], golden)}")
 
 
 if __name__ == "__main__":

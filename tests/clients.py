@@ -1,4 +1,4 @@
-"""Clients that keep asking while something changes, and never ask twice for the same answer."""
+"""Clients that keep asking while something happens to a project's servers, and what the supervisor says of those."""
 
 import http.client
 import json
@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from running import RunningProject
 
@@ -71,8 +72,30 @@ def port(project: RunningProject) -> int:
     return int(found[1])
 
 
+def state(project: RunningProject) -> dict[str, Any]:
+    """What the supervisor wrote down last."""
+    content: dict[str, Any] = json.loads((project.root / ".mlops/environments/staging/state.json").read_text("utf-8"))
+    return content
+
+
 def wait_until(is_true: Callable[[], bool], limit_s: float = 20) -> None:
     deadline = time.monotonic() + limit_s
     while not is_true():
         assert time.monotonic() < deadline, f"not true within {limit_s} seconds"
         time.sleep(0.02)
+
+
+def two_answers_later(clients: list[Client]) -> list[int]:
+    """Wait for two more answers to each client; return the place of the second among its answers.
+
+    The first one after a change may still come from the leaving server, which then closes the connection.
+    """
+    enough = [len(client.versions) + 2 for client in clients]
+    wait_until(lambda: all(len(one.versions) >= count for one, count in zip(clients, enough, strict=True)))
+    return [count - 1 for count in enough]
+
+
+def metric(project: RunningProject, line: str) -> float:
+    """The value of a metric, 0 before it is first counted."""
+    found = [text for text in project.text("/metrics").splitlines() if text.startswith(f"{line} ")]
+    return float(found[0].rsplit(" ", 1)[1]) if found else 0.0

@@ -1,15 +1,13 @@
 """Changing the version that answers, and losing a server, while clients keep asking."""
 
-import json
 import os
 import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from clients import Client, asking, port, wait_until
+from clients import asking, port, state, two_answers_later, wait_until
 from running import RunningProject, give_free_ports
 
 
@@ -25,12 +23,6 @@ def served(trained: RunningProject, tmp_path_factory: pytest.TempPathFactory) ->
     project.train_another(trees=20)
     yield project
     project.stop()
-
-
-def state(project: RunningProject) -> dict[str, Any]:
-    """What the supervisor wrote down last."""
-    content: dict[str, Any] = json.loads((project.root / ".mlops/environments/staging/state.json").read_text("utf-8"))
-    return content
 
 
 def is_running(pid: int) -> bool:
@@ -56,16 +48,6 @@ def switch(project: RunningProject, *, timeout_s: float = 20, **changes: object)
         "\nexcept Exception as error: sys.exit(str(error))"
     )
     return project.run("python", "-c", code, check=False).stderr
-
-
-def two_answers_later(clients: list[Client]) -> list[int]:
-    """Wait for two more answers to each client; return the place of the second among its answers.
-
-    The first one after a change may still come from the leaving server, which then closes the connection.
-    """
-    enough = [len(client.versions) + 2 for client in clients]
-    wait_until(lambda: all(len(one.versions) >= count for one, count in zip(clients, enough, strict=True)))
-    return [count - 1 for count in enough]
 
 
 def test_no_request_fails_while_versions_change(served: RunningProject) -> None:

@@ -44,10 +44,14 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Golden(msgspec.Struct, frozen=True, kw_only=True):
-    """`golden.json`: rows as a client would send them, with the scores the model gave when it was exported."""
+    """`golden.json`: rows as a client would send them, with the scores the model gave when it was exported.
+
+    `usual` is one more such row, of medians and most frequent values; older bundles have none.
+    """
 
     rows: list[dict[str, Any]]
     scores: list[float]
+    usual: dict[str, Any] | None = None
 
 
 class DataVersion(msgspec.Struct, frozen=True, kw_only=True):

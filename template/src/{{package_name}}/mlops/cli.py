@@ -12,7 +12,7 @@ from importlib import import_module
 from importlib.metadata import version as installed
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -182,6 +182,38 @@ def promote(
 
 
 @app.command()
+def challenge(
+    environment: EnvironmentName,
+    version: Annotated[str | None, typer.Option(help="A version number or alias; the newest by default.")] = None,
+    mode: Annotated[
+        Literal["canary", "shadow"], typer.Option(help="Let it answer clients (canary), or score copies (shadow).")
+    ] = "shadow",
+    share: Annotated[
+        float | None, typer.Option(help="Its part of the requests; 0.1 for a canary, 1 for a shadow by default.")
+    ] = None,
+    key: Annotated[str | None, typer.Option(help="A column: equal values always meet the same version.")] = None,
+    end: Annotated[bool, typer.Option("--end", help="Propose to go on without the challenger.")] = False,
+) -> None:
+    """Propose a second version beside the champion, or its end."""
+    from . import environments, github
+
+    project = Project.find()
+    if end:
+        branch, challenger = environments.end_challenge(project, environment)
+        typer.echo(
+            f"the end of version {challenger.version}'s challenge in {environment} is proposed in branch {branch}"
+        )
+    else:
+        branch, challenger = environments.challenge(
+            project, environment, version, mode=mode, share=share, key=key
+        )  # fmt: skip
+        part = f"{challenger.mode} with {challenger.share:.0%} of the requests"
+        typer.echo(f"version {challenger.version} is proposed for {environment}, as {part}, in branch {branch}")
+    typer.echo(github.propose(project, branch))
+    typer.echo(f"next: review and merge {branch}, then: uv run mlops deploy {environment}")
+
+
+@app.command()
 def deploy(environment: EnvironmentName) -> None:
     """Make an environment match its file."""
     from . import deploy as deploying
@@ -226,7 +258,9 @@ def status() -> None:
         running = target(project).status(project, name)
         should = f"should run version {wanted.version}" if wanted else "names no champion yet"
         does = f"runs version {running.version}, {running.digest[:19]}" if running else "runs nothing"
-        typer.echo(f"{name:<12}{should}, {does}")
+        rival = running.challenger if running else None
+        beside = f", with version {rival.run.version} as {rival.mode} of {rival.share:.0%}" if rival else ""
+        typer.echo(f"{name:<12}{should}, {does}{beside}")
 
 
 @app.command()

@@ -24,8 +24,8 @@ LEDGER = "ledger.jsonl"
 class Target(Protocol):
     """What runs models: `native`, or the module that is named like the project's target."""
 
-    def switch(self, project: Project, run: native.Run, *, say: native.Say) -> None:
-        """Let `run` answer the requests of its environment."""
+    def switch(self, project: Project, run: native.Run, rival: native.Rival | None, *, say: native.Say) -> None:
+        """Let `run` answer the requests of its environment, and `rival` its part of them."""
 
     def status(self, project: Project, environment: str) -> Running | None:
         """What runs in an environment; `None` when nothing does."""
@@ -43,6 +43,10 @@ class Running(Protocol):
     @property
     def run(self) -> native.Run | None:
         """What answers requests."""
+
+    @property
+    def challenger(self) -> native.Rival | None:
+        """What answers a part of them."""
 
     @property
     def version(self) -> int | None:
@@ -70,9 +74,10 @@ def deploy(project: Project, name: str, say: native.Say = print) -> Release:
         release = environments.champion(project, name)
         bundle, source = _bundle(project, release)
         signing.verify(project, release, bundle)
+        run, rival = _run(project, name, release, bundle, source), _rival(project, name, wanted)
         where = target(project)
         before = where.status(project, name)
-        where.switch(project, _run(project, name, release, bundle, source), say=say)
+        where.switch(project, run, rival, say=say)
         try:
             _smoke_test(wanted, release, bundle, where.log_of(project, name))
         except MlopsError:
@@ -81,11 +86,13 @@ def deploy(project: Project, name: str, say: native.Say = print) -> Release:
             raise
         _move_alias(project, wanted.alias, release, say)
         _write_ledger(project, name, release, "deployed")
+        if wanted.challenger:
+            _write_ledger(project, name, wanted.challenger, f"deployed as {wanted.challenger.mode}")
     return release
 
 
 def _run(project: Project, name: str, release: Release, bundle: Bundle, source: str) -> native.Run:
-    address = environments.load(project, name).serve
+    serve = environments.load(project, name).serve
     return native.Run(
         environment=name,
         version=release.version,
@@ -94,12 +101,33 @@ def _run(project: Project, name: str, release: Release, bundle: Bundle, source: 
         bundle=str(bundle.path),
         # An image brings its own.
         python=str(packaging.install(project, bundle)) if project.tool.target == "native" else "",
-        host=address.host,
-        port=address.port,
+        host=serve.host,
+        port=serve.port,
         source=source,
         limits=project.policy.serving,
+        workers=serve.workers,
         image=release.image or "",
     )
+
+
+def _rival(project: Project, name: str, wanted: Environment) -> native.Rival | None:
+    """The challenger that the environment's file names, listening where only the champion finds it."""
+    challenger = wanted.challenger
+    if challenger is None:
+        return None
+    if wanted.champion and challenger.version == wanted.champion.version:
+        raise MlopsError(
+            f"{name}.yaml names version {challenger.version} as champion and as challenger",
+            f"mlops challenge {name} --end",
+        )
+    environments.require_column(challenger.key)
+    bundle, source = _bundle(project, challenger)
+    signing.verify(project, challenger, bundle)
+    run = _run(project, name, challenger, bundle, source)
+    # Seen from the folder for state, where servers are at home: a socket's path must be short.
+    path = f"environments/{name}/v{challenger.version}-{challenger.digest[-8:]}.sock"
+    at_home = msgspec.structs.replace(run, role="challenger", host=path, port=0, workers=1)
+    return native.Rival(run=at_home, mode=challenger.mode, share=challenger.share, key=challenger.key)
 
 
 def _bundle(project: Project, release: Release) -> tuple[Bundle, str]:
@@ -119,7 +147,7 @@ def _smoke_test(wanted: Environment, release: Release, bundle: Bundle, log: str)
     deadline = time.monotonic() + 15
     answered: dict[str, Any] = {}
     while time.monotonic() < deadline:
-        answered = ask(wanted.serve.host, wanted.serve.port, "POST", "/predict", row)
+        answered = ask(wanted.serve.host, wanted.serve.port, "POST", "/predict", row, version=release.version)
         if answered.get("model", {}).get("digest") == release.digest:
             return
         time.sleep(0.1)  # the old version may answer until it has let go of the address
@@ -133,7 +161,7 @@ def _restore(project: Project, before: Running | None, say: native.Say) -> None:
     """Let the version answer again that answered before."""
     if before and before.run:
         say(f"version {before.run.version} takes over again")
-        target(project).switch(project, before.run, say=say)
+        target(project).switch(project, before.run, before.challenger, say=say)
 
 
 def _write_ledger(project: Project, name: str, release: Release, outcome: str) -> None:
@@ -145,11 +173,14 @@ def _write_ledger(project: Project, name: str, release: Release, outcome: str) -
     github.summarize(f"{name}: version {release.version} {outcome} at {at}, `{release.digest}`")
 
 
-def ask(host: str, port: int, method: str, path: str, body: str | None = None) -> dict[str, Any]:
-    """Send one request to a server of this project and return its JSON answer."""
+def ask(
+    host: str, port: int, method: str, path: str, body: str | None = None, version: int | None = None
+) -> dict[str, Any]:
+    """Send one request to a server of this project, or to one version of two; return its JSON answer."""
+    headers = {"Content-Type": "application/json"} | ({"Mlops-Version": str(version)} if version else {})
     connection = http.client.HTTPConnection(host, port, timeout=10)
     try:
-        connection.request(method, path, body, {"Content-Type": "application/json"})
+        connection.request(method, path, body, headers)
         answer: dict[str, Any] = json.loads(connection.getresponse().read())
     except (OSError, ValueError) as error:
         raise MlopsError(

@@ -1,33 +1,33 @@
-"""`POST /predict`: from the bytes of a request to the bytes of its answer.
-
-A bare ASGI application, because a framework's request and response objects would cost as much as the model.
-"""
+"""From a request to its answer: limits, who answers, predictions, counts. Protocols are in `faces.py`."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic, perf_counter
-from typing import Annotated, Any
+from typing import Any, Literal
 
 import msgspec
-from msgspec import Meta
-from starlette.types import Message, Receive, Scope, Send
 
-from ..contract import CONTRACT
+from .explanation import Explainer
+from .faces import Answer, Headers, Predict, Reply, Request
+from .front import Copy, Front
+from .inference import Inference
+from .invocations import Invocations
 from .predictions import PredictionLog
 from .predictor import Made, Predictor
-from .problems import MEDIA_TYPE, Problem, refusal
+from .problems import MEDIA_TYPE, Problem
 from .project import ServingPolicy
 from .schema import Row
 from .scoring import Scorer
-from .telemetry import Telemetry
+from .telemetry import Telemetry, count
 
 logger = logging.getLogger(__name__)
 
-_MANY = re.compile(rb'\s*\{\s*"rows"\s*:')
+Done = Callable[[Reply], None]
 
 
 @dataclass(frozen=True)
@@ -39,103 +39,167 @@ class Served:
     digest: str
     commit: str
     source: str
+    role: Literal["champion", "challenger"] = "champion"
 
 
-class Predict:
-    """Reads a request, has it predicted, writes the answer; a fault in one never reaches the next."""
+class Endpoint:
+    """Answers requests for predictions; a fault in one never reaches the next."""
 
     def __init__(
-        self, scorer: Scorer, served: Served, policy: ServingPolicy, log: PredictionLog | None, telemetry: Telemetry
+        self,
+        scorer: Scorer,
+        served: Served,
+        policy: ServingPolicy,
+        log: PredictionLog | None,
+        telemetry: Telemetry,
+        front: Front,
     ) -> None:
-        self._predictor = Predictor(scorer, log)
+        self.max_bytes = policy.max_body_kb * 1024
+        self.version = served.version
+        model = {"name": scorer.facts.name, "version": served.version, "digest": served.digest}
+        answer = Answer(scorer.facts.answer, model, policy.return_score)
+        self.predict = Predict(answer, policy)
+        self.inference = Inference(answer, scorer.facts.kind, policy)
+        self.invocations = Invocations(answer, policy)
+        self._is_champion = served.role == "champion"
+        self._predictor = Predictor(scorer, log, served.role)
+        self._explainer = Explainer(scorer) if policy.explain else None
         self._policy = policy
         self._telemetry = telemetry
+        self._front = front
         self._limit = RateLimit(policy.requests_per_second)
-        self._max_bytes = policy.max_body_kb * 1024
-        self._one: msgspec.json.Decoder[Row] = msgspec.json.Decoder(CONTRACT.row)
-        self._many: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_rows_type(CONTRACT.row, policy.max_rows))
         self._encode = msgspec.json.Encoder().encode
-        self._name = scorer.facts.answer
-        model = {"name": scorer.facts.name, "version": served.version, "digest": served.digest}
-        self._model = msgspec.Raw(msgspec.json.encode(model))
+        self._headers: Headers = [
+            (b"content-type", b"application/json"),
+            (b"mlops-version", str(served.version or "").encode()),
+        ]
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        headers = [(b"content-type", b"application/json")]
-        status = 200
+    def take(self, request: Request, done: Done) -> None:
+        """Answer one request by calling `done` once, now or later."""
+        start = perf_counter()
         try:
-            self._limit.take(scope["client"][0] if scope["client"] else "")
-            body = await self._body(scope, receive)
-            answer = await self._answer(body)
-        except Problem as problem:
-            status, answer, headers = self._refuse(problem)
-        except ConnectionResetError:
+            self._admit(request)
+            if self._is_slow(request):
+                self._start(self._slowly(request, start, done))
+                return
+            row = self.predict.row(request.body)
+        except Exception as error:  # noqa: BLE001 - becomes the answer
+            done(self.refuse(request, error))
             return
-        except Exception:
-            logger.exception("a prediction was not answered")
-            status, answer, headers = self._refuse(Problem(500, "the fault is ours; it is in the server's log"))
-        headers.append((b"content-length", b"%d" % len(answer)))
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": answer})
+        self._predictor.one(row, partial(self._settle, request, start, done))
 
-    def _refuse(self, problem: Problem) -> tuple[int, bytes, list[tuple[bytes, bytes]]]:
-        self._telemetry.refused(problem.status, [error.field for error in problem.errors])
-        headers = [(name.encode(), value.encode()) for name, value in problem.headers.items()]
-        return problem.status, problem.body(), [(b"content-type", MEDIA_TYPE.encode()), *headers]
+    async def answer(self, request: Request) -> Reply:
+        """Answer one request."""
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self.take(request, future.set_result)
+        return await future
 
-    async def _body(self, scope: Scope, receive: Receive) -> bytes:
-        for name, value in scope["headers"]:
-            if name == b"content-length" and int(value) > self._max_bytes:
-                raise self._too_large()
-            # Browsers let any page send other types to this machine; JSON they ask about first.
-            if name == b"content-type" and b"json" not in value.lower():
-                raise Problem(415, "the body must be JSON: send the header Content-Type: application/json")
-        message = await receive()
-        if not message.get("more_body") and message["type"] == "http.request":
-            whole: bytes = message.get("body", b"")
-            if len(whole) > self._max_bytes:
-                raise self._too_large()
-            return whole
-        return await self._rest(message, receive)
+    def refuse(self, request: Request, error: Exception) -> Reply:
+        """What a client gets instead of predictions; a fault of ours is told to the log alone."""
+        if not isinstance(error, Problem):
+            logger.error("a prediction was not answered", exc_info=error)
+            error = Problem(500, "the fault is ours; it is in the server's log")
+        self._telemetry.refused(error.status, [one.field for one in error.errors])
+        headers = [(name.encode(), value.encode()) for name, value in error.headers.items()]
+        return Reply(error.status, [(b"content-type", MEDIA_TYPE.encode()), *headers], request.face.refuse(error))
 
-    async def _rest(self, message: Message, receive: Receive) -> bytes:
-        body = bytearray(message.get("body", b""))
-        while message.get("more_body"):
-            if len(body) > self._max_bytes:
-                raise self._too_large()
-            message = await receive()
-            body += message.get("body", b"")
-        if message["type"] == "http.disconnect":
-            raise ConnectionResetError
-        if len(body) > self._max_bytes:
-            raise self._too_large()
-        return bytes(body)
-
-    def _too_large(self) -> Problem:
+    def too_large(self) -> Problem:
+        """The refusal of a body that is larger than the policy allows."""
         # The rest of the body is not read, so the connection cannot be used again.
         return Problem(413, f"the body is larger than {self._policy.max_body_kb} kB", headers={"connection": "close"})
 
-    async def _answer(self, body: bytes) -> bytes:
-        start = perf_counter()
-        answer: dict[str, Any]
+    async def score_copies(self, body: bytes) -> Reply:
+        """Score the copies that a champion sent, and record what this model would have said."""
+        ids: list[str] = []
+        rows: list[Row] = []
+        for copy in msgspec.msgpack.decode(body, type=list[Copy]):
+            try:
+                question = self._face_of(copy.path).read(copy.body)
+            except Problem:  # the champion's contract may be wider
+                count(self._telemetry.counts.copies, "refused")
+                continue
+            ids += [f"{copy.id}-{number}" for number in range(len(question.rows))]
+            rows += question.rows
         try:
-            if _MANY.match(body):
-                rows: Sequence[Row] = self._many.decode(body).rows
-                answer = {"predictions": [self._shown(made) for made in self._predictor.many(rows)]}
-            else:
-                rows = (self._one.decode(body),)
-                answer = self._shown(await self._predictor.one(rows[0]))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise refusal(body, CONTRACT, error, self._policy.max_rows) from None
-        answer["model"] = self._model
-        encoded = self._encode(answer)
-        self._telemetry.answered(len(rows), perf_counter() - start)
-        return encoded
+            scored = len(await self._predictor.again(ids, rows, "shadow"))
+        except Problem:
+            scored = sum([await self._score_copy(id_, row) for id_, row in zip(ids, rows, strict=True)])
+        self._telemetry.shadowed(scored)
+        return Reply(200, self._headers, b"{}")
 
-    def _shown(self, made: Made) -> dict[str, Any]:
-        if self._policy.return_score:
-            return {"id": made.id, self._name: made.answer, "score": made.score}
-        return {"id": made.id, self._name: made.answer}
+    async def _score_copy(self, id_: str, row: Row) -> int:
+        try:
+            return len(await self._predictor.again([id_], [row], "shadow"))
+        except Problem:
+            count(self._telemetry.counts.copies, "refused")
+            return 0
+
+    def _face_of(self, path: str) -> Predict | Inference | Invocations:
+        if path.startswith("/v2/"):
+            return self.inference
+        return self.invocations if path == "/invocations" else self.predict
+
+    def _admit(self, request: Request) -> None:
+        if self._is_champion:  # a challenger gets only what was admitted
+            self._limit.take(request.client)
+        if self._predictor.waiting + len(self._tasks) >= self._policy.max_in_progress:
+            raise Problem(503, "too many requests are in progress; ask again", headers={"retry-after": "1"})
+
+    def _is_slow(self, request: Request) -> bool:
+        """Whether a request is anything but one row for this model in the project's own protocol."""
+        if request.face is not self.predict or request.is_explained or not self.predict.is_one(request.body):
+            return True
+        return request.version not in (None, self.version) or self._front.forwards(request)
+
+    def _start(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _settle(self, request: Request, start: float, done: Done, made: Made | Exception) -> None:
+        if isinstance(made, Exception):
+            done(self.refuse(request, made))
+            return
+        done(Reply(200, self._headers, self._encode(self.predict.one(made))))
+        self._answered(request, [made], start)
+
+    async def _slowly(self, request: Request, start: float, done: Done) -> None:
+        try:
+            reply = await self._ask_challenger(request, start) or await self._predict(request, start)
+        except Exception as error:  # noqa: BLE001 - becomes the answer
+            reply = self.refuse(request, error)
+        done(reply)
+
+    async def _ask_challenger(self, request: Request, start: float) -> Reply | None:
+        if not self._front.forwards(request):
+            return None
+        reply = await self._front.ask(request)
+        if reply is not None:
+            self._telemetry.forwarded(perf_counter() - start)
+        return reply
+
+    async def _predict(self, request: Request, start: float) -> Reply:
+        if request.version not in (None, self.version):
+            raise Problem(404, f"version {request.version} does not answer here; this is version {self.version}")
+        if request.is_explained and self._explainer is None:
+            raise Problem(403, "answers are not explained here; serving.explain in policy.yaml allows it")
+        question = request.face.read(request.body)
+        contributions = self._explainer.contributions(question.rows) if self._explainer and request.is_explained else []
+        made = await self._predictor.many(question.rows)
+        content = question.answer(made)
+        for one, contribution in zip(content.get("predictions", [content]), contributions, strict=False):
+            one["contributions"] = contribution
+        encoded = self._encode(content)
+        self._answered(request, made, start)
+        return Reply(200, self._headers, encoded)
+
+    def _answered(self, request: Request, made: Sequence[Made], start: float) -> None:
+        if self._is_champion:
+            self._telemetry.answered(len(made), perf_counter() - start)
+            self._front.copy(request, made[0].id)
+        else:
+            self._telemetry.predicted(len(made))
 
 
 class RateLimit:
@@ -165,8 +229,3 @@ class RateLimit:
         self._full_at = {client: at for client, at in self._full_at.items() if at > now}
         if len(self._full_at) > self.MAX_CLIENTS:  # a flood from many addresses: start over rather than grow
             self._full_at.clear()
-
-
-def _rows_type(row: type[Row], max_rows: int) -> type[msgspec.Struct]:
-    rows = Annotated[list[row], Meta(min_length=1, max_length=max_rows)]  # type: ignore[valid-type]
-    return msgspec.defstruct("Rows", [("rows", rows)], forbid_unknown_fields=True)

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Literal
 
 import msgspec
+import yaml
 
+from ..contract import CONTRACT
 from . import git
 from .errors import MlopsError
-from .project import Environment, Project, Release, read_settings
+from .project import Challenger, Environment, Project, Release, read_settings
 from .registry import Registry, Version
 
 #: A model reaches production through this environment.
 FIRST, LAST = "staging", "production"
 
-_CHAMPION = re.compile(r"^champion:.*\n(?:[ \t]+.*\n)*", flags=re.MULTILINE)
+_CHAMPION, _CHALLENGER = (
+    re.compile(rf"^{name}:.*\n(?:[ \t]+.*\n)*", flags=re.MULTILINE) for name in ("champion", "challenger")
+)
 
 
 def names(project: Project) -> list[str]:
@@ -47,19 +52,88 @@ def champion(project: Project, name: str) -> Release:
 def promote(project: Project, name: str, reference: str | None = None) -> tuple[str | None, Release]:
     """Propose a version for an environment as a branch that changes its file; returns branch and release.
 
-    There is no branch when the environment names this version already.
+    There is no branch when the environment names this version already. A challenger that becomes the
+    champion is no challenger any more.
 
     Production takes what runs in staging and nothing else.
     """
     git.require_branch(project.root)
     with project.only_one("promote"):
         release = _release(project, name, reference)
-        current = load(project, name).champion
-        if current == release:
+        current = load(project, name)
+        if current.champion == release:
             return None, release
         branch = f"promote/{name}-v{release.version}"
-        _propose(project, name, release, branch, f"Promote version {release.version} to {name}")
+        text = with_champion(path_of(project, name).read_text("utf-8"), release)
+        if current.challenger and current.challenger.version == release.version:
+            text = with_challenger(text, None)
+        _propose(project, name, text, branch, f"Promote version {release.version} to {name}")
     return branch, release
+
+
+def challenge(
+    project: Project,
+    name: str,
+    reference: str | None = None,
+    *,
+    mode: Literal["canary", "shadow"] = "shadow",
+    share: float | None = None,
+    key: str | None = None,
+) -> tuple[str, Challenger]:
+    """Propose a challenger for an environment, as `promote` proposes a champion; returns branch and challenger."""
+    require_native(project)
+    _require_share(share)
+    require_column(key)
+    git.require_branch(project.root)
+    with project.only_one("promote"):
+        release = _release(project, name, reference)
+        if champion(project, name).version == release.version:
+            raise MlopsError(
+                f"version {release.version} is the champion of {name}, so there is nothing to compare it with",
+                f"mlops challenge {name} --version N, with another version",
+            )
+        given = {} if share is None else {"share": share}
+        challenger = Challenger(**msgspec.structs.asdict(release), mode=mode, key=key, **given)  # type: ignore[arg-type]
+        text = with_challenger(path_of(project, name).read_text("utf-8"), challenger)
+        branch = f"challenge/{name}-v{release.version}"
+        message = f"Let version {release.version} challenge {name} as a {mode} with {challenger.share:g} of the traffic"
+        _propose(project, name, text, branch, message)
+    return branch, challenger
+
+
+def end_challenge(project: Project, name: str) -> tuple[str, Challenger]:
+    """Propose an environment without its challenger; returns branch and the challenger that goes."""
+    git.require_branch(project.root)
+    with project.only_one("promote"):
+        challenger = load(project, name).challenger
+        if challenger is None:
+            raise MlopsError(f"{name} has no challenger", f"mlops challenge {name} proposes one")
+        branch = f"challenge/{name}-end"
+        text = with_challenger(path_of(project, name).read_text("utf-8"), None)
+        _propose(project, name, text, branch, f"End the challenge of version {challenger.version} in {name}")
+    return branch, challenger
+
+
+def require_native(project: Project) -> None:
+    """Refuse a challenger where a target other than the native one runs the servers."""
+    target = project.tool.target
+    if target != "native":
+        raise MlopsError(
+            f"this project deploys to {target}, which runs one version at a time",
+            "compare two versions before they serve: mlops compare A B",
+        )
+
+
+def _require_share(share: float | None) -> None:
+    if share is not None and not 0 <= share <= 1:
+        raise MlopsError(f"--share {share:g} is no part of the traffic", "give a number from 0 to 1", exit_code=2)
+
+
+def require_column(key: str | None) -> None:
+    """Refuse a key that no row has: every request would meet the same version."""
+    known = [field.name for field in CONTRACT.fields]
+    if key is not None and key not in known:
+        raise MlopsError(f"no row has a column {key}", f"choose from {', '.join(known)}", exit_code=2)
 
 
 def _release(project: Project, name: str, reference: str | None) -> Release:
@@ -122,7 +196,8 @@ def rollback(project: Project, name: str, *, propose: bool) -> tuple[str | None,
         message = f"Roll {name} back to version {release.version}"
         if propose:
             branch = f"rollback/{name}-v{release.version}"
-            _propose(project, name, release, branch, message)
+            text = with_champion(path_of(project, name).read_text("utf-8"), release)
+            _propose(project, name, text, branch, message)
             return branch, release
         path = path_of(project, name)
         path.write_text(with_champion(path.read_text("utf-8"), release), encoding="utf-8", newline="\n")
@@ -156,8 +231,18 @@ def with_champion(text: str, release: Release) -> str:
     return _CHAMPION.sub(block, text, count=1)
 
 
-def _propose(project: Project, name: str, release: Release, branch: str, message: str) -> None:
-    text = with_champion(path_of(project, name).read_text("utf-8"), release)
+def with_challenger(text: str, challenger: Challenger | None) -> str:
+    """The text of an environment file with another challenger, or without one; comments and order stay."""
+    if challenger is None:
+        return _CHALLENGER.sub("", text, count=1).rstrip("\n") + "\n"
+    facts = {name: value for name, value in msgspec.structs.asdict(challenger).items() if value is not None}
+    block = yaml.safe_dump({"challenger": facts}, sort_keys=False)
+    if _CHALLENGER.search(text):
+        return _CHALLENGER.sub(block, text, count=1)
+    return f"{text.rstrip()}\n\n{block}"
+
+
+def _propose(project: Project, name: str, text: str, branch: str, message: str) -> None:
     git.propose(project.root, branch, _relative(project, name), text, message)
 
 

@@ -12,6 +12,7 @@ from ..contract import CONTRACT
 from .bundle import Bundle, Golden, ModelFacts, write_json
 from .frames import as_rows, columns
 from .project import Project
+from .schema import Field, Kind
 from .scoring import OnnxModel, matrix
 
 REFERENCE_ROWS = 5_000
@@ -34,7 +35,7 @@ def export(project: Project) -> None:
     train = pl.read_parquet(project.root / "data" / "train.parquet")
     _spread(_scored(train, model, bundle.model), REFERENCE_ROWS).write_parquet(bundle.reference)
     test = pl.read_parquet(project.root / "data" / "test.parquet")
-    write_json(folder / "golden.json", _golden(_scored(_spread(test, GOLDEN_ROWS), model, bundle.model)))
+    write_json(folder / "golden.json", _golden(_scored(_spread(test, GOLDEN_ROWS), model, bundle.model), train))
     card = _card(bundle, train, project)
     (folder / "card.md").write_text(card, encoding="utf-8", newline="\n")
 
@@ -52,9 +53,20 @@ def _spread(frame: pl.DataFrame, rows: int) -> pl.DataFrame:
     return spread
 
 
-def _golden(frame: pl.DataFrame) -> Golden:
+def _golden(frame: pl.DataFrame, train: pl.DataFrame) -> Golden:
     scores = [round(score, 7) for score in frame["score"].to_list()]
-    return Golden(rows=msgspec.to_builtins(as_rows(frame)), scores=scores)
+    (usual,) = msgspec.to_builtins(as_rows(train.select(_usual(train[field.name], field) for field in CONTRACT.fields)))
+    return Golden(rows=msgspec.to_builtins(as_rows(frame)), scores=scores, usual=usual)
+
+
+def _usual(column: pl.Series, field: Field) -> pl.Series:
+    """The median of numbers and times, the most frequent of other values; a missing value is no value."""
+    known = column.drop_nulls()
+    if field.kind in (Kind.NUMBER, Kind.INTEGER, Kind.TIME) and known.len():
+        middle = known.sort()[[known.len() // 2]]  # a value that was there, so it keeps the contract
+        return middle.alias(field.name)
+    most: pl.Series = known.mode().sort().head(1) if known.len() else column.head(1)
+    return most.alias(field.name)
 
 
 def _card(bundle: Bundle, train: pl.DataFrame, project: Project) -> str:

@@ -3,10 +3,13 @@
     .mlops/environments/<environment>/
         desired.json      what shall run: written by `switch`, removed by `stop`
         state.json        what does run: written by the supervisor
+        traffic.json      which part of the requests the challenger gets: read again and again by the champion
+        *.sock            where the challenger listens
+        counts/           what each server process has counted, summed up by whichever is asked
         supervisor.lock   held by the supervisor as long as it lives
         server.log        what supervisor and servers have to say
 
-Both JSON files are replaced in one step, and the lock goes with its process, so that whatever is
+The JSON files are replaced in one step, and the lock goes with its process, so that whatever is
 killed at whatever moment, the next `switch` finds out what is true and goes on from there.
 """
 
@@ -36,7 +39,10 @@ PACKAGE = __name__.split(".", maxsplit=1)[0]
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """A model version on its way to an address: which bundle, served by what, within which limits."""
+    """A model version on its way to an address: which bundle, served by what, within which limits.
+
+    A challenger's `host` is the path of its socket, as seen from the folder for state, and its port is 0.
+    """
 
     environment: str
     version: int
@@ -49,19 +55,52 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     limits: ServingPolicy
     image: str = ""
+    workers: int = 1
+    role: Literal["champion", "challenger"] = "champion"
 
     def matches(self, other: Run) -> bool:
         """Whether both answer the same at the same address; where the bundle was found is no difference."""
         return msgspec.structs.replace(self, source=other.source) == other
 
 
+class Rival(msgspec.Struct, frozen=True, kw_only=True):
+    """A challenger, and which part of the traffic it gets; see `project.Challenger`."""
+
+    run: Run
+    mode: Literal["canary", "shadow"]
+    share: float
+    key: str | None = None
+
+    def matches(self, other: Rival) -> bool:
+        """Whether both get the same traffic and answer the same."""
+        return self.run.matches(other.run) and msgspec.structs.replace(self, run=other.run) == other
+
+
+class Traffic(msgspec.Struct, frozen=True, kw_only=True):
+    """`traffic.json`: what the champion must know of a challenger that is ready; `counts` is its folder of counts."""
+
+    version: int
+    socket: str
+    counts: str
+    mode: Literal["canary", "shadow"]
+    share: float
+    key: str | None = None
+
+
 class Assignment(msgspec.Struct, frozen=True, kw_only=True):
-    """What a supervisor asks of a server process: run, folder for state, listening socket, line for reports."""
+    """What a supervisor asks of a server process: run, folder for state, listening socket, line for reports.
+
+    `traffic` is the file and `counts` the folder of that name. `limits` are all of them: those of the run are
+    only what the code of an earlier release, to which somebody rolls back, understands.
+    """
 
     run: Run
     state: str
     fd: int
     link: int
+    limits: ServingPolicy | None = None
+    traffic: str | None = None
+    counts: str | None = None
 
 
 class Desired(msgspec.Struct, frozen=True):
@@ -70,20 +109,25 @@ class Desired(msgspec.Struct, frozen=True):
     ticket: str
     run: Run
     timeout_s: float
+    challenger: Rival | None = None
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
     """`state.json`: what runs now, and what became of the last wish.
 
-    `run` is what answers requests. A wish that failed leaves its `problem` here, and whatever
-    answered before still in `run`.
+    `run` is what answers requests, `challenger` what gets its part of them. `workers` and `challengers` are their
+    processes, `worker` the first one. A wish that failed leaves its `problem` here, and whatever answered before
+    still in `run`.
     """
 
     ticket: str
     phase: Literal["starting", "serving", "restarting", "failed"]
     supervisor: int
     worker: int | None = None
+    workers: list[int] = []
     run: Run | None = None
+    challenger: Rival | None = None
+    challengers: list[int] = []
     since: datetime | None = None
     restarts: int = 0
     draining: list[int] = []
@@ -123,24 +167,28 @@ class Place:
         except filelock.Timeout:
             return True
 
+    def path_of(self, kind: type[Desired] | type[State] | type[Traffic]) -> Path:
+        """Where a JSON file is."""
+        return self.folder / f"{kind.__name__.lower()}.json"
+
     def desired(self) -> Desired | None:
         """What shall run."""
-        return _read(self.folder / "desired.json", Desired)
+        return _read(self.path_of(Desired), Desired)
 
     def found(self) -> State | None:
         """What the supervisor said last."""
-        return _read(self.folder / "state.json", State)
+        return _read(self.path_of(State), State)
 
-    def write(self, content: Desired | State) -> None:
-        """Replace `desired.json` or `state.json` in one step."""
-        path = self.folder / f"{type(content).__name__.lower()}.json"
+    def write(self, content: Desired | State | Traffic) -> None:
+        """Replace one of the JSON files in one step."""
+        path = self.path_of(type(content))
         draft = path.with_suffix(".draft")
         draft.write_bytes(msgspec.json.encode(content))
         draft.replace(path)
 
-    def forget(self, kind: type[Desired] | type[State]) -> None:
-        """Remove one of the two."""
-        (self.folder / f"{kind.__name__.lower()}.json").unlink(missing_ok=True)
+    def forget(self, kind: type[Desired] | type[State] | type[Traffic]) -> None:
+        """Remove one of them."""
+        self.path_of(kind).unlink(missing_ok=True)
 
 
 def _read(path: Path, kind: type[T]) -> T | None:
@@ -150,8 +198,8 @@ def _read(path: Path, kind: type[T]) -> T | None:
         return None
 
 
-def switch(project: Project, run: Run, timeout_s: float = 60, say: Say = print) -> None:
-    """Let `run` answer the requests of its environment; no request fails while it takes over.
+def switch(project: Project, run: Run, rival: Rival | None = None, timeout_s: float = 60, say: Say = print) -> None:
+    """Let `run` answer the requests of its environment, and `rival` its part of them; no request fails meanwhile.
 
     Returns when the new server has proven itself and the old one takes no more connections.
     If it cannot prove itself, the old one stays and the reason is raised. Safe to run again.
@@ -159,20 +207,37 @@ def switch(project: Project, run: Run, timeout_s: float = 60, say: Say = print) 
     _require_unix()
     place = Place(project.state, run.environment)
     before = status(project, run.environment)
-    if before and before.phase == "serving" and before.run and before.run.matches(run):
+    if before and before.phase == "serving" and _runs(before, run, rival):
         say(f"version {run.version} already answers on {run.host}:{run.port}")
         return
-    wish = Desired(secrets.token_hex(8), run, timeout_s)
+    wish = Desired(secrets.token_hex(8), run, timeout_s, rival)
     place.folder.mkdir(parents=True, exist_ok=True)
     place.write(wish)
     state = _wait(place, wish)
     if state.phase == "failed":
         stays = f"; version {state.run.version} goes on serving" if state.run else ""
+        failed = rival.run if rival and state.run and state.run.matches(run) else run
         raise MlopsError(
-            f"version {run.version} was not deployed to {run.environment}: {state.problem}{stays}",
+            f"version {failed.version} was not deployed to {run.environment}: {state.problem}{stays}",
             state.next_step or f"read the server's log: {place.log}",
         )
+    if not _runs(state, run, rival):
+        raise MlopsError(
+            f"the servers of {run.environment} belong to a platform that knows neither workers nor challengers",
+            f"mlops stop {run.environment}, then mlops deploy {run.environment}",
+        )
     say(f"version {run.version} answers on {run.host}:{run.port}")
+    if rival:
+        say(f"version {rival.run.version} challenges it: {rival.mode} of {rival.share:.0%}")
+
+
+def _runs(state: State, run: Run, rival: Rival | None) -> bool:
+    """Whether this is what runs already."""
+    if state.run is None or not state.run.matches(run):
+        return False
+    if rival is None or state.challenger is None:
+        return rival is state.challenger
+    return state.challenger.matches(rival)
 
 
 def status(project: Project, environment: str) -> State | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..contract import CONTRACT
 from .endpoint import Served
+from .inference import DATATYPES
 from .problems import MEDIA_TYPE
 from .project import ServingPolicy
 from .schema import Kind
@@ -18,6 +19,7 @@ _REFUSALS = {
     "415": "The body is not declared as JSON.",
     "422": "A row breaks the contract; the answer names each field.",
     "429": "Too many requests; wait as long as Retry-After says.",
+    "503": "Too many requests are in progress; wait as long as Retry-After says.",
 }
 
 _PROBLEM = {
@@ -56,6 +58,20 @@ def document(scorer: Scorer, served: Served, policy: ServingPolicy) -> dict[str,
     examples = {"one row": {"value": golden[0]}, "many rows": {"value": {"rows": golden[:2]}}}
     predict = {
         "summary": "Predict one row, or many",
+        "parameters": [
+            {
+                "name": "explain",
+                "in": "query",
+                "schema": {"type": "boolean"},
+                "description": "Say what each value did.",
+            },
+            {
+                "name": "mlops-version",
+                "in": "header",
+                "schema": {"type": "integer", "minimum": 1},
+                "description": "Be answered by this version or by none, while two of them answer.",
+            },
+        ],
         "requestBody": {
             "required": True,
             "content": {"application/json": {"schema": {"oneOf": [row, many]}, "examples": examples}},
@@ -70,9 +86,10 @@ def document(scorer: Scorer, served: Served, policy: ServingPolicy) -> dict[str,
                     ]
                 },
             ),
-            **{status: _problem(text) for status, text in _REFUSALS.items()},
+            **_refusals(**{"403": "Answers are not explained here.", "404": "That version does not answer here."}),
         },
     }
+    mine = (scorer.facts.name, str(served.version or ""))
     return {
         "openapi": "3.1.0",
         "info": {
@@ -80,9 +97,63 @@ def document(scorer: Scorer, served: Served, policy: ServingPolicy) -> dict[str,
             "version": str(served.version or served.digest[:19]),
             "description": (CONTRACT.row.__doc__ or "").strip(),
         },
-        "paths": {"/predict": {"post": predict}} | {path: _get(*about) for path, about in _PAGES.items()},
+        "paths": {
+            "/predict": {"post": predict},
+            "/invocations": {"post": _invocations(row, policy.max_rows, golden[:2])},
+            **{path: {"post": _infer(scorer.facts.answer, golden[0])} for path in _models("/infer", *mine)},
+            **{path: _get(*about) for path, about in _PAGES.items()},
+            **{path: _get("Tensors of the model", {"200": "Names, types, shapes."}) for path in _models("", *mine)},
+            **{path: _get("May it get requests?", {"200": "Yes.", "503": "No."}) for path in _models("/ready", *mine)},
+        },
         "components": {"schemas": {**_components(), "Problem": _PROBLEM}},
     }
+
+
+def _models(page: str, name: str, version: str) -> list[str]:
+    """The paths under which the Open Inference Protocol knows the one model that is here."""
+    path = f"/v2/models/{name}"
+    return [f"{path}{page}", *([f"{path}/versions/{version}{page}"] if version else [])]
+
+
+def _invocations(row: dict[str, Any], max_rows: int, example: list[dict[str, Any]]) -> dict[str, Any]:
+    records = {"type": "array", "items": row, "minItems": 1, "maxItems": max_rows}
+    cells = {"type": "array", "items": {"type": "array"}, "minItems": 1, "maxItems": max_rows}
+    frame = _object(columns={"type": "array", "items": {"type": "string"}}, data=cells)
+    answer = _object(predictions={"type": "array"}, ids={"type": "array", "items": {"type": "string"}}, model={})
+    return {
+        "summary": "Predict a data frame, as mlflow models serve does",
+        "requestBody": _body(
+            {"oneOf": [_object(dataframe_records=records), _object(dataframe_split=frame)]},
+            {"dataframe_records": example},
+        ),
+        "responses": {"200": _json("The predictions in the order of the rows.", answer), **_refusals()},
+    }
+
+
+def _infer(answer: str, example: dict[str, Any]) -> dict[str, Any]:
+    columns = [field.name for field in CONTRACT.fields]
+    given = [
+        {"name": f.name, "datatype": DATATYPES.get(f.kind, "BYTES"), "shape": [1], "data": [example[f.name]]}
+        for f in CONTRACT.fields
+    ]
+    shape = {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 1, "maxItems": 2}
+    typed = {"type": "string", "enum": ["FP64", "INT64", "BOOL", "BYTES"]}
+    tensor = _object(name={"type": "string"}, datatype=typed, shape=shape, data={"type": "array"})
+    named = {**tensor, "properties": {**tensor["properties"], "name": {"type": "string", "enum": columns}}}
+    outputs = {"type": "array", "items": tensor, "description": f"{answer}, and the id of each prediction."}
+    return {
+        "summary": "Predict columns, as the Open Inference Protocol does",
+        "requestBody": _body(_object(inputs={"type": "array", "items": named, "minItems": 1}), {"inputs": given}),
+        "responses": {"200": _json("A tensor for each output.", _object(outputs=outputs)), **_refusals()},
+    }
+
+
+def _refusals(**more: str) -> dict[str, Any]:
+    return {status: _problem(text) for status, text in {**_REFUSALS, **more}.items()}
+
+
+def _body(schema: dict[str, Any], example: Any) -> dict[str, Any]:
+    return {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}
 
 
 def _components() -> dict[str, Any]:
@@ -101,6 +172,10 @@ _PAGES = {
         "May it get requests?",
         {"200": "It may; names the digest of the verified bundle.", "503": "It is going away."},
     ),
+    "/ping": ("The same, as MLflow's clients ask", {"200": "It may.", "503": "It is going away."}),
+    "/v2": ("The server, as the Open Inference Protocol describes one", {"200": "Name and version."}),
+    "/v2/health/live": ("Is the process alive?", {"200": "It is."}),
+    "/v2/health/ready": ("May it get requests?", {"200": "It may.", "503": "It is going away."}),
     "/version": ("Which model answers, made by which commit", {"200": "Model, version, digest, commit and source."}),
     "/metrics": ("Metrics for Prometheus", {"200": "Metrics as text."}),
     "/openapi.json": ("This description", {"200": "OpenAPI 3.1."}),

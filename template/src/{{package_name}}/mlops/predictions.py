@@ -12,8 +12,9 @@ import os
 import socket
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
+from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -30,9 +31,12 @@ CHUNK_ROWS = 50_000
 
 logger = logging.getLogger(__name__)
 
+#: Who scored a row. A client never sees what a `shadow` says; its id is that of the answer the client got.
+Role = Literal["champion", "challenger", "shadow"]
 
-class Prediction(msgspec.Struct, frozen=True, gc=False):
-    """One answered row. `row` is a row of the contract when it is written and a `dict` when it is read."""
+
+class Prediction(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """One scored row. `row` is a row of the contract when it is written and a `dict` when it is read."""
 
     id: str
     at: datetime
@@ -42,6 +46,7 @@ class Prediction(msgspec.Struct, frozen=True, gc=False):
     row: Any
     score: float
     answer: bool | float
+    role: Role = "champion"
 
 
 class PredictionLog:
@@ -65,11 +70,17 @@ class PredictionLog:
         self._is_failing = False
         self._ends_torn = False
 
-    def add(self, ids: Sequence[str], rows: Sequence[Row], scores: Sequence[float], answers: Sequence[Any]) -> None:
-        """Take the rows of one request; they reach the disk within `FLUSH_S` seconds."""
-        at = datetime.now(UTC)
-        about = at, *self._model
-        made = [Prediction(id_, *about, *rest) for id_, *rest in zip(ids, rows, scores, answers, strict=True)]
+    def add(
+        self,
+        ids: Sequence[str],
+        rows: Sequence[Row],
+        scores: Sequence[float],
+        answers: Sequence[Any],
+        role: Role = "champion",
+    ) -> None:
+        """Take rows that were scored together; they reach the disk within `FLUSH_S` seconds."""
+        at, model = repeat(datetime.now(UTC)), map(repeat, self._model)
+        made = [*map(Prediction, ids, at, *model, rows, scores, answers, repeat(role))]
         self._buffer += self._encode_lines(made)
         self._waiting += len(ids)
         if len(self._buffer) > FLUSH_BYTES:
@@ -139,24 +150,32 @@ def find(project: Project, prediction_id: str) -> Prediction | None:
     for path in sorted(project.state.glob("predictions/*/*.jsonl"), reverse=True):
         with path.open("rb") as lines:
             for line in lines:
-                if line.startswith(needle) and (prediction := _parse(line)):
+                if line.startswith(needle) and (prediction := _parse(line)) and prediction.role != "shadow":
                     return prediction
     return None
 
 
 def read(
-    project: Project, environment: str, since: datetime | None = None, until: datetime | None = None
+    project: Project,
+    environment: str,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    *,
+    with_shadow: bool = False,
 ) -> pl.DataFrame:
     """Return logged predictions, oldest first: `since` is included, `until` is not; both know their time zone.
 
-    The columns are id, at, version, digest, score and answer (a yes counts as 1), then the fields of
-    the contract. A value that does not fit today's contract is null, a torn line is left out.
+    The columns are id, at, version, digest, score, answer (a yes counts as 1) and role, then the fields of
+    the contract. A value that does not fit today's contract is null, a torn line is left out. What a shadow
+    said was no answer, so it has to be asked for.
     """
     import polars as pl
 
     frames = [_frame([])]
     chosen: list[Prediction] = []
     for prediction in _predictions(folder(project.state, environment), since, until):
+        if prediction.role == "shadow" and not with_shadow:
+            continue
         chosen.append(prediction)
         if len(chosen) == CHUNK_ROWS:  # columns need far less memory than objects
             frames.append(_frame(chosen))
@@ -198,6 +217,7 @@ def _frame(predictions: list[Prediction]) -> pl.DataFrame:
         ("digest", pl.String),
         ("score", pl.Float64),
         ("answer", pl.Float64),
+        ("role", pl.String),
     ]
     columns = [pl.Series(name, [getattr(p, name) for p in predictions], dtype, strict=False) for name, dtype in own]
     columns += [_series(field, [p.row.get(field.name) for p in predictions]) for field in CONTRACT.fields]

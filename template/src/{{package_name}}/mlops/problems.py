@@ -40,12 +40,13 @@ class Problem(Exception):  # noqa: N818 - the standard's own word
         self.errors = errors or []
         self.headers = dict(headers or {})
 
-    def body(self) -> bytes:
-        """The problem as JSON."""
+    def body(self, **more: str) -> bytes:
+        """The problem as JSON; `more` are members that clients of another protocol look for."""
         content: dict[str, Any] = {
             "title": HTTPStatus(self.status).phrase,
             "status": self.status,
             "detail": self.detail,
+            **more,
         }
         if self.errors:
             content["errors"] = self.errors

@@ -1,20 +1,26 @@
-"""A server process and its listening socket, seen from the supervisor."""
+"""Server processes and their listening socket, seen from the supervisor."""
 
 from __future__ import annotations
 
 import os
+import secrets
+import shutil
 import socket
 import subprocess
+import sys
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
 from .errors import MlopsError
-from .native import PACKAGE, Assignment, Run
+from .native import PACKAGE, Assignment, Place, Run, Traffic
 
 RETRY_S = 0.05
+MAX_BACKOFF_S = 30
+STABLE_AFTER_S = 60
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -25,14 +31,25 @@ class Report(msgspec.Struct, frozen=True):
     next_step: str = ""
 
 
+def assignment(run: Run, place: Place, counts: Path, fds: tuple[int, int]) -> bytes:
+    """What a server process is told; `fds` are its listening socket and its line to the supervisor."""
+    task = Assignment(
+        run=msgspec.structs.replace(run, limits=run.limits.of_the_first_release()),
+        state=str(place.state),
+        fd=fds[0],
+        link=fds[1],
+        limits=run.limits,
+        counts=str(counts),
+        traffic=str(place.path_of(Traffic)) if run.role == "champion" else None,
+    )
+    return msgspec.json.encode(task)
+
+
 class ServerProcess:
     """A server that was started, and what it has reported since."""
 
-    def __init__(self, run: Run, listener: socket.socket, state: Path) -> None:
-        self.run = run
-        self.listener = listener
+    def __init__(self, run: Run, listener: socket.socket, place: Place, counts: Path) -> None:
         self.born = time.monotonic()
-        self.since = datetime.now(UTC)
         self.is_ready = False
         self.is_accepting = True
         self.failure: Report | None = None
@@ -41,10 +58,10 @@ class ServerProcess:
         self._link.setblocking(False)
         with theirs:
             fds = (listener.fileno(), theirs.fileno())
-            task = msgspec.json.encode(Assignment(run=run, state=str(state), fd=fds[0], link=fds[1]))
+            task = assignment(run, place, counts, fds)
             self._process = subprocess.Popen(  # noqa: S603 - our own module, no shell
                 [run.python, "-P", "-m", f"{PACKAGE}.mlops.server", task.decode()],
-                cwd=state,
+                cwd=place.state,
                 stdin=subprocess.DEVNULL,
                 pass_fds=fds,
             )
@@ -87,12 +104,136 @@ class ServerProcess:
         self._link.close()
 
 
+class Seat:
+    """One place among the workers: who sits there now, and when the next one may."""
+
+    def __init__(self, start: Callable[[], ServerProcess]) -> None:
+        self.restarts = 0
+        self._start = start
+        self._backoff_s = 0.0
+        self._restart_at: float | None = None
+        self.server = start()
+
+    def keep(self) -> None:
+        """Start the server again when it has ended, later each time that it ends early."""
+        self.server.listen_to()
+        if self.server.is_alive:
+            return
+        now = time.monotonic()
+        if self._restart_at is None:
+            say(f"server {self.server.pid} ended with code {self.server.exit_code}")
+            if now - self.server.born > STABLE_AFTER_S:
+                self._backoff_s = 0.0
+            self._restart_at = now + self._backoff_s
+            self._backoff_s = min(max(self._backoff_s * 2, 0.2), MAX_BACKOFF_S)
+            self.server.is_ready = False
+        if now < self._restart_at:
+            return
+        self._restart_at = None
+        gone = self.server
+        try:
+            self.server = self._start()
+        except OSError as error:  # its interpreter or its code is gone; a deploy brings them back
+            say(f"server {gone.pid} cannot be started again: {error}")
+            self._restart_at = now + MAX_BACKOFF_S
+            return
+        self.restarts += 1
+        gone.bury()
+
+
+class Group:
+    """The server processes of one run. They share one listening socket: whoever is free takes the next connection."""
+
+    def __init__(self, run: Run, listener: socket.socket, place: Place) -> None:
+        self.run = run
+        self.listener = listener
+        self.since = datetime.now(UTC)
+        self.born = time.monotonic()
+        self.counts = place.folder / "counts" / secrets.token_hex(4)
+        self.counts.mkdir(parents=True)
+        self._seats: list[Seat] = []
+        try:
+            for _ in range(run.workers):
+                self._seats.append(Seat(lambda: ServerProcess(run, listener, place, self.counts)))
+        except OSError:
+            self.bury()
+            raise
+
+    @property
+    def servers(self) -> list[ServerProcess]:
+        """Its processes, the first one first."""
+        return [seat.server for seat in self._seats]
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether each of its processes has proven itself."""
+        return all(server.is_ready for server in self.servers)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether none of its processes has ended."""
+        return all(server.is_alive for server in self.servers)
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether all of its processes have ended."""
+        return not any(server.is_alive for server in self.servers)
+
+    @property
+    def is_accepting(self) -> bool:
+        """Whether one of its processes may still take a connection."""
+        return any(server.is_accepting for server in self.servers)
+
+    @property
+    def restarts(self) -> int:
+        """How often one of its processes was started again."""
+        return sum(seat.restarts for seat in self._seats)
+
+    @property
+    def ended(self) -> ServerProcess:
+        """The process that says most about why the group is not ready."""
+        return next((server for server in self.servers if not server.is_alive), self.servers[0])
+
+    def pids(self) -> list[int]:
+        """The processes that live."""
+        return [server.pid for server in self.servers if server.is_alive]
+
+    def listen_to(self) -> None:
+        """Take in what its processes have said since."""
+        for server in self.servers:
+            server.listen_to()
+
+    def keep(self) -> None:
+        """Start again what has ended."""
+        for seat in self._seats:
+            seat.keep()
+
+    def terminate(self) -> None:
+        """Ask all of it to finish and go."""
+        for server in self.servers:
+            server.terminate()
+
+    def bury(self) -> None:
+        """Make sure that all of it is gone, and its counts with it."""
+        for server in self.servers:
+            server.bury()
+        shutil.rmtree(self.counts, ignore_errors=True)
+
+
+def say(text: str) -> None:
+    """Add a line to the log."""
+    sys.stderr.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} supervisor: {text}\n")
+    sys.stderr.flush()
+
+
 def open_listener(run: Run, patience_s: float = 3) -> socket.socket:
     """Listen where `run` wants to.
 
     A supervisor that was killed leaves a worker that needs a moment to notice and let go, so a
     taken address is tried again for a while.
     """
+    if run.role == "challenger":
+        return _open_socket(Path(run.host))
     family = socket.AF_INET6 if ":" in run.host else socket.AF_INET
     give_up_at = time.monotonic() + patience_s
     while True:
@@ -105,3 +246,17 @@ def open_listener(run: Run, patience_s: float = 3) -> socket.socket:
                     f"stop it, or change serve.port in deploy/environments/{run.environment}.yaml",
                 ) from None
             time.sleep(RETRY_S)
+
+
+def _open_socket(path: Path) -> socket.socket:
+    """Listen on a path. It is relative, because the system allows about a hundred characters."""
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(str(path))
+        path.chmod(0o600)
+        listener.listen(1024)
+    except OSError as error:
+        listener.close()
+        raise MlopsError(f"cannot listen on {path}: {error.strerror or error}", "mend this and deploy again") from None
+    return listener

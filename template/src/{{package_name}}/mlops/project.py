@@ -114,13 +114,28 @@ class MonitorPolicy(Settings):
     ignore: list[str] = []
 
 
-class ServingPolicy(Settings):
-    """Limits of the server, and how much an answer tells."""
+class ServingPolicy(Settings, omit_defaults=True):
+    """Limits of the server, and how much an answer tells.
+
+    `requests_per_second` is for each client, `max_in_progress` for each worker. What has a default is left out
+    where it has it: processes of earlier releases read this, too, and refuse what they do not know.
+    """
 
     max_body_kb: Count
     max_rows: Count
     requests_per_second: Count
     return_score: bool
+    max_in_progress: Count = 256
+    explain: bool = False
+
+    def of_the_first_release(self) -> ServingPolicy:
+        """What of it every release understands."""
+        return ServingPolicy(
+            max_body_kb=self.max_body_kb,
+            max_rows=self.max_rows,
+            requests_per_second=self.requests_per_second,
+            return_score=self.return_score,
+        )
 
 
 class SignaturePolicy(Settings):
@@ -157,11 +172,29 @@ class Release(Settings, omit_defaults=True):
     image: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9._:/-]*@sha256:[0-9a-f]{64}$")] | None = None
 
 
+class Challenger(Release):
+    """A second version beside the champion.
+
+    In a `canary` it answers a part of the requests, in a `shadow` it gets copies and its answers are only
+    recorded. `share` is that part. `key` names the column whose value decides who answers, so that equal
+    values always meet the same version; without it the whole request decides.
+    """
+
+    mode: Literal["canary", "shadow"]
+    share: Share = -1.0  # as `mode` has it, until somebody says otherwise
+    key: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.share < 0:
+            self.share = {"canary": 0.1, "shadow": 1.0}[self.mode]
+
+
 class ServeAddress(Settings):
-    """Where the server of an environment listens."""
+    """Where the server of an environment listens, and how many processes answer there."""
 
     host: str
     port: Annotated[int, Meta(ge=1, le=65535)]
+    workers: Annotated[int, Meta(ge=1, le=64)] = 1
 
 
 class Environment(Settings):
@@ -170,6 +203,7 @@ class Environment(Settings):
     alias: str
     serve: ServeAddress
     champion: Release | None
+    challenger: Challenger | None = None
 
 
 class ToolSettings(Settings):

@@ -2,17 +2,19 @@
 
 It owns the listening socket, so the address stays open while servers come and go: connections
 wait in the socket's queue, and whichever server is ready takes them. It answers no request itself.
+Beside the champion's servers it keeps those of a challenger, and tells the champion, in `traffic.json`,
+which part of the requests they get.
 Run by `native.switch` as `python -m <package>.mlops.supervisor ROOT ENVIRONMENT`.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Literal
@@ -20,15 +22,13 @@ from typing import Literal
 import filelock
 
 from .errors import MlopsError
-from .native import Desired, Place, Run, State
-from .process import ServerProcess, open_listener
+from .native import Desired, Place, Rival, Run, State, Traffic
+from .process import Group, open_listener, say
 
 TICK_S = 0.05
 
 #: Longer than a worker takes to drain and to finish its last request.
 KILL_AFTER_S = 20
-MAX_BACKOFF_S = 30
-STABLE_AFTER_S = 60
 
 
 class Supervisor:
@@ -38,22 +38,25 @@ class Supervisor:
         self.is_stopping = False
         self._place = place
         self._wish: Desired | None = None
-        self._candidate: ServerProcess | None = None
-        self._serving: ServerProcess | None = None
-        self._leaving: dict[ServerProcess, float] = {}
+        self._candidate: Group | None = None
+        self._serving: Group | None = None
+        self._challenger: Group | None = None
+        self._rival: Rival | None = None
+        self._is_proven = False
+        self._leaving: dict[Group, float] = {}
         self._failure: tuple[str, str] | None = None
-        self._restarts = 0
-        self._backoff_s = 0.0
-        self._restart_at: float | None = None
+        self._traffic: Traffic | None = None
         self._written: State | None = None
         self._can_write = True
+        place.forget(Traffic)
+        shutil.rmtree(place.folder / "counts", ignore_errors=True)
 
     def run(self) -> None:
         """Work until there is nothing to run any more."""
         while not self.is_stopping:
             self.step()
             if not (self._candidate or self._serving or self._leaving):
-                return
+                break
             time.sleep(TICK_S)
         self._leave()
 
@@ -63,7 +66,9 @@ class Supervisor:
         if self.is_stopping:
             return
         self._judge_candidate()
-        self._keep_serving()
+        if self._serving:
+            self._serving.keep()
+        self._keep_challenger()
         self._see_off()
         self._write_state()
 
@@ -77,18 +82,23 @@ class Supervisor:
         self._wish, self._failure = wish, None
         self._drop_candidate()
         serving = self._serving
-        if serving and serving.run.matches(wish.run) and serving.is_ready and serving.is_alive:
-            return
+        if not (serving and serving.run.matches(wish.run) and serving.is_ready and serving.is_alive):
+            self._candidate = self._start(wish.run)
+        if not self._failure:
+            self._receive(wish.challenger)
+
+    def _start(self, run: Run) -> Group | None:
         try:
-            listener = self._listener(wish.run)
+            listener = self._listener(run)
         except MlopsError as error:
             self._failure = (error.problem, error.next_step)
-            return
+            return None
         try:
-            self._candidate = ServerProcess(wish.run, listener, self._place.state)
+            return Group(run, listener, self._place)
         except OSError as error:
             self._close_unused(listener)
             self._failure = (f"its process cannot be started: {error}", "mend this and deploy again")
+            return None
 
     def _listener(self, run: Run) -> socket.socket:
         """The open socket when the address is the same, a new one otherwise."""
@@ -104,12 +114,9 @@ class Supervisor:
         candidate.listen_to()
         if candidate.is_ready and is_alive:
             self._promote(candidate)
-            return
-        late = time.monotonic() > candidate.born + wish.timeout_s
-        if is_alive and not late:
-            return
-        self._drop_candidate()
-        self._failure = _reason(candidate, f"it was not ready within {wish.timeout_s:g} seconds", self._place)
+        elif not is_alive or time.monotonic() > candidate.born + wish.timeout_s:
+            self._drop_candidate()
+            self._failure = _reason(candidate, f"it was not ready within {wish.timeout_s:g} seconds", self._place)
 
     def _drop_candidate(self) -> None:
         if self._candidate:
@@ -121,49 +128,75 @@ class Supervisor:
         if self._serving is None or self._serving.listener is not listener:
             listener.close()
 
-    def _promote(self, candidate: ServerProcess) -> None:
+    def _promote(self, candidate: Group) -> None:
         old, self._serving, self._candidate = self._serving, candidate, None
-        self._restarts, self._backoff_s, self._restart_at = 0, 0.0, None
         if old is not None:
-            old.terminate()
-            self._leaving[old] = time.monotonic() + KILL_AFTER_S
+            self._dismiss(old)
 
-    def _keep_serving(self) -> None:
-        """Start the server again when it has ended, later each time that it ends early."""
-        serving = self._serving
-        if serving is None:
+    def _dismiss(self, group: Group) -> None:
+        group.terminate()
+        self._leaving[group] = time.monotonic() + KILL_AFTER_S
+
+    def _receive(self, rival: Rival | None) -> None:
+        """Take a challenger in, let one go, or note that it gets another part of the traffic."""
+        if self._challenger and not (rival and self._challenger.run.matches(rival.run)):
+            self._end_challenge()
+        self._rival = rival
+        if rival and not self._challenger:
+            self._challenger = self._start(rival.run)
+            self._is_proven = False
+
+    def _keep_challenger(self) -> None:
+        """Judge a challenger that is new, keep one that has proven itself, and say which traffic it gets."""
+        challenger, wish = self._challenger, self._wish
+        if challenger and wish and not self._is_proven:
+            is_alive = challenger.is_alive
+            challenger.listen_to()
+            self._is_proven = challenger.is_ready and is_alive
+            if not is_alive or time.monotonic() > challenger.born + wish.timeout_s:
+                self._end_challenge()
+                late = f"it was not ready within {wish.timeout_s:g} seconds"
+                self._failure = _reason(challenger, late, self._place)
+        elif challenger:
+            challenger.keep()
+        self._direct_traffic()
+
+    def _direct_traffic(self) -> None:
+        traffic = None
+        if self._challenger and self._rival and self._is_proven and self._challenger.is_ready:
+            rival = self._rival
+            traffic = Traffic(
+                version=rival.run.version, socket=rival.run.host, counts=str(self._challenger.counts),
+                mode=rival.mode, share=rival.share, key=rival.key,
+            )  # fmt: skip
+        if traffic == self._traffic:
             return
-        serving.listen_to()
-        if serving.is_alive:
-            return
-        now = time.monotonic()
-        if self._restart_at is None:
-            say(f"server {serving.pid} of version {serving.run.version} ended with code {serving.exit_code}")
-            if now - serving.born > STABLE_AFTER_S:
-                self._backoff_s = 0.0
-            self._restart_at = now + self._backoff_s
-            self._backoff_s = min(max(self._backoff_s * 2, 0.2), MAX_BACKOFF_S)
-            serving.is_ready = False
-        if now < self._restart_at:
-            return
-        self._restart_at = None
         try:
-            self._serving = ServerProcess(serving.run, serving.listener, self._place.state)
-        except OSError as error:  # its interpreter or its code is gone; a deploy brings them back
-            say(f"version {serving.run.version} cannot be started: {error}")
-            self._restart_at = now + MAX_BACKOFF_S
+            if traffic:
+                self._place.write(traffic)
+            else:
+                self._place.forget(Traffic)
+        except OSError as error:  # tried again with the next step
+            if self._can_write:
+                say(f"the traffic cannot be directed: {error}")
             return
-        self._restarts += 1
-        serving.bury()
+        self._traffic = traffic
+
+    def _end_challenge(self) -> None:
+        if self._challenger:
+            self._dismiss(self._challenger)
+            (self._place.state / self._challenger.run.host).unlink(missing_ok=True)
+        self._challenger = self._rival = None
+        self._direct_traffic()
 
     def _see_off(self) -> None:
-        for server, kill_at in list(self._leaving.items()):
-            server.listen_to()
-            if server.is_alive and time.monotonic() < kill_at:
+        for group, kill_at in list(self._leaving.items()):
+            group.listen_to()
+            if not group.is_gone and time.monotonic() < kill_at:
                 continue
-            server.bury()
-            del self._leaving[server]
-            self._close_unused(server.listener)
+            group.bury()
+            del self._leaving[group]
+            self._close_unused(group.listener)
 
     def _write_state(self) -> None:
         state = self._state()
@@ -182,21 +215,27 @@ class Supervisor:
     def _state(self) -> State:
         serving = self._serving
         problem, next_step = self._failure or (None, None)
+        pids = serving.pids() if serving else []
         return State(
             ticket=self._wish.ticket if self._wish else "",
             phase=self._phase(),
             supervisor=os.getpid(),
-            worker=serving.pid if serving and serving.is_alive else None,
+            worker=pids[0] if pids else None,
+            workers=pids,
             run=serving.run if serving else None,
+            challenger=self._rival if self._traffic else None,
+            challengers=self._challenger.pids() if self._challenger else [],
             since=serving.since if serving else None,
-            restarts=self._restarts,
-            draining=[server.pid for server in self._leaving],
+            restarts=sum(group.restarts for group in (serving, self._challenger) if group),
+            draining=[pid for group in self._leaving for pid in group.pids()],
             problem=problem,
             next_step=next_step,
         )
 
     def _phase(self) -> Literal["starting", "serving", "restarting", "failed"]:
-        if self._candidate or any(server.is_accepting for server in self._leaving):
+        is_on_trial = self._challenger is not None and not self._is_proven
+        is_leaving = any(group.is_accepting for group in self._leaving if group.run.role == "champion")
+        if self._candidate or is_on_trial or is_leaving:
             return "starting"
         if self._failure:
             return "failed"
@@ -204,23 +243,19 @@ class Supervisor:
 
     def _leave(self) -> None:
         """End everything, politely first."""
-        servers = [server for server in (self._candidate, self._serving, *self._leaving) if server]
-        for server in servers:
-            server.terminate()
+        self._place.forget(Traffic)
+        groups = [group for group in (self._candidate, self._serving, self._challenger, *self._leaving) if group]
+        for group in groups:
+            group.terminate()
         kill_at = time.monotonic() + KILL_AFTER_S
-        while any(server.is_alive for server in servers) and time.monotonic() < kill_at:
+        while not all(group.is_gone for group in groups) and time.monotonic() < kill_at:
             time.sleep(TICK_S)
-        for server in servers:
-            server.bury()
+        for group in groups:
+            group.bury()
 
 
-def say(text: str) -> None:
-    """Add a line to the log."""
-    sys.stderr.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} supervisor: {text}\n")
-    sys.stderr.flush()
-
-
-def _reason(server: ServerProcess, otherwise: str, place: Place) -> tuple[str, str]:
+def _reason(group: Group, otherwise: str, place: Place) -> tuple[str, str]:
+    server = group.ended
     if server.failure:
         return server.failure.problem, server.failure.next_step
     code = server.exit_code

@@ -14,12 +14,14 @@ import msgspec
 import uvicorn
 
 from .errors import MlopsError
+from .wire import Wire
 
 if TYPE_CHECKING:
     from .server import App
 
 #: An idle connection is closed after this long; a client must expect that of any server.
 KEEP_ALIVE_S = 5
+FOREVER_S = 7 * 86_400
 
 #: A draining worker waits a little longer, so that each idle connection either asks once more
 #: and is told to close, or has been idle for so long that closing it is no surprise.
@@ -74,15 +76,18 @@ class Worker(uvicorn.Server):
     """
 
     def __init__(self, app: App, listener: socket.socket, supervisor: Link) -> None:
+        # A champion keeps its lines to a challenger open, however seldom it needs them.
+        keep_alive_s = FOREVER_S if listener.family == getattr(socket, "AF_UNIX", None) else KEEP_ALIVE_S
         super().__init__(
             uvicorn.Config(
                 app,
+                http=Wire,
                 access_log=False,
                 lifespan="off",
                 ws="none",
                 log_level="warning",
                 server_header=False,
-                timeout_keep_alive=KEEP_ALIVE_S,
+                timeout_keep_alive=keep_alive_s,
                 timeout_graceful_shutdown=GRACE_S,
             )
         )
@@ -114,7 +119,11 @@ class Worker(uvicorn.Server):
             super().handle_exit(sig, frame)
 
     async def on_tick(self, counter: int) -> bool:
-        """Look ten times a second whether the last client has gone."""
+        """Look around ten times a second: has the last client gone, is one too slow?"""
+        self._app.tick()
+        if counter % 10 == 0:
+            for connection in list(self.server_state.connections):
+                connection.close_if_late(time.monotonic())  # type: ignore[union-attr]
         if self._app.is_draining and (not self.server_state.connections or time.monotonic() > self._drained_at):
             self.should_exit = True
         return await super().on_tick(counter)

@@ -1,0 +1,212 @@
+"""How fast the same model is behind other servers, each set up as its own pages show.
+
+    .venv/bin/python benchmarks/peers.py PROJECT
+
+Every peer gets the project's contract, features and model, in an environment that is thrown away, and is asked in
+turns with the project's server: by `wrk`, one thread, eight connections. They check and score a row like it, but
+neither record nor count it.
+"""
+
+import argparse
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from serving import LUA, SEAL, SERVER, python
+
+ROUNDS = 3
+SECONDS = 5
+READY_S = 120
+
+COMMON = """
+import msgspec
+from pathlib import Path
+from PACKAGE.contract import CONTRACT
+from PACKAGE.mlops.bundle import Bundle
+from PACKAGE.mlops.scoring import Scorer
+
+scorer = Scorer(Bundle(Path("bundle")))
+
+
+def answer(row):
+    scores = scorer.score_rows([msgspec.convert(row, CONTRACT.row)])
+    return {"answer": scorer.answers(scores)[0]}
+"""
+
+LITSERVE = """
+import litserve as ls
+from common import answer
+
+
+class API(ls.LitAPI):
+    def setup(self, device):
+        pass
+
+    def decode_request(self, request):
+        return request
+
+    def predict(self, row):
+        return answer(row)
+
+    def encode_response(self, output):
+        return output
+
+
+if __name__ == "__main__":
+    ls.LitServer(API(), accelerator="cpu").run(port=PORT, log_level="warning", generate_client_file=False)
+"""
+
+BENTOML = """
+import bentoml
+from common import answer
+
+
+@bentoml.service(workers=1)
+class Flights:
+    @bentoml.api
+    def predict(self, row: dict) -> dict:
+        return answer(row)
+"""
+
+MLFLOW = """
+import mlflow
+from common import answer
+
+
+class Model(mlflow.pyfunc.PythonModel):
+    def predict(self, context, model_input, params=None):
+        return [answer(row) for row in model_input.to_dict("records")]
+
+
+mlflow.pyfunc.save_model("model", python_model=Model())
+"""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A server of others: what it needs, what is written down first, and how it starts."""
+
+    packages: tuple[str, ...]
+    files: dict[str, str]
+    commands: tuple[str, ...]
+    path: str
+    body: str
+
+
+PEERS = {
+    "LitServe": Peer(("litserve",), {"api.py": LITSERVE}, ("python api.py",), "/predict", "ROW"),
+    "BentoML": Peer(
+        ("bentoml",),
+        {"service.py": BENTOML},
+        ("bentoml serve service:Flights --port PORT",),
+        "/predict",
+        '{"row": ROW}',
+    ),
+    "mlflow models serve": Peer(
+        ("mlflow",),
+        {"save.py": MLFLOW},
+        ("python save.py", "mlflow models serve --model-uri model --env-manager local --workers 1 --port PORT"),
+        "/invocations",
+        '{"dataframe_records": [ROW]}',
+    ),
+}
+
+
+@contextmanager
+def started(command: list[str], folder: Path, env: dict[str, str]) -> Iterator[None]:
+    """Run a command with all its children until the block ends."""
+    log = (folder / "log").open("ab")
+    process = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log, start_new_session=True)
+    try:
+        yield
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait()
+
+
+def peer_serves(stack: ExitStack, name: str, project: Path, folder: Path, port: int) -> None:
+    """Start a peer in an environment of its own."""
+    peer, package = PEERS[name], next((project / "src").glob("*/mlops")).parent.name
+    for file, text in {"common.py": COMMON, **peer.files}.items():
+        (folder / file).write_text(text.replace("PACKAGE", package).replace("PORT", str(port)), encoding="utf-8")
+    env = os.environ | {"PYTHONPATH": f"{project / 'src'}:{folder}"}
+    needs = [word for one in (*peer.packages, "msgspec", "numpy", "onnxruntime") for word in ("--with", one)]
+    run = ["uv", "run", "--quiet", "--no-project", "--python", sys.executable, *needs]
+    *before, last = [command.replace("PORT", str(port)).split() for command in peer.commands]
+    for command in before:
+        subprocess.run([*run, *command], cwd=folder, env=env, check=True)
+    stack.enter_context(started([*run, *last], folder, env))
+
+
+def ask(port: int, path: str, body: str) -> bool:
+    """Whether a server answers a row."""
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}{path}", body.encode(), {"Content-Type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=5) as response:
+            return bool(response.status == 200)
+    except (OSError, urllib.error.HTTPError):
+        return False
+
+
+def per_second(port: int, path: str, script: Path) -> float:
+    """Requests per second, as `wrk` counts them."""
+    options = ["--threads", "1", "--connections", "8", "--duration", f"{SECONDS}s", "--script", str(script)]
+    output = subprocess.run(
+        ["wrk", *options, f"http://127.0.0.1:{port}{path}"], capture_output=True, text=True, check=True
+    ).stdout
+    if "Non-2xx" in output:
+        raise SystemExit(f"error: not every request was answered\n{output}")
+    return float(output.split("Requests/sec:")[1].split()[0])
+
+
+def main() -> None:
+    """Measure, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("project", type=Path, help="A generated project whose pipeline has run.")
+    project = parser.parse_args().project.resolve()
+    golden = json.loads((project / "model/bundle/golden.json").read_bytes())["rows"]
+    rows = [json.dumps(row) for row in golden if None not in row.values()]  # a data frame knows no missing value
+    with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
+        asked: dict[str, tuple[int, str, Path]] = {}
+        for port, name in enumerate(("this project", *PEERS), start=18_400):
+            folder = Path(scratch) / name.replace(" ", "-")
+            folder.mkdir()
+            subprocess.run(python(project, SEAL, str(folder / "bundle")), cwd=project, check=True)
+            path, form = (PEERS[name].path, PEERS[name].body) if name in PEERS else ("/predict", "ROW")
+            bodies = [form.replace("ROW", row) for row in rows]
+            (folder / "rows").write_text("\n".join(bodies), encoding="utf-8")
+            script = folder / "post.lua"
+            script.write_text(LUA.replace("ROWS", str(folder / "rows")).replace("/predict", path), encoding="utf-8")
+            if name in PEERS:
+                peer_serves(stack, name, project, folder, port)
+            else:
+                server = python(project, SERVER, str(port), "server", str(folder))
+                stack.enter_context(started(["env", "-C", str(project), *server], folder, dict(os.environ)))
+            deadline = time.monotonic() + READY_S
+            while not ask(port, path, bodies[0]):
+                if time.monotonic() > deadline:
+                    raise SystemExit(f"error: {name} does not answer\n{(folder / 'log').read_text()[-2000:]}")
+                time.sleep(0.2)
+            asked[name] = (port, path, script)
+        rates = [{name: per_second(*one) for name, one in asked.items()} for _ in range(ROUNDS)]
+    print("| | requests/s | this project's, times |\n|---|---:|---:|")
+    for name in asked:
+        times = statistics.median(one["this project"] / one[name] for one in rates)
+        print(f"| {name} | {statistics.median(one[name] for one in rates):,.0f} | {times:.1f} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""`POST /invocations`, as clients of `mlflow models serve` know it: a data frame as JSON, a list of predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .faces import Answer, Question, document, first, parsed, rows_of
+from .predictor import Made
+from .problems import Problem
+from .project import ServingPolicy
+
+
+class Invocations:
+    """Reads `dataframe_split` and `dataframe_records`."""
+
+    def __init__(self, answer: Answer, policy: ServingPolicy) -> None:
+        self._about = answer
+        self._max_rows = policy.max_rows
+
+    def read(self, body: bytes) -> Question:
+        """Read the rows of a frame."""
+        return Question(rows_of(_records(document(body)), self._max_rows), self._answer)
+
+    def value(self, body: bytes, column: str) -> Any:
+        """A column of the first row."""
+        content = parsed(body)
+        try:
+            record = first(_records(content)) if isinstance(content, dict) else None
+        except Problem:
+            return None
+        return record.get(column) if isinstance(record, dict) else None
+
+    def refuse(self, problem: Problem) -> bytes:
+        """Problem details, with the sentence where this protocol's clients look for it."""
+        return problem.body(message=problem.detail)
+
+    def _answer(self, made: Sequence[Made]) -> dict[str, Any]:
+        answer = {"predictions": [one.answer for one in made], "ids": [one.id for one in made]}
+        if self._about.with_score:
+            answer["scores"] = [one.score for one in made]
+        return {**answer, "model": self._about.model}
+
+
+def _records(content: dict[str, Any]) -> list[Any]:
+    records = content.get("dataframe_records")
+    if isinstance(records, list):
+        return records
+    frame = content.get("dataframe_split")
+    if not isinstance(frame, dict):
+        raise Problem(422, "the body has neither dataframe_split nor dataframe_records")
+    names, data = frame.get("columns"), frame.get("data")
+    if not isinstance(names, list) or not isinstance(data, list) or not all(isinstance(name, str) for name in names):
+        raise Problem(422, "dataframe_split needs columns, a list of names, and data, a list of rows")
+    if not all(isinstance(row, list) and len(row) == len(names) for row in data):
+        raise Problem(422, f"a row of dataframe_split does not have {len(names)} values, one for each column")
+    return [dict(zip(names, row, strict=True)) for row in data]
