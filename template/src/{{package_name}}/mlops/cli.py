@@ -453,9 +453,7 @@ def _moment(since: str | None) -> datetime | None:
 
 def _bundle_of(project: Project, environment: str) -> Any:
     from . import environments
-    from .registry import Registry, cached
+    from .registry import bundle_of
 
     release = environments.champion(project, environment)
-    local = cached(project, release.digest)
-    registry = None if local else Registry.open(project)
-    return local or registry.fetch(registry.find(str(release.version)))  # type: ignore[union-attr]
+    return bundle_of(project, release.version, release.digest)

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -31,7 +31,10 @@ logger = logging.getLogger(__name__)
 
 
 class Prediction(msgspec.Struct, frozen=True, gc=False):
-    """One answered row. `row` is a row of the contract when it is written and a `dict` when it is read."""
+    """One answered row. `row` is a row of the contract when it is written and a `dict` when it is read.
+
+    A shadow's answer reached no client, and has the `id` of the champion's answer to the same request.
+    """
 
     id: str
     at: datetime
@@ -41,6 +44,7 @@ class Prediction(msgspec.Struct, frozen=True, gc=False):
     row: Any
     score: float
     answer: bool | float
+    role: Literal["champion", "challenger", "shadow"] = "champion"
 
 
 class PredictionLog:
@@ -148,7 +152,7 @@ def read(
 ) -> pl.DataFrame:
     """Return logged predictions, oldest first: `since` is included, `until` is not; both know their time zone.
 
-    The columns are id, at, version, digest, score and answer (a yes counts as 1), then the fields of
+    The columns are id, at, version, digest, role, score and answer (a yes counts as 1), then the fields of
     the contract. A value that does not fit today's contract is null, a torn line is left out.
     """
     import polars as pl
@@ -195,6 +199,7 @@ def _frame(predictions: list[Prediction]) -> pl.DataFrame:
         ("at", pl.Datetime("us", "UTC")),
         ("version", pl.Int64),
         ("digest", pl.String),
+        ("role", pl.String),
         ("score", pl.Float64),
         ("answer", pl.Float64),
     ]
