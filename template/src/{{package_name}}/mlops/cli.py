@@ -43,6 +43,7 @@ template_app = typer.Typer(
 )
 
 EnvironmentName = Annotated[str, typer.Argument(help="staging or production.", metavar="ENVIRONMENT")]
+Until = Annotated[str | None, typer.Option(help="As it was known then: a date or a span ago; now by default.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the same facts as JSON.")]
 
 
@@ -150,15 +151,45 @@ def sign(version: Annotated[str, typer.Argument(help="A version number or an ali
 
 @app.command()
 def compare(
-    first: Annotated[str, typer.Argument(help="A version number or an alias.")],
-    second: Annotated[str, typer.Argument(help="Another one.")],
+    first: Annotated[str | None, typer.Argument(help="A version number or an alias.")] = None,
+    second: Annotated[str | None, typer.Argument(help="Another one.")] = None,
+    live: Annotated[
+        str | None, typer.Option(metavar="ENVIRONMENT", help="Champion and challenger on real requests.")
+    ] = None,
+    until: Until = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score two versions from the registry on the same frozen rows."""
+    """Score two versions on the same frozen rows, or on real requests whose outcome is known."""
+    if live is not None and first is None:
+        from . import live as living
+
+        compared = living.compare(Project.find(), live, _moment(until, "--until") or datetime.now(UTC))
+        _print(compared, living.as_text(compared), as_json=as_json)
+        return
+    if live is not None or first is None or second is None:
+        raise MlopsError(
+            "compare needs two versions, or --live and an environment", "mlops compare 1 champion", exit_code=2
+        )
     from . import compare as comparing
 
     comparison = comparing.compare(Project.find(), first, second, _say)
     _print(comparison, str(comparison), as_json=as_json)
+
+
+@app.command()
+def decide(environment: EnvironmentName, until: Until = None) -> None:
+    """Propose what the trial of a challenger has shown, as a reviewed change."""
+    from . import github, live
+
+    project = Project.find()
+    branch, compared = live.decide(project, environment, _moment(until, "--until") or datetime.now(UTC))
+    typer.echo(f"{compared.verdict.decision.value}: {compared.verdict.reason}")
+    if branch is None:
+        typer.echo(f"nothing to propose yet; next: {compared.next_step}")
+        return
+    typer.echo(f"proposed for {environment} in branch {branch}")
+    typer.echo(github.propose(project, branch))
+    typer.echo(f"next: review and merge {branch}, then: uv run mlops deploy {environment}")
 
 
 @app.command()
@@ -436,7 +467,7 @@ def _print(facts: Any, text: str, *, as_json: bool) -> None:
     typer.echo(msgspec.json.format(msgspec.json.encode(facts), indent=2).decode() if as_json else text)
 
 
-def _moment(since: str | None) -> datetime | None:
+def _moment(since: str | None, option: str = "--since") -> datetime | None:
     if since is None:
         return None
     units = {"d": "days", "h": "hours", "m": "minutes"}
@@ -446,7 +477,7 @@ def _moment(since: str | None) -> datetime | None:
         moment = datetime.fromisoformat(since)
     except ValueError:
         raise MlopsError(
-            f"--since {since} is no span and no date", "write 7d, 12h or 2013-12-31", exit_code=2
+            f"{option} {since} is no span and no date", "write 7d, 12h or 2013-12-31", exit_code=2
         ) from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 

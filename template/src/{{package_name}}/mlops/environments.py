@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
 
 from . import git
 from .errors import MlopsError
-from .project import Environment, Project, Release, read_settings
+from .project import Challenger, Environment, Project, Release, read_settings
 from .registry import Registry
 
 #: A model reaches production through this environment.
 FIRST, LAST = "staging", "production"
 
 _CHAMPION = re.compile(r"^champion:.*\n(?:[ \t]+.*\n)*", flags=re.MULTILINE)
+_CHALLENGER = re.compile(r"\n*^challenger:.*\n?(?:[ \t]+.*\n?)*", flags=re.MULTILINE)
 
 
 def names(project: Project) -> list[str]:
@@ -42,6 +44,14 @@ def champion(project: Project, name: str) -> Release:
     if release is None:
         raise MlopsError(f"{name} names no champion yet", f"mlops promote {name}, then review and merge the proposal")
     return release
+
+
+def challenger(project: Project, name: str) -> Challenger:
+    """The version on trial in an environment; refused when there is none."""
+    tried = load(project, name).challenger
+    if tried is None:
+        raise MlopsError(f"{name} names no challenger", f"put one beside the champion: mlops challenge {name}")
+    return tried
 
 
 def promote(project: Project, name: str, reference: str | None = None) -> tuple[str | None, Release]:
@@ -121,6 +131,54 @@ def rollback(project: Project, name: str, *, propose: bool) -> tuple[str | None,
     return None, release
 
 
+def end_trial(project: Project, name: str, reason: str, *, promote: bool) -> str:
+    """Propose an environment without its challenger, which is the new champion or gone; returns the branch."""
+    git.require_branch(project.root)
+    with project.only_one("promote"):
+        require_committed(project, name)
+        tried = challenger(project, name)
+        text = without_challenger(path_of(project, name).read_text("utf-8"))
+        subject = f"End the trial of version {tried.version} in {name}"
+        if promote:
+            text = with_champion(text, _as_release(tried))
+            subject = f"Promote version {tried.version} to {name}"
+        branch = f"decide/{name}-v{tried.version}"
+        git.propose(project.root, branch, _relative(project, name), text, f"{subject}\n\n{reason}\n")
+    return branch
+
+
+def champion_since(project: Project, name: str) -> datetime:
+    """When the champion was named, by Git: what it answered before then belongs to an earlier stay."""
+    release = champion(project, name)
+    found = git.since(project.root, _relative(project, name), lambda text: _decoded(text).champion == release)
+    return _committed(found, name)[1]
+
+
+def trial_since(project: Project, name: str) -> tuple[str, datetime]:
+    """The commit that put this challenger beside this champion, and its time; its share may have changed since."""
+    wanted = challenger(project, name).digest, champion(project, name).digest
+
+    def holds(text: str) -> bool:
+        then = _decoded(text)
+        return (then.challenger and then.challenger.digest, then.champion and then.champion.digest) == wanted
+
+    return _committed(git.since(project.root, _relative(project, name), holds), name)
+
+
+def _committed(found: tuple[str, datetime] | None, name: str) -> tuple[str, datetime]:
+    if found is None:
+        raise MlopsError(f"what {name} names is in no commit of this branch", "commit it, or git fetch --unshallow")
+    return found
+
+
+def _decoded(text: str) -> Environment:
+    return msgspec.yaml.decode(text, type=Environment)
+
+
+def _as_release(tried: Challenger) -> Release:
+    return Release(**{field: getattr(tried, field) for field in Release.__struct_fields__})
+
+
 def require_committed(project: Project, name: str) -> None:
     """Refuse an environment file that differs from the current commit: nobody reviewed it."""
     path = _relative(project, name)
@@ -143,6 +201,11 @@ def with_champion(text: str, release: Release) -> str:
             "the environment file has no line that starts with `champion:`", "add the line: champion: null"
         )
     return _CHAMPION.sub(block, text, count=1)
+
+
+def without_challenger(text: str) -> str:
+    """The text of an environment file without its challenger; comments and order stay."""
+    return _CHALLENGER.sub("\n", text, count=1)
 
 
 def _propose(project: Project, name: str, release: Release, branch: str, message: str) -> None:

@@ -23,6 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from math import ceil, inf, log, sqrt
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -58,11 +59,12 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Sample:
-    """Labelled rows of one version: what happened, its scores, and the block of each row."""
+    """Labelled rows of one version: what happened, its scores, the block of each row, and how to measure them."""
 
     truth: Column
     scores: Column
-    blocks: NDArray[np.int64]
+    blocks: NDArray[Any]
+    measure: Measure
 
     def __len__(self) -> int:
         return len(self.truth)
@@ -92,18 +94,18 @@ def stretches(rows: int) -> NDArray[np.int64]:
     return np.arange(rows) * min(BLOCKS, rows) // max(rows, 1)
 
 
-def estimate(measure: Measure, sample: Sample) -> Estimate | None:
+def estimate(sample: Sample) -> Estimate | None:
     """Measure a sample, with the jackknife's standard error; `None` where the rows do not decide it."""
-    values = _left_out(measure, sample)
+    values = _left_out(sample)
     return None if values is None else _estimate(values)
 
 
-def gain(measure: Measure, champion: Sample, challenger: Sample, *, is_paired: bool) -> Estimate | None:
+def difference(champion: Sample, challenger: Sample, *, is_paired: bool) -> Estimate | None:
     """Return how much higher the challenger's metric is.
 
     Paired samples are the same rows in the same order, so what they have in common falls out.
     """
-    before, after = _left_out(measure, champion), _left_out(measure, challenger)
+    before, after = _left_out(champion), _left_out(challenger)
     if before is None or after is None:
         return None
     if is_paired:
@@ -112,13 +114,13 @@ def gain(measure: Measure, champion: Sample, challenger: Sample, *, is_paired: b
     return Estimate(new.value - old.value, sqrt(old.error**2 + new.error**2))
 
 
-def _left_out(measure: Measure, sample: Sample) -> NDArray[np.float64] | None:
+def _left_out(sample: Sample) -> NDArray[np.float64] | None:
     """The metric of all rows, then of all but one block for each block."""
     names, numbers = np.unique(sample.blocks, return_inverse=True)
     if len(names) < 2:
         return None
     kept = [np.ones(len(sample), dtype=bool), *(numbers != number for number in range(len(names)))]
-    values = [measure(sample.truth[rows], sample.scores[rows]) for rows in kept]
+    values = [sample.measure(sample.truth[rows], sample.scores[rows]) for rows in kept]
     return None if None in values else np.array(values, dtype=np.float64)
 
 
@@ -163,7 +165,7 @@ def judge(found: Estimate | None, rows: int, rule: ExperimentPolicy, *, days: fl
     The gain is positive where the challenger is better. `days` is the age of the experiment. `unfit` says
     why the rows must not decide, whatever they show.
     """
-    low, high = found.interval(_radius(found, rule)) if found else (-inf, inf)
+    low, high = found.interval(radius_of(found, rule)) if found else (-inf, inf)
     if not unfit and found and rows >= rule.min_rows:
         told = f"its {rule.metric} is better by {found.value:+.4g}, between {low:+.4g} and {high:+.4g}"
         if high < 0:
@@ -194,5 +196,6 @@ def _wait(found: Estimate | None, rows: int, rule: ExperimentPolicy, unfit: str)
     return Verdict(decision=Decision.WAIT, reason=reason, more_rows=more)
 
 
-def _radius(found: Estimate, rule: ExperimentPolicy) -> float:
+def radius_of(found: Estimate, rule: ExperimentPolicy) -> float:
+    """Half the width of a gain's interval at all looks together."""
     return radius(found.error, effect=rule.smallest_gain, alpha=rule.alpha)

@@ -93,7 +93,7 @@ def _one_for_each(typed: pl.DataFrame, key: list[str], outcome: Sequence[str]) -
         remarks.append(f"{again:,} labels are told more than once and count once")
     if conflicts.height:
         first = ", ".join(conflicts[SOURCE].head(_SHOWN))
-        remarks.append(f"{conflicts.height:,} keys have labels that contradict each other and count as unknown: {first}")
+        remarks.append(f"{conflicts.height:,} keys have contradicting labels and count as unknown: {first}")
     truth = pl.Series(TRUTH, model.target(columns(kept, CONTRACT.outcome_fields))).cast(pl.Float64)
     return Labels(frame=kept.select(key).with_columns(truth), key=key, remarks=remarks)
 
