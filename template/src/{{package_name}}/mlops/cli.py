@@ -312,10 +312,11 @@ def batch(
 def monitor(
     environment: EnvironmentName,
     since: Annotated[str | None, typer.Option(help="How far back: 7d, 12h, or a date; everything by default.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say only; roll nothing back.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Judge recent predictions against the champion's reference."""
-    from . import github
+    from . import github, quality
     from . import monitor as monitoring
 
     project, start = Project.find(), _moment(since)
@@ -323,6 +324,9 @@ def monitor(
     github.output(verdict=report.verdict.value)
     github.summarize(f"{environment}: **{report.verdict.value}**, {report.summary}; next: {report.next_step}")
     _print(report, monitoring.as_text(report), as_json=as_json)
+    rule = project.policy.monitor.quality
+    if rule and report.quality and report.quality.state is quality.State.BROKEN and not dry_run:
+        _say(quality.roll_back(project, environment, rule, _say))
     raise typer.Exit(report.exit_code)
 
 

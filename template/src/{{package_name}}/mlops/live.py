@@ -11,6 +11,7 @@ import yaml
 
 from .. import metrics as team
 from . import environments, experiment, git, labels, predictions
+from .bundle import ModelFacts
 from .errors import MlopsError
 from .experiment import Decision, Measure, Sample, Verdict
 from .labels import IS_DUE, TRUTH
@@ -95,8 +96,8 @@ def compare(project: Project, name: str, until: datetime) -> LiveComparison:
     log = labels.join(predictions.read(project, name, since, until), told, where, until)
     logs = _of(log, "champion", champion.digest), _of(log, _ROLES[tried.mode], tried.digest)
     measures = (
-        measured_by(project, rule.metric, champion.version, champion.digest),
-        measured_by(project, rule.metric, tried.version, tried.digest),
+        measured_by(bundle_of(project, champion.version, champion.digest).model, rule.metric),
+        measured_by(bundle_of(project, tried.version, tried.digest).model, rule.metric),
     )
     samples = _samples(logs, measures, tried)
     found = _gain(project, rule, samples, is_paired=tried.mode == "shadow")
@@ -152,9 +153,8 @@ def as_text(compared: LiveComparison) -> str:
     return "\n\n".join("\n".join(lines) for lines in blocks if lines)
 
 
-def measured_by(project: Project, metric: str, version: int, digest: str) -> Measure:
-    """The team's metric, with the threshold of a version."""
-    facts = bundle_of(project, version, digest).model
+def measured_by(facts: ModelFacts, metric: str) -> Measure:
+    """The team's metric, with the threshold of a model."""
 
     def measure(truth: Column, scores: Column) -> float | None:
         happened = truth > 0 if facts.kind == "class" else truth
