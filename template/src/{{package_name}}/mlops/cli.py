@@ -291,11 +291,11 @@ def serve(
 
 @app.command()
 def batch(
-    source: Annotated[Path, typer.Argument(help="Rows to predict: .csv, .csv.gz or .parquet.")],
+    source: Annotated[Path, typer.Argument(help="Rows to predict: a .csv, .csv.gz or .parquet, or a folder of them.")],
     target: Annotated[Path, typer.Argument(help="Where the answers go: .csv or .parquet.")],
     version: Annotated[str, typer.Option(help="A version number or an alias.")] = "latest",
 ) -> None:
-    """Predict a file of rows."""
+    """Predict files of rows, however large; run again after a kill, it goes on."""
     from . import batch as batches
     from .registry import Registry
     from .scoring import Scorer
@@ -304,7 +304,8 @@ def batch(
     registry = Registry.open(project)
     found = registry.find(version)
     scorer = Scorer(registry.fetch(found), threads=0)
-    rows = batches.predict_file(scorer, source, target, with_score=project.policy.serving.return_score)
+    with_score = project.policy.serving.return_score
+    rows = batches.predict(scorer, source, target, with_score=with_score, say=_say)
     typer.echo(f"{rows:,} rows predicted by version {found.number}, in {target}")
 
 
