@@ -1,9 +1,10 @@
 """Which of two versions is better, and when that is settled: the statistics behind a verdict.
 
 The difference of the metric comes with a standard error from a jackknife that leaves out one block of
-rows at a time (H. R. Künsch, "The jackknife and the bootstrap for general stationary observations",
-Annals of Statistics 17(3), 1989). A block is a stretch of time, so rows of one day may be alike, or all
-rows of one routing key. It works for any metric that is a smooth function of the rows: means, rates, ROC AUC.
+rows at a time, of both versions (H. R. Künsch, "The jackknife and the bootstrap for general stationary
+observations", Annals of Statistics 17(3), 1989). A block is a stretch of time, because rows of one day are
+alike: counted one by one, they would pretend to a precision that is not there. Or it is all rows of some routing
+keys. It works for any metric that is a smooth function of the rows: means, rates, ROC AUC.
 
 Somebody who looks every day and stops at the first good day would promote far too often with an ordinary
 test. The interval used here holds at all looks together (H. Robbins, "Statistical methods related to the law
@@ -29,7 +30,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.special import ndtri
+from scipy.special import ndtri, stdtrit
 
 from .project import ExperimentPolicy
 from .schema import Column
@@ -37,7 +38,12 @@ from .schema import Column
 #: Truth and scores of some rows to a metric; `None` where the rows do not decide it.
 Measure = Callable[[Column, Column], float | None]
 
-BLOCKS = 100
+#: Each block costs two evaluations of the metric, and more of them add next to nothing.
+MOST_BLOCKS = 200
+#: Fewer blocks say too little of how much they differ.
+LEAST_BLOCKS = 5
+
+_TAIL = 0.995
 
 
 class Decision(Enum):
@@ -85,49 +91,37 @@ class Estimate(msgspec.Struct, frozen=True):
         return self.interval(-float(ndtri(alpha / 2)) * self.error)
 
 
-def stretches(rows: int) -> NDArray[np.int64]:
-    """Number the blocks of rows that are in the order of time: equal stretches, at most `BLOCKS`.
-
-    >>> stretches(3).tolist()
-    [0, 1, 2]
-    """
-    return np.arange(rows) * min(BLOCKS, rows) // max(rows, 1)
-
-
 def estimate(sample: Sample) -> Estimate | None:
     """Measure a sample, with the jackknife's standard error; `None` where the rows do not decide it."""
-    values = _left_out(sample)
-    return None if values is None else _estimate(values)
+    return _estimate(_left_out(sample, np.unique(sample.blocks)))
 
 
-def difference(champion: Sample, challenger: Sample, *, is_paired: bool) -> Estimate | None:
-    """Return how much higher the challenger's metric is.
+def difference(champion: Sample, challenger: Sample) -> Estimate | None:
+    """Return how much higher the challenger's metric is; `None` where the rows do not decide it.
 
-    Paired samples are the same rows in the same order, so what they have in common falls out.
+    A block is left out of both samples at once, so what it does to both alike falls out of the error.
     """
-    before, after = _left_out(champion), _left_out(challenger)
-    if before is None or after is None:
+    blocks = np.union1d(champion.blocks, challenger.blocks)
+    return _estimate(_left_out(challenger, blocks) - _left_out(champion, blocks))
+
+
+def _left_out(sample: Sample, blocks: NDArray[Any]) -> NDArray[np.float64]:
+    """The metric of all rows, then of all but one block for each block; not a number where it is not decided."""
+    if len(blocks) < LEAST_BLOCKS or not len(sample):
+        return np.array([np.nan])
+    kept = [np.ones(len(sample), dtype=bool), *(sample.blocks != block for block in blocks)]
+    # A metric that is None becomes "not a number".
+    return np.array([sample.measure(sample.truth[rows], sample.scores[rows]) for rows in kept], dtype=np.float64)
+
+
+def _estimate(values: NDArray[np.float64]) -> Estimate | None:
+    if np.isnan(values).any():
         return None
-    if is_paired:
-        return _estimate(after - before)
-    old, new = _estimate(before), _estimate(after)
-    return Estimate(new.value - old.value, sqrt(old.error**2 + new.error**2))
-
-
-def _left_out(sample: Sample) -> NDArray[np.float64] | None:
-    """The metric of all rows, then of all but one block for each block."""
-    names, numbers = np.unique(sample.blocks, return_inverse=True)
-    if len(names) < 2:
-        return None
-    kept = [np.ones(len(sample), dtype=bool), *(numbers != number for number in range(len(names)))]
-    values = [sample.measure(sample.truth[rows], sample.scores[rows]) for rows in kept]
-    return None if None in values else np.array(values, dtype=np.float64)
-
-
-def _estimate(values: NDArray[np.float64]) -> Estimate:
     without = values[1:]
     variance = (len(without) - 1) / len(without) * float(np.sum((without - without.mean()) ** 2))
-    return Estimate(float(values[0]), sqrt(variance))
+    # From few blocks the error itself is known badly: Student's distribution instead of the normal one.
+    widened = float(stdtrit(len(without) - 1, _TAIL) / ndtri(_TAIL))
+    return Estimate(float(values[0]), sqrt(variance) * widened)
 
 
 def radius(error: float, *, effect: float, alpha: float) -> float:
@@ -190,7 +184,10 @@ def _wait(found: Estimate | None, rows: int, rule: ExperimentPolicy, unfit: str)
         reason = f"{rows:,} labelled rows of each version, at least {rule.min_rows:,} are needed"
         return Verdict(decision=Decision.WAIT, reason=reason, more_rows=rule.min_rows - rows)
     if found is None:
-        return Verdict(decision=Decision.WAIT, reason=f"these rows do not decide {rule.metric}")
+        reason = (
+            f"these rows do not decide {rule.metric}; they must come from at least {LEAST_BLOCKS} stretches of time"
+        )
+        return Verdict(decision=Decision.WAIT, reason=reason)
     more = max(1, rows_needed(rows, found.error, rule) - rows)
     reason = f"{rows:,} labelled rows of each version do not settle it, about {more:,} more will"
     return Verdict(decision=Decision.WAIT, reason=reason, more_rows=more)

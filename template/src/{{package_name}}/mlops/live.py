@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from math import ceil
 from typing import TypeVar
 
 import msgspec
@@ -99,8 +100,10 @@ def compare(project: Project, name: str, until: datetime) -> LiveComparison:
         measured_by(bundle_of(project, champion.version, champion.digest).model, rule.metric),
         measured_by(bundle_of(project, tried.version, tried.digest).model, rule.metric),
     )
-    samples = _samples(logs, measures, tried)
-    found = _gain(project, rule, samples, is_paired=tried.mode == "shadow")
+    by_key = tried.key if tried.mode == "canary" and tried.key in log.columns else None
+    blocks = _by_key(by_key) if by_key else by_time(since, until, rule.block_hours)
+    samples = _samples(logs, measures, tried, blocks)
+    found = _gain(project, rule, samples)
     days = (until - since) / timedelta(days=1) - where.delay_days
     verdict = experiment.judge(found, min(map(len, samples)), rule, days=days, unfit=_unfit(logs, where))
     low, high = found.interval(experiment.radius_of(found, rule)) if found else (None, None)
@@ -163,11 +166,16 @@ def measured_by(facts: ModelFacts, metric: str) -> Measure:
     return measure
 
 
-def sample_of(log: pl.DataFrame, measure: Measure, key: str | None = None) -> Sample:
-    """The labelled rows of a log in the order of time; rows of one routing key stay together."""
-    known = log.filter(pl.col(TRUTH).is_not_null())
-    blocks = known[key].hash().to_numpy() % experiment.BLOCKS if key else experiment.stretches(known.height)
-    return Sample(known[TRUTH].to_numpy(), known["score"].to_numpy(), blocks, measure)
+def by_time(since: datetime, until: datetime, hours: float) -> pl.Expr:
+    """Number the stretches of this many hours; where there would be too many, longer ones."""
+    many = ceil((until - since) / timedelta(hours=hours) / experiment.MOST_BLOCKS)
+    return (pl.col("at").dt.epoch("s") / (3600 * hours * max(1, many))).floor().cast(pl.Int64)
+
+
+def sample_of(log: pl.DataFrame, measure: Measure, blocks: pl.Expr) -> Sample:
+    """The labelled rows of a log."""
+    known = log.with_columns(blocks.alias("block")).filter(pl.col(TRUTH).is_not_null())
+    return Sample(known[TRUTH].to_numpy(), known["score"].to_numpy(), known["block"].to_numpy(), measure)
 
 
 def too_few_labels(log: pl.DataFrame, rule: LabelPolicy) -> str:
@@ -204,15 +212,19 @@ def _of(log: pl.DataFrame, role: str, digest: str) -> pl.DataFrame:
     return log.filter((pl.col("role") == role) & (pl.col("digest") == digest))
 
 
-def _samples(logs: Both[pl.DataFrame], measures: Both[Measure], tried: Challenger) -> Both[Sample]:
+def _samples(logs: Both[pl.DataFrame], measures: Both[Measure], tried: Challenger, blocks: pl.Expr) -> Both[Sample]:
     """The rows to measure: of a shadow the pairs, so that both versions answered the same requests."""
     champion, challenger = logs
     if tried.mode == "canary":
-        key = tried.key if tried.key in champion.columns else None
-        return sample_of(champion, measures[0], key), sample_of(challenger, measures[1], key)
+        return sample_of(champion, measures[0], blocks), sample_of(challenger, measures[1], blocks)
     scores = challenger.unique("id", keep="first").select("id", pl.col("score").alias("other"))
     pairs = champion.unique("id", keep="first", maintain_order=True).join(scores, on="id", maintain_order="left")
-    return sample_of(pairs, measures[0]), sample_of(pairs.with_columns(score="other"), measures[1])
+    return sample_of(pairs, measures[0], blocks), sample_of(pairs.with_columns(score="other"), measures[1], blocks)
+
+
+def _by_key(key: str) -> pl.Expr:
+    """All rows of one routing key are in one block: they were all answered by one version."""
+    return pl.col(key).hash() % experiment.MOST_BLOCKS
 
 
 def _unpaired(logs: Both[pl.DataFrame], samples: Both[Sample], tried: Challenger) -> list[str]:
@@ -222,10 +234,8 @@ def _unpaired(logs: Both[pl.DataFrame], samples: Both[Sample], tried: Challenger
     return [f"{left_out:,} labelled predictions have no counterpart and are left out"] if left_out else []
 
 
-def _gain(
-    project: Project, rule: ExperimentPolicy, samples: Both[Sample], *, is_paired: bool
-) -> experiment.Estimate | None:
-    found = experiment.difference(*samples, is_paired=is_paired)
+def _gain(project: Project, rule: ExperimentPolicy, samples: Both[Sample]) -> experiment.Estimate | None:
+    found = experiment.difference(*samples)
     sign = project.policy.gates.metrics[rule.metric].sign
     return experiment.Estimate(sign * found.value, found.error) if found else None
 

@@ -127,7 +127,8 @@ class ExperimentPolicy(Settings):
     `smallest_gain` is the smallest improvement of `metric` that is worth a change, in its own unit. `alpha` is the
     chance that an experiment promotes or stops a challenger that is no different, however often one looks, and
     `power` the chance to see the smallest gain. `min_rows` labelled rows of each version are needed before any
-    verdict, and after `max_days` the champion stays.
+    verdict, and after `max_days` the champion stays. Rows asked for within `block_hours` may be alike: it is
+    such stretches, not single rows, that chance is measured by.
     """
 
     metric: str
@@ -136,6 +137,7 @@ class ExperimentPolicy(Settings):
     max_days: Positive
     alpha: Annotated[float, Meta(gt=0, lt=0.5)] = 0.05
     power: Annotated[float, Meta(ge=0.5, lt=1)] = 0.8
+    block_hours: Positive = 24
 
 
 class QualityPolicy(Settings):
