@@ -161,12 +161,12 @@ def judge(found: Estimate | None, rows: int, rule: ExperimentPolicy, *, days: fl
     """
     low, high = found.interval(radius_of(found, rule)) if found else (-inf, inf)
     if not unfit and found and rows >= rule.min_rows:
-        told = f"its {rule.metric} is better by {found.value:+.4g}, between {low:+.4g} and {high:+.4g}"
+        told = f"the gain in {rule.metric} is {found.value:+.4f}, between {low:+.4f} and {high:+.4f}"
         if high < 0:
             return Verdict(decision=Decision.STOP, reason=f"the challenger does harm: {told}")
         if high < rule.smallest_gain:
             return Verdict(
-                decision=Decision.KEEP, reason=f"the challenger gains less than {rule.smallest_gain:g}: {told}"
+                decision=Decision.KEEP, reason=f"the challenger gains less than matters, {rule.smallest_gain:g}: {told}"
             )
         if low > 0:
             return Verdict(decision=Decision.PROMOTE, reason=f"the challenger is better: {told}")

@@ -7,6 +7,7 @@ from math import ceil
 from typing import TypeVar
 
 import msgspec
+import numpy as np
 import polars as pl
 import yaml
 
@@ -101,7 +102,7 @@ def compare(project: Project, name: str, until: datetime) -> LiveComparison:
         measured_by(bundle_of(project, tried.version, tried.digest).model, rule.metric),
     )
     by_key = tried.key if tried.mode == "canary" and tried.key in log.columns else None
-    blocks = _by_key(by_key) if by_key else by_time(since, until, rule.block_hours)
+    blocks = _by_key(by_key) if by_key else by_time(log, rule.block_hours)
     samples = _samples(logs, measures, tried, blocks)
     found = _gain(project, rule, samples)
     days = (until - since) / timedelta(days=1) - where.delay_days
@@ -166,9 +167,11 @@ def measured_by(facts: ModelFacts, metric: str) -> Measure:
     return measure
 
 
-def by_time(since: datetime, until: datetime, hours: float) -> pl.Expr:
-    """Number the stretches of this many hours; where there would be too many, longer ones."""
-    many = ceil((until - since) / timedelta(hours=hours) / experiment.MOST_BLOCKS)
+def by_time(log: pl.DataFrame, hours: float) -> pl.Expr:
+    """Number the stretches of this many hours in a log; where there would be too many, longer ones."""
+    seconds = log["at"].dt.epoch("s")
+    whole = int(np.ptp(seconds.to_numpy())) if log.height else 0
+    many = ceil(whole / (3600 * hours * experiment.MOST_BLOCKS))
     return (pl.col("at").dt.epoch("s") / (3600 * hours * max(1, many))).floor().cast(pl.Int64)
 
 

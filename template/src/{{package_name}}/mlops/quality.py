@@ -45,11 +45,10 @@ def check(project: Project, name: str, bundle: Bundle, since: datetime | None, n
     where = labels.rule_of(project)
     named = environments.champion_since(project, name)
     told = labels.read(project, where)
-    begin = max(since or named, named)
-    log = predictions.read(project, name, begin, now)
+    log = predictions.read(project, name, max(since or named, named), now)
     log = log.filter((pl.col("digest") == bundle.digest) & (pl.col("role") != "shadow"))
     joined = labels.join(log, told, where, now)
-    by_day = live.by_time(begin, now, hours=24)
+    by_day = live.by_time(joined, hours=24)
     sample = live.sample_of(joined, live.measured_by(bundle.model, rule.metric), by_day)
     found, sign = experiment.estimate(sample), project.policy.gates.metrics[rule.metric].sign
     limit = _limit(rule, bundle, sign)
