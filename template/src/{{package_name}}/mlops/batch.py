@@ -52,7 +52,7 @@ def predict(scorer: Scorer, source: Path, target: Path, *, with_score: bool, say
     try:
         with filelock.FileLock(parts / "lock", timeout=0):
             rows = _predict_parts(scorer, source, parts, with_score=with_score, say=say)
-            _assemble(parts, target)
+            _assemble(parts, target, scorer.bundle.digest)
     except filelock.Timeout:
         raise MlopsError(f"another `mlops batch` is writing {target}", "wait until it has ended") from None
     shutil.rmtree(parts)
@@ -77,7 +77,7 @@ def _predict_parts(scorer: Scorer, source: Path, parts: Path, *, with_score: boo
             broken.add(violations)
             if not broken and not (parts / name).exists():
                 predicted = _predicted(scorer, frame, with_score=with_score)
-                _put(parts / name, predicted.write_parquet)
+                _put(parts / name, predicted.write_ipc)
             rows += frame.height
             progress.tell(rows)
     if broken:
@@ -90,20 +90,18 @@ def _chunks(source: Path) -> Iterator[tuple[str, pl.DataFrame, list[Violation]]]
     """Typed chunks of all files in their order, each with the name of its part and the rules that it breaks."""
     for place, path in enumerate(files_of(source)):
         for number, raw in enumerate(read_chunks(path, CHUNK)):
-            yield f"{place:06}-{number:08}.parquet", *parse(raw, CONTRACT.fields)
+            yield f"{place:06}-{number:08}.arrow", *parse(raw, CONTRACT.fields)
 
 
 def _predicted(scorer: Scorer, frame: pl.DataFrame, *, with_score: bool) -> pl.DataFrame:
     scores = scorer.scores(columns(frame, CONTRACT.fields))
-    predicted = frame.select(CONTRACT.key).with_columns(
-        pl.Series(scorer.facts.answer, scorer.answers(scores)), pl.lit(scorer.bundle.digest).alias("model")
-    )
+    predicted = frame.select(CONTRACT.key).with_columns(pl.Series(scorer.facts.answer, scorer.answers(scores)))
     return predicted.with_columns(pl.Series("score", scores)) if with_score else predicted
 
 
-def _assemble(parts: Path, target: Path) -> None:
-    """Turn the parts into the target, in their order and without holding them all."""
-    answers = pl.scan_parquet(sorted(parts.glob("*.parquet")))
+def _assemble(parts: Path, target: Path, digest: str) -> None:
+    """Turn the parts into the target, in their order and without holding them all; each row names its model."""
+    answers = pl.scan_ipc(sorted(parts.glob("*.arrow"))).with_columns(pl.lit(digest).alias("model"))
     sink = answers.sink_csv if target.suffix == ".csv" else answers.sink_parquet
     draft = parts / f"target{target.suffix}.draft"
     sink(draft)

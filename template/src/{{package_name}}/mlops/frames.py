@@ -17,7 +17,7 @@ import polars as pl
 
 from ..contract import CONTRACT
 from .errors import MlopsError
-from .schema import Column, Contract, Field, Kind, Row
+from .schema import Column, Columns, Contract, Field, Kind, Row
 
 #: Where a raw row came from, so that a complaint can name it: file and row, the first row being 1.
 SOURCE = "source_row"
@@ -218,9 +218,30 @@ def as_rows(frame: pl.DataFrame) -> list[Row]:
     return msgspec.convert(named, list[CONTRACT.row])  # type: ignore[name-defined]
 
 
-def columns(frame: pl.DataFrame, fields: tuple[Field, ...]) -> dict[str, Column]:
-    """Turn a typed frame into columns, exactly as `schema.columns` does for decoded requests."""
-    return {field.name: _column(frame[field.name], field) for field in fields}
+def columns(frame: pl.DataFrame, fields: tuple[Field, ...]) -> Columns:
+    """Turn a typed frame into columns, exactly as `schema.columns` does for decoded requests.
+
+    A column is made when it is asked for: texts are dear, and few features are made from them.
+    """
+    return _Columns(frame, fields)
+
+
+class _Columns(Columns):
+    def __init__(self, frame: pl.DataFrame, fields: tuple[Field, ...]) -> None:
+        self._frame = frame
+        self._fields = {field.name: field for field in fields}
+        self._made: dict[str, Column] = {}
+
+    def __getitem__(self, name: str) -> Column:
+        if name not in self._made:
+            self._made[name] = _column(self._frame[name], self._fields[name])
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
 
 
 def _column(series: pl.Series, field: Field) -> Column:
