@@ -45,6 +45,7 @@ template_app = typer.Typer(
 )
 
 EnvironmentName = Annotated[str, typer.Argument(help="staging or production.", metavar="ENVIRONMENT")]
+Until = Annotated[str | None, typer.Option(help="As it was known then: a date or a span ago; now by default.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the same facts as JSON.")]
 
 
@@ -152,15 +153,45 @@ def sign(version: Annotated[str, typer.Argument(help="A version number or an ali
 
 @app.command()
 def compare(
-    first: Annotated[str, typer.Argument(help="A version number or an alias.")],
-    second: Annotated[str, typer.Argument(help="Another one.")],
+    first: Annotated[str | None, typer.Argument(help="A version number or an alias.")] = None,
+    second: Annotated[str | None, typer.Argument(help="Another one.")] = None,
+    live: Annotated[
+        str | None, typer.Option(metavar="ENVIRONMENT", help="Champion and challenger on real requests.")
+    ] = None,
+    until: Until = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score two versions from the registry on the same frozen rows."""
+    """Score two versions on the same frozen rows, or on real requests whose outcome is known."""
+    if live is not None and first is None:
+        from . import live as living
+
+        compared = living.compare(Project.find(), live, _moment(until, "--until") or datetime.now(UTC))
+        _print(compared, living.as_text(compared), as_json=as_json)
+        return
+    if live is not None or first is None or second is None:
+        raise MlopsError(
+            "compare needs two versions, or --live and an environment", "mlops compare 1 champion", exit_code=2
+        )
     from . import compare as comparing
 
     comparison = comparing.compare(Project.find(), first, second, _say)
     _print(comparison, str(comparison), as_json=as_json)
+
+
+@app.command()
+def decide(environment: EnvironmentName, until: Until = None) -> None:
+    """Propose what the trial of a challenger has shown, as a reviewed change."""
+    from . import github, live
+
+    project = Project.find()
+    branch, compared = live.decide(project, environment, _moment(until, "--until") or datetime.now(UTC))
+    typer.echo(f"{compared.verdict.decision.value}: {compared.verdict.reason}")
+    if branch is None:
+        typer.echo(f"nothing to propose yet; next: {compared.next_step}")
+        return
+    typer.echo(f"proposed for {environment} in branch {branch}")
+    typer.echo(github.propose(project, branch))
+    typer.echo(f"next: review and merge {branch}, then: uv run mlops deploy {environment}")
 
 
 @app.command()
@@ -298,11 +329,11 @@ def serve(
 
 @app.command()
 def batch(
-    source: Annotated[Path, typer.Argument(help="Rows to predict: .csv, .csv.gz or .parquet.")],
+    source: Annotated[Path, typer.Argument(help="Rows to predict: a .csv, .csv.gz or .parquet, or a folder of them.")],
     target: Annotated[Path, typer.Argument(help="Where the answers go: .csv or .parquet.")],
     version: Annotated[str, typer.Option(help="A version number or an alias.")] = "latest",
 ) -> None:
-    """Predict a file of rows."""
+    """Predict files of rows, however large; run again after a kill, it goes on."""
     from . import batch as batches
     from .registry import Registry
     from .scoring import Scorer
@@ -311,7 +342,8 @@ def batch(
     registry = Registry.open(project)
     found = registry.find(version)
     scorer = Scorer(registry.fetch(found), threads=0)
-    rows = batches.predict_file(scorer, source, target, with_score=project.policy.serving.return_score)
+    with_score = project.policy.serving.return_score
+    rows = batches.predict(scorer, source, target, with_score=with_score, say=_say)
     typer.echo(f"{rows:,} rows predicted by version {found.number}, in {target}")
 
 
@@ -319,10 +351,11 @@ def batch(
 def monitor(
     environment: EnvironmentName,
     since: Annotated[str | None, typer.Option(help="How far back: 7d, 12h, or a date; everything by default.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say only; roll nothing back.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Judge recent predictions against the champion's reference."""
-    from . import github
+    from . import github, quality
     from . import monitor as monitoring
 
     project, start = Project.find(), _moment(since)
@@ -330,6 +363,9 @@ def monitor(
     github.output(verdict=report.verdict.value)
     github.summarize(f"{environment}: **{report.verdict.value}**, {report.summary}; next: {report.next_step}")
     _print(report, monitoring.as_text(report), as_json=as_json)
+    rule = project.policy.monitor.quality
+    if rule and report.quality and report.quality.state is quality.State.BROKEN and not dry_run:
+        _say(quality.roll_back(project, environment, rule, _say))
     raise typer.Exit(report.exit_code)
 
 
@@ -474,7 +510,7 @@ def _print(facts: Any, text: str, *, as_json: bool) -> None:
     typer.echo(msgspec.json.format(msgspec.json.encode(facts), indent=2).decode() if as_json else text)
 
 
-def _moment(since: str | None) -> datetime | None:
+def _moment(since: str | None, option: str = "--since") -> datetime | None:
     if since is None:
         return None
     units = {"d": "days", "h": "hours", "m": "minutes"}
@@ -484,19 +520,17 @@ def _moment(since: str | None) -> datetime | None:
         moment = datetime.fromisoformat(since)
     except ValueError:
         raise MlopsError(
-            f"--since {since} is no span and no date", "write 7d, 12h or 2013-12-31", exit_code=2
+            f"{option} {since} is no span and no date", "write 7d, 12h or 2013-12-31", exit_code=2
         ) from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _bundle_of(project: Project, environment: str) -> Any:
     from . import environments
-    from .registry import Registry, cached
+    from .registry import bundle_of
 
     release = environments.champion(project, environment)
-    local = cached(project, release.digest)
-    registry = None if local else Registry.open(project)
-    return local or registry.fetch(registry.find(str(release.version)))  # type: ignore[union-attr]
+    return bundle_of(project, release.version, release.digest)
 
 
 # A project with containers has more commands than one without.

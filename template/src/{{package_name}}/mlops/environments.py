@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
@@ -18,9 +19,8 @@ from .registry import Registry, Version
 #: A model reaches production through this environment.
 FIRST, LAST = "staging", "production"
 
-_CHAMPION, _CHALLENGER = (
-    re.compile(rf"^{name}:.*\n(?:[ \t]+.*\n)*", flags=re.MULTILINE) for name in ("champion", "challenger")
-)
+_CHAMPION = re.compile(r"^champion:.*\n(?:[ \t]+.*\n)*", flags=re.MULTILINE)
+_CHALLENGER = re.compile(r"\n*^challenger:.*\n?(?:[ \t]+.*\n?)*", flags=re.MULTILINE)
 
 
 def names(project: Project) -> list[str]:
@@ -47,6 +47,14 @@ def champion(project: Project, name: str) -> Release:
     if release is None:
         raise MlopsError(f"{name} names no champion yet", f"mlops promote {name}, then review and merge the proposal")
     return release
+
+
+def challenger(project: Project, name: str) -> Challenger:
+    """The version on trial in an environment; refused when there is none."""
+    tried = load(project, name).challenger
+    if tried is None:
+        raise MlopsError(f"{name} names no challenger", f"put one beside the champion: mlops challenge {name}")
+    return tried
 
 
 def promote(project: Project, name: str, reference: str | None = None) -> tuple[str | None, Release]:
@@ -93,25 +101,23 @@ def challenge(
                 f"mlops challenge {name} --version N, with another version",
             )
         given = {} if share is None else {"share": share}
-        challenger = Challenger(**msgspec.structs.asdict(release), mode=mode, key=key, **given)  # type: ignore[arg-type]
-        text = with_challenger(path_of(project, name).read_text("utf-8"), challenger)
+        tried = Challenger(**msgspec.structs.asdict(release), mode=mode, key=key, **given)  # type: ignore[arg-type]
+        text = with_challenger(path_of(project, name).read_text("utf-8"), tried)
         branch = f"challenge/{name}-v{release.version}"
-        message = f"Let version {release.version} challenge {name} as a {mode} with {challenger.share:g} of the traffic"
+        message = f"Let version {release.version} challenge {name} as a {mode} with {tried.share:g} of the traffic"
         _propose(project, name, text, branch, message)
-    return branch, challenger
+    return branch, tried
 
 
 def end_challenge(project: Project, name: str) -> tuple[str, Challenger]:
     """Propose an environment without its challenger; returns branch and the challenger that goes."""
     git.require_branch(project.root)
     with project.only_one("promote"):
-        challenger = load(project, name).challenger
-        if challenger is None:
-            raise MlopsError(f"{name} has no challenger", f"mlops challenge {name} proposes one")
+        ended = challenger(project, name)
         branch = f"challenge/{name}-end"
         text = with_challenger(path_of(project, name).read_text("utf-8"), None)
-        _propose(project, name, text, branch, f"End the challenge of version {challenger.version} in {name}")
-    return branch, challenger
+        _propose(project, name, text, branch, f"End the challenge of version {ended.version} in {name}")
+    return branch, ended
 
 
 def require_native(project: Project) -> None:
@@ -206,6 +212,54 @@ def rollback(project: Project, name: str, *, propose: bool) -> tuple[str | None,
     return None, release
 
 
+def end_trial(project: Project, name: str, reason: str, *, promote: bool) -> str:
+    """Propose an environment without its challenger, which is the new champion or gone; returns the branch."""
+    git.require_branch(project.root)
+    with project.only_one("promote"):
+        require_committed(project, name)
+        tried = challenger(project, name)
+        text = with_challenger(path_of(project, name).read_text("utf-8"), None)
+        subject = f"End the trial of version {tried.version} in {name}"
+        if promote:
+            text = with_champion(text, _as_release(tried))
+            subject = f"Promote version {tried.version} to {name}"
+        branch = f"decide/{name}-v{tried.version}"
+        git.propose(project.root, branch, _relative(project, name), text, f"{subject}\n\n{reason}\n")
+    return branch
+
+
+def champion_since(project: Project, name: str) -> datetime:
+    """When the champion was named, by Git: what it answered before then belongs to an earlier stay."""
+    release = champion(project, name)
+    found = git.since(project.root, _relative(project, name), lambda text: _decoded(text).champion == release)
+    return _committed(found, name)[1]
+
+
+def trial_since(project: Project, name: str) -> tuple[str, datetime]:
+    """The commit that put this challenger beside this champion, and its time; its share may have changed since."""
+    wanted = challenger(project, name).digest, champion(project, name).digest
+
+    def holds(text: str) -> bool:
+        then = _decoded(text)
+        return (then.challenger and then.challenger.digest, then.champion and then.champion.digest) == wanted
+
+    return _committed(git.since(project.root, _relative(project, name), holds), name)
+
+
+def _committed(found: tuple[str, datetime] | None, name: str) -> tuple[str, datetime]:
+    if found is None:
+        raise MlopsError(f"what {name} names is in no commit of this branch", "commit it, or git fetch --unshallow")
+    return found
+
+
+def _decoded(text: str) -> Environment:
+    return msgspec.yaml.decode(text, type=Environment)
+
+
+def _as_release(tried: Challenger) -> Release:
+    return Release(**{field: getattr(tried, field) for field in Release.__struct_fields__})
+
+
 def require_committed(project: Project, name: str) -> None:
     """Refuse an environment file that differs from the current commit: nobody reviewed it."""
     path = _relative(project, name)
@@ -233,13 +287,13 @@ def with_champion(text: str, release: Release) -> str:
 
 def with_challenger(text: str, challenger: Challenger | None) -> str:
     """The text of an environment file with another challenger, or without one; comments and order stay."""
-    if challenger is None:
-        return _CHALLENGER.sub("", text, count=1).rstrip("\n") + "\n"
-    facts = {name: value for name, value in msgspec.structs.asdict(challenger).items() if value is not None}
-    block = yaml.safe_dump({"challenger": facts}, sort_keys=False)
+    block = ""
+    if challenger is not None:
+        facts = {name: value for name, value in msgspec.structs.asdict(challenger).items() if value is not None}
+        block = "\n" + yaml.safe_dump({"challenger": facts}, sort_keys=False)
     if _CHALLENGER.search(text):
-        return _CHALLENGER.sub(block, text, count=1)
-    return f"{text.rstrip()}\n\n{block}"
+        return _CHALLENGER.sub("\n" + block, text, count=1)
+    return text.rstrip("\n") + "\n" + block
 
 
 def _propose(project: Project, name: str, text: str, branch: str, message: str) -> None:

@@ -5,8 +5,11 @@ The rules themselves live in the contract; `schema.py` is its counterpart for si
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -14,7 +17,7 @@ import polars as pl
 
 from ..contract import CONTRACT
 from .errors import MlopsError
-from .schema import Column, Contract, Field, Kind, Row
+from .schema import Column, Columns, Contract, Field, Kind, Row
 
 #: Where a raw row came from, so that a complaint can name it: file and row, the first row being 1.
 SOURCE = "source_row"
@@ -24,6 +27,17 @@ PREDICTION_MARKS = {"digest", "score", "answer"}
 
 _READERS = {".csv": "csv", ".gz": "csv", ".parquet": "parquet"}
 _FIRST_ROWS = 3
+
+#: How a data file may hold a field so that nothing is lost or guessed; anything else is read as text.
+_WHOLE = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32)
+_STORED: dict[Kind, tuple[Any, ...]] = {
+    Kind.INTEGER: _WHOLE,
+    Kind.NUMBER: (*_WHOLE, pl.Float64),
+    Kind.FLAG: (pl.Boolean,),
+    Kind.CATEGORY: (pl.String,),
+    Kind.TEXT: (pl.String,),
+    Kind.TIME: (pl.Datetime("ms"), pl.Datetime("us"), pl.Datetime("ns")),
+}
 
 
 @dataclass(frozen=True)
@@ -39,38 +53,79 @@ class Violation:
         return f"{self.field}: {self.rule} in {self.rows:,} rows, first {', '.join(self.examples)}"
 
 
-def read_raw(source: Path) -> pl.DataFrame:
-    """Read a file, or every file of a folder in the order of their names, as text.
-
-    Nothing is guessed: types are the contract's business. Each row gets a `source_row`.
-    """
+def files_of(source: Path) -> list[Path]:
+    """The data files of a source: itself, or every file of a folder in the order of their names."""
     paths = sorted(p for p in source.iterdir() if p.suffix in _READERS) if source.is_dir() else [source]
     if not paths or not paths[0].is_file():
         raise MlopsError(
             f"there is no raw data in {source}",
             "fetch it with `dvc pull`, or name your data in params.yaml, data.source (.csv, .csv.gz or .parquet)",
         )
-    return pl.concat([_read_file(path) for path in paths], how="diagonal")
+    return paths
 
 
-def _read_file(path: Path) -> pl.DataFrame:
+def read_raw(source: Path) -> pl.DataFrame:
+    """Read a file, or every file of a folder in the order of their names, as text.
+
+    Nothing is guessed: types are the contract's business. Each row gets a `source_row`.
+    """
+    return pl.concat([_read_file(path) for path in files_of(source)], how="diagonal")
+
+
+def read_chunks(path: Path, rows: int) -> Iterator[pl.DataFrame]:
+    """Read a file that may be larger than memory, `rows` rows at a time, in its order.
+
+    Text stays text; what a Parquet file holds as the contract does stays as it is, which is faster.
+    """
+    with _told_of(path):
+        parts = _scan(path).collect_batches(chunk_size=rows, maintain_order=True)
+        start, held = 0, pl.DataFrame()
+        for part in parts:
+            held = pl.concat([held, part]) if held.height else part
+            while held.height >= rows:
+                yield _numbered(held.head(rows), path, start)
+                start, held = start + rows, held.slice(rows)
+        if held.height or start == 0:
+            yield _numbered(held if held.width else _scan(path).head(0).collect(), path, start)
+
+
+def _scan(path: Path) -> pl.LazyFrame:
     if path.suffix not in _READERS:
         raise MlopsError(f"{path} is neither .csv, .csv.gz nor .parquet", "convert it to one of them")
+    if _READERS[path.suffix] == "csv":
+        return pl.scan_csv(path, infer_schema=False, null_values=[""])
+    stored = pl.scan_parquet(path)
+    kept = {field.name: _STORED[field.kind] for field in CONTRACT.fields}
+    schema = stored.collect_schema()
+    return stored.with_columns(
+        pl.col(name).cast(pl.String, strict=False) for name, dtype in schema.items() if dtype not in kept.get(name, ())
+    )
+
+
+@contextmanager
+def _told_of(path: Path) -> Iterator[None]:
     try:
-        if _READERS[path.suffix] == "parquet":
-            frame = pl.read_parquet(path).cast(pl.String, strict=False)
-        else:
-            frame = pl.read_csv(path, infer_schema=False, null_values=[""])
+        yield
     except pl.exceptions.PolarsError as error:
         raise MlopsError(
             f"{path} cannot be read: {str(error).splitlines()[0]}", "is it whole, and what its ending says?"
         ) from None
+
+
+def _read_file(path: Path) -> pl.DataFrame:
+    with _told_of(path):
+        frame = _scan(path).cast(pl.String, strict=False).collect()
+    return _numbered(frame, path, 0)
+
+
+def _numbered(frame: pl.DataFrame, path: Path, start: int) -> pl.DataFrame:
+    """Say where each row came from, unless these are a model's own answers."""
     if frame.columns and set(frame.columns) >= PREDICTION_MARKS:
         raise MlopsError(
             f"{path} is a prediction log: a model's answers must not come back as training data",
             "take the rows from where they were observed, not from what was predicted",
         )
-    row = pl.int_range(1, pl.len() + 1).cast(pl.String)
+    row = (pl.int_range(1, pl.len() + 1) + start).cast(pl.String)
     return frame.with_columns((pl.lit(f"{path.name}:") + row).alias(SOURCE))
 
 
@@ -86,13 +141,16 @@ def parse(raw: pl.DataFrame, fields: tuple[Field, ...]) -> tuple[pl.DataFrame, l
         if field.name not in raw.columns
     ]
     known = [field for field in fields if field.name in raw.columns]
-    typed = raw.select(SOURCE, *(_typed(field) for field in known))
+    typed = raw.select(SOURCE, *(_typed(field, is_text=raw.schema[field.name] == pl.String) for field in known))
     found = [violation for field in known for violation in _broken_rules(raw, typed, field)]
     return typed, missing + found
 
 
-def _typed(field: Field) -> pl.Expr:
+def _typed(field: Field, *, is_text: bool) -> pl.Expr:
     text = pl.col(field.name)
+    if not is_text:
+        dtypes = {Kind.INTEGER: pl.Int64(), Kind.NUMBER: pl.Float64(), Kind.TIME: pl.Datetime("ms")}
+        return text.cast(dtypes[field.kind]) if field.kind in dtypes else text
     match field.kind:
         case Kind.INTEGER:
             # "12.0" is how some tools write an integer column that once had gaps.
@@ -160,9 +218,30 @@ def as_rows(frame: pl.DataFrame) -> list[Row]:
     return msgspec.convert(named, list[CONTRACT.row])  # type: ignore[name-defined]
 
 
-def columns(frame: pl.DataFrame, fields: tuple[Field, ...]) -> dict[str, Column]:
-    """Turn a typed frame into columns, exactly as `schema.columns` does for decoded requests."""
-    return {field.name: _column(frame[field.name], field) for field in fields}
+def columns(frame: pl.DataFrame, fields: tuple[Field, ...]) -> Columns:
+    """Turn a typed frame into columns, exactly as `schema.columns` does for decoded requests.
+
+    A column is made when it is asked for: texts are dear, and few features are made from them.
+    """
+    return _Columns(frame, fields)
+
+
+class _Columns(Columns):
+    def __init__(self, frame: pl.DataFrame, fields: tuple[Field, ...]) -> None:
+        self._frame = frame
+        self._fields = {field.name: field for field in fields}
+        self._made: dict[str, Column] = {}
+
+    def __getitem__(self, name: str) -> Column:
+        if name not in self._made:
+            self._made[name] = _column(self._frame[name], self._fields[name])
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
 
 
 def _column(series: pl.Series, field: Field) -> Column:

@@ -7,6 +7,8 @@ import os
 import subprocess
 import tempfile
 import zipfile
+from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 from .errors import MlopsError
@@ -77,6 +79,18 @@ def at_commit(root: Path, commit: str, path: str) -> str | None:
     """The text of a file at a commit, or None if it is not there."""
     listed = git(root, "ls-tree", "--name-only", commit, "--", path, check=False).strip()
     return git(root, "show", f"{commit}:{path}") if listed else None
+
+
+def since(root: Path, path: str, holds: Callable[[str], bool]) -> tuple[str, datetime] | None:
+    """The commit from which on `holds` is true of a file's text, without a break, and its time; None if it is not."""
+    first = None
+    for line in git(root, "log", "--format=%H %cI", "HEAD", "--", path).splitlines():
+        commit, _, at = line.partition(" ")
+        text = at_commit(root, commit, path)
+        if text is None or not holds(text):
+            break
+        first = commit, datetime.fromisoformat(at)
+    return first
 
 
 def export(root: Path, commit: str, folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 import msgspec
 import polars as pl
@@ -12,6 +12,7 @@ from .bundle import Bundle, ModelFacts
 from .drift import Finding, Verdict, find
 from .errors import MlopsError
 from .project import MonitorPolicy, Project
+from .quality import Quality, State, check
 from .schema import Contract, Kind
 
 ANSWER_IS_NO = 3
@@ -48,6 +49,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     page: str
     findings: list[Finding]
     left_out: dict[str, str]
+    quality: Quality | None = None
 
     @property
     def exit_code(self) -> int:
@@ -60,8 +62,22 @@ def run(project: Project, environment: str, bundle: Bundle, since: datetime | No
     from . import predictions, report
 
     judged = judge(bundle, predictions.read(project, environment, since), project.policy.monitor, environment)
+    judged = with_quality(judged, check(project, environment, bundle, since, datetime.now(UTC)))
     report.write(judged, project.root)
     return judged
+
+
+def with_quality(report: Report, quality: Quality | None) -> Report:
+    """Add what the labels say; a champion that has become worse is worth more than any column that moved."""
+    if quality is None or quality.state is not State.BROKEN:
+        return msgspec.structs.replace(report, quality=quality)
+    return msgspec.structs.replace(
+        report,
+        quality=quality,
+        verdict=Verdict.ACT,
+        summary=quality.sentence,
+        next_step=f"mlops rollback {report.environment}",
+    )
 
 
 def judge(
@@ -107,6 +123,7 @@ def as_text(report: Report) -> str:
         _table(report.findings),
         [f"not compared: {name}, {reason}" for name, reason in report.left_out.items()],
         [finding.sentence for finding in moved(report.findings)[1:]],
+        _quality_lines(report.quality),
         [f"page: {report.page}"],
         [f"{report.verdict.value}: {report.summary}", f"next: {report.next_step}"],
     ]
@@ -134,6 +151,10 @@ def moved(findings: list[Finding]) -> list[Finding]:
 def shown_size(finding: Finding) -> str:
     """Write how far a column moved; on too few rows that is noise and is not shown."""
     return "-" if finding.verdict is Verdict.INSUFFICIENT_DATA else f"{finding.psi:.3f}"
+
+
+def _quality_lines(quality: Quality | None) -> list[str]:
+    return [f"quality {quality.state.value}: {quality.sentence}", *quality.remarks] if quality else []
 
 
 def _table(findings: list[Finding]) -> list[str]:

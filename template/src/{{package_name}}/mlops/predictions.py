@@ -165,7 +165,7 @@ def read(
 ) -> pl.DataFrame:
     """Return logged predictions, oldest first: `since` is included, `until` is not; both know their time zone.
 
-    The columns are id, at, version, digest, score, answer (a yes counts as 1) and role, then the fields of
+    The columns are id, at, version, digest, role, score and answer (a yes counts as 1), then the fields of
     the contract. A value that does not fit today's contract is null, a torn line is left out. What a shadow
     said was no answer, so it has to be asked for.
     """
@@ -215,9 +215,9 @@ def _frame(predictions: list[Prediction]) -> pl.DataFrame:
         ("at", pl.Datetime("us", "UTC")),
         ("version", pl.Int64),
         ("digest", pl.String),
+        ("role", pl.String),
         ("score", pl.Float64),
         ("answer", pl.Float64),
-        ("role", pl.String),
     ]
     columns = [pl.Series(name, [getattr(p, name) for p in predictions], dtype, strict=False) for name, dtype in own]
     columns += [_series(field, [p.row.get(field.name) for p in predictions]) for field in CONTRACT.fields]

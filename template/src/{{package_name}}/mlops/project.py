@@ -74,6 +74,11 @@ class MetricGate(Settings):
     max: float | None = None
     margin: float | None = None
 
+    @property
+    def sign(self) -> int:
+        """1 for a metric that is better when higher, -1 for one that is better when lower."""
+        return 1 if self.max is None else -1
+
 
 class SliceGate(Settings):
     """The limit that every large enough group of rows must meet."""
@@ -100,6 +105,58 @@ class Gates(Settings):
     limits: LimitGate
 
 
+class LabelPolicy(Settings):
+    """Where what really happened becomes known, how it finds its prediction, and after how long.
+
+    `source` is a file or a folder of files that hold the `key`, which is columns of the contract or the
+    prediction's `id`, and the outcome columns of the contract. `columns` says which column of the files is
+    which of these, where the names differ. A prediction younger than `delay_days` waits for its label; of the
+    older ones at least `min_share` must have one, or nothing is decided.
+    """
+
+    source: str
+    key: list[str]
+    columns: dict[str, str] = {}
+    delay_days: Annotated[float, Meta(ge=0)] = 0
+    min_share: Share = 0.9
+
+
+class ExperimentPolicy(Settings):
+    """What a challenger must show to become champion; fixed before it gets its first request.
+
+    `smallest_gain` is the smallest improvement of `metric` that is worth a change, in its own unit. `alpha` is the
+    chance that an experiment promotes or stops a challenger that is no different, however often one looks, and
+    `power` the chance to see the smallest gain. `min_rows` labelled rows of each version are needed before any
+    verdict, and after `max_days` the champion stays. Rows asked for within `block_hours` may be alike: it is
+    such stretches, not single rows, that chance is measured by.
+    """
+
+    metric: str
+    smallest_gain: Positive
+    min_rows: Count
+    max_days: Positive
+    alpha: Annotated[float, Meta(gt=0, lt=0.5)] = 0.05
+    power: Annotated[float, Meta(ge=0.5, lt=1)] = 0.8
+    block_hours: Positive = 24
+
+
+class QualityPolicy(Settings):
+    """When the champion's own predictions have become so much worse that the version before should answer.
+
+    Either a `limit` for the metric, or the `drop` against the bundle's test metric that is still accepted.
+    """
+
+    metric: str
+    min_rows: Count
+    action: Literal["propose", "perform"]
+    limit: float | None = None
+    drop: Positive | None = None
+
+    def __post_init__(self) -> None:
+        if (self.limit is None) == (self.drop is None):
+            raise ValueError("monitor.quality needs either a limit or a drop")
+
+
 class MonitorPolicy(Settings):
     """When a change in the rows is worth a look (`watch`) and when it is worth doing something (`act`).
 
@@ -112,6 +169,7 @@ class MonitorPolicy(Settings):
     act: Positive
     p_value: Annotated[float, Meta(gt=0, lt=1)]
     ignore: list[str] = []
+    quality: QualityPolicy | None = None
 
 
 class ServingPolicy(Settings, omit_defaults=True):
@@ -152,8 +210,15 @@ class Policy(Settings):
     monitor: MonitorPolicy
     serving: ServingPolicy
     signature: SignaturePolicy | None = None
+    labels: LabelPolicy | None = None
+    experiment: ExperimentPolicy | None = None
 
     def __post_init__(self) -> None:
+        for place, rule in (("experiment", self.experiment), ("monitor.quality", self.monitor.quality)):
+            if rule and rule.metric not in self.gates.metrics:
+                raise ValueError(f"{place}.metric is {rule.metric}, and no gate says whether more of it is better")
+            if rule and self.labels is None:
+                raise ValueError(f"{place} needs labels, which say where to learn what really happened")
         if self.monitor.watch >= self.monitor.act:
             raise ValueError(
                 f"monitor.watch is {self.monitor.watch}, it must be below monitor.act, which is {self.monitor.act}"
@@ -187,6 +252,17 @@ class Challenger(Release):
     def __post_init__(self) -> None:
         if self.share < 0:
             self.share = {"canary": 0.1, "shadow": 1.0}[self.mode]
+
+
+class Challenger(Settings):
+    """A version on trial beside the champion: as a canary it answers a share of requests, as a shadow none."""
+
+    version: Count
+    digest: Annotated[str, Meta(pattern="^sha256:[0-9a-f]{64}$")]
+    commit: Annotated[str, Meta(pattern="^[0-9a-f]{40}$")]
+    mode: Literal["canary", "shadow"]
+    share: Share
+    key: str | None = None
 
 
 class ServeAddress(Settings):

@@ -185,6 +185,15 @@ def cached(project: Project, digest: str) -> Bundle | None:
         return None
 
 
+def bundle_of(project: Project, number: int, digest: str) -> Bundle:
+    """The bundle of a version, verified: from this machine's cache, or else from the registry."""
+    local = cached(project, digest)
+    if local:
+        return local
+    registry = Registry.open(project)
+    return registry.fetch(registry.find(str(number)))
+
+
 def _version(found: Any) -> Version:
     tags: dict[str, str] = found.tags or {}
     return Version(

@@ -42,6 +42,7 @@ def page(report: Report) -> str:
 <p>Next: {escape(report.next_step)}.</p>
 </div>
 <p class="over">{escape(basis(report))}. Digest {escape(report.digest.removeprefix("sha256:")[:12])}.</p>
+{_quality(report)}
 <h2>Every column, the worst first</h2>
 <table>
 <tr><th>Column</th><th>Moved by</th><th>Limit</th><th>Verdict</th></tr>
@@ -55,6 +56,12 @@ def page(report: Report) -> str:
 </body>
 </html>
 """
+
+
+def _quality(report: Report) -> str:
+    if report.quality is None:
+        return ""
+    return f'<p class="over">Quality {report.quality.state.value}: {escape(report.quality.sentence)}.</p>'
 
 
 def _row(finding: Finding) -> str:

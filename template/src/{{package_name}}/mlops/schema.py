@@ -25,7 +25,7 @@ Columns = Mapping[str, Column]
 
 
 #: What the prediction log says of each row, beside the row.
-LOGGED = {"id", "at", "environment", "version", "digest", "score", "answer", "role"}
+LOGGED = {"id", "at", "environment", "version", "digest", "role", "score", "answer"}
 
 
 class Row(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

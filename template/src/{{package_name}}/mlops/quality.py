@@ -1,0 +1,125 @@
+"""Is the champion still as good as it was? Judged by the labels that have arrived, with a rollback as the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from enum import Enum
+
+import msgspec
+import polars as pl
+
+from . import deploy, environments, experiment, git, github, labels, live, predictions
+from .bundle import Bundle
+from .errors import MlopsError
+from .experiment import Estimate
+from .project import Project, QualityPolicy
+
+
+class State(Enum):
+    """What is known of the champion's quality."""
+
+    OK = "ok"
+    BROKEN = "broken"
+    UNKNOWN = "unknown"
+
+
+class Quality(msgspec.Struct, frozen=True, kw_only=True):
+    """The champion's metric on its labelled predictions, against its limit."""
+
+    state: State
+    sentence: str
+    metric: str
+    value: float | None
+    limit: float
+    labelled: int
+    remarks: list[str]
+
+
+def check(project: Project, name: str, bundle: Bundle, since: datetime | None, now: datetime) -> Quality | None:
+    """Measure what the champion has answered since it was named; `None` when the policy has no rule for that."""
+    policy = project.policy.monitor
+    rule = policy.quality
+    if rule is None:
+        return None
+    where = labels.rule_of(project)
+    named = environments.champion_since(project, name)
+    told = labels.read(project, where)
+    log = predictions.read(project, name, max(since or named, named), now)
+    log = log.filter((pl.col("digest") == bundle.digest) & (pl.col("role") != "shadow"))
+    joined = labels.join(log, told, where, now)
+    by_day = live.by_time(joined, hours=24)
+    sample = live.sample_of(joined, live.measured_by(bundle.model, rule.metric), by_day)
+    found, sign = experiment.estimate(sample), project.policy.gates.metrics[rule.metric].sign
+    limit = _limit(rule, bundle, sign)
+    unfit = live.too_few_labels(joined, where)
+    state, sentence = judge(found, len(sample), rule, policy.p_value, limit=limit, sign=sign, unfit=unfit)
+    return Quality(
+        state=state,
+        sentence=sentence,
+        metric=rule.metric,
+        value=found.value if found else None,
+        limit=limit,
+        labelled=len(sample),
+        remarks=told.remarks,
+    )
+
+
+def judge(
+    found: Estimate | None,
+    labelled: int,
+    rule: QualityPolicy,
+    alpha: float,
+    *,
+    limit: float,
+    sign: int,
+    unfit: str = "",
+) -> tuple[State, str]:
+    """Hold the champion's metric, seen on labelled rows, against its limit; whatever is uncertain is unknown.
+
+    `sign` is 1 for a metric that is better when higher, -1 for the others. Broken means that even the better
+    end of an interval, which holds at all looks together with a chance of 1 - `alpha`, is worse than the limit.
+    """
+    if unfit:
+        return State.UNKNOWN, unfit
+    if found is None or labelled < rule.min_rows:
+        return (
+            State.UNKNOWN,
+            f"{labelled:,} labelled predictions by the champion, at least {rule.min_rows:,} are needed",
+        )
+    told = f"{rule.metric} is {found.value:.4f} on {labelled:,} labelled predictions, the limit is {limit:.4f}"
+    worse_by = sign * (limit - found.value)
+    if worse_by <= 0:
+        return State.OK, told
+    width = experiment.radius(found.error, effect=rule.drop or worse_by, alpha=alpha)
+    if worse_by <= width:
+        return State.UNKNOWN, f"{told}, and chance may explain that"
+    return State.BROKEN, told
+
+
+def roll_back(project: Project, name: str, rule: QualityPolicy, say: Callable[[str], None]) -> str:
+    """Propose the version before, or go back to it, as the rule says; returns one sentence on what came of it."""
+    try:
+        branch, release = environments.rollback(project, name, propose=rule.action == "propose")
+        if branch:
+            sent = github.propose(project, branch)
+            return f"version {release.version} is proposed for {name} in branch {branch}; {sent}"
+        deploy.deploy(project, name, say)
+        sent = ""
+        if "origin" in git.git(project.root, "remote").split():
+            sent = f"; {github.publish(project, f'rollback/{name}-v{release.version}')}"
+    except MlopsError as refused:
+        return f"{refused.problem}; next: {refused.next_step}"
+    return f"{name} is back at version {release.version}{sent}"
+
+
+def _limit(rule: QualityPolicy, bundle: Bundle, sign: int) -> float:
+    if rule.limit is not None or rule.drop is None:
+        return rule.limit or 0.0
+    tested = bundle.metrics["model"].get(rule.metric)
+    if tested is None:
+        raise MlopsError(
+            f"this champion was never measured by {rule.metric}, so no drop of it can be seen",
+            "set monitor.quality.limit in policy.yaml, or another metric",
+        )
+    return float(tested - sign * rule.drop)
