@@ -237,7 +237,7 @@ class Release(Settings, omit_defaults=True):
     image: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9._:/-]*@sha256:[0-9a-f]{64}$")] | None = None
 
 
-class Challenger(Release):
+class Challenger(Release, kw_only=True):
     """A second version beside the champion.
 
     In a `canary` it answers a part of the requests, in a `shadow` it gets copies and its answers are only
@@ -252,17 +252,6 @@ class Challenger(Release):
     def __post_init__(self) -> None:
         if self.share < 0:
             self.share = {"canary": 0.1, "shadow": 1.0}[self.mode]
-
-
-class Challenger(Settings):
-    """A version on trial beside the champion: as a canary it answers a share of requests, as a shadow none."""
-
-    version: Count
-    digest: Annotated[str, Meta(pattern="^sha256:[0-9a-f]{64}$")]
-    commit: Annotated[str, Meta(pattern="^[0-9a-f]{40}$")]
-    mode: Literal["canary", "shadow"]
-    share: Share
-    key: str | None = None
 
 
 class ServeAddress(Settings):
