@@ -1,5 +1,6 @@
 """The commit hooks of a generated project, run by its own tools."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -58,8 +59,8 @@ REFUSED = {
 
 @pytest.fixture(scope="module")
 def project(render: Callable[..., Path]) -> Path:
-    """A committed project with its packages installed."""
-    project = render()
+    """A committed project with its packages installed, containers included: it has every file there is."""
+    project = render(target="compose")
     git(project, "init", "--quiet")
     subprocess.run(["uv", "sync", "--quiet"], cwd=project, check=True)
     commit(project, "A project")
@@ -100,3 +101,22 @@ def test_a_commit_is_refused_by_the_hook_that_is_named(project: Path, hook: str,
     failed = [line for line in done.stdout.splitlines() if line.endswith("Failed")]
     assert done.returncode == 1
     assert [line for line in failed if line.startswith(hook)], done.stdout
+
+
+def test_a_named_version_is_no_secret_but_a_key_beside_it_is(project: Path) -> None:
+    path = "deploy/environments/staging.yaml"
+    digest = hashlib.sha256(b"a bundle").hexdigest()
+    named = (
+        f"champion:\n  version: 1\n  digest: sha256:{digest}\n  commit: {digest[:40]}\n  image: a/b@sha256:{digest}\n"
+    )
+    text = (project / path).read_text("utf-8").replace("champion: null\n", named)
+
+    answers = []
+    for content in (text, f"{text}key: {digest[:40]}\n"):
+        (project / path).write_text(content, encoding="utf-8")
+        git(project, "add", path)
+        answers.append(run_hooks(project, skip="mypy"))
+    git(project, "checkout", "--quiet", "HEAD", "--", path)
+
+    assert [done.returncode for done in answers] == [0, 1], answers[0].stdout
+    assert "no secrets" in next(line for line in answers[1].stdout.splitlines() if line.endswith("Failed"))

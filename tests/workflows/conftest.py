@@ -1,5 +1,6 @@
 """One company for all tests of workflows, and one project with containers for all tests of images."""
 
+import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -40,5 +41,10 @@ def shipped(
     project.edit("policy.yaml", "requests_per_second: 1000", "requests_per_second: 1000000")
     train(project)
     (root / ".mlops" / "built.txt").write_text(project.mlops("build", "--push").stdout, encoding="utf-8")
+    with sqlite3.connect(root / ".mlops" / "mlflow.db") as store:
+        ((noted,),) = store.execute(
+            "select value from model_version_tags where key = 'image' and version = 1"
+        ).fetchall()
+    (root / ".mlops" / "noted.txt").write_text(noted, encoding="utf-8")
     yield project
     project.stop()

@@ -33,7 +33,8 @@ def company(
     with_proxy(engine, folder / "proxy")
     with forge(folder / "forge") as there, s3_store(folder / "store") as store:
         remote = {"data_remote": "s3", "data_remote_url": store.url, "s3_endpoint": store.endpoint}
-        root = render(project_name="Late Flights", target="compose", image=image_name(registry), **remote)
+        names = {"project_name": "Late Flights", "package_name": "flight_delays"}
+        root = render(target="compose", image=image_name(registry), **names, **remote)
         project = ContainerProject(prepare(root).root, engine, registry, "late-flights")
         make_bucket(project, store.endpoint, "flights", store.owner)
         # All clients of a test share one address; how many of them there may be is another test's question.

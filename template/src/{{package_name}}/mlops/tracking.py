@@ -133,6 +133,9 @@ def _settle_environment() -> None:
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
         "MLFLOW_CONFIGURE_LOGGING": "false",
+        # Files come through the server: its bucket may be where nobody else gets to, and needs a credential of its own.
+        "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
+        "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD": "false",
     }.items():
         os.environ.setdefault(name, value)
     import logging
