@@ -53,7 +53,7 @@ def as_markdown(project: Project, checks: list[Check], reference: str) -> str:
     lines = [f"| metric | {reference} | here | change |", "|---|--:|--:|--:|"]
     for name, value in now.items():
         old = before.get(name)
-        change = ("", "") if old is None else (f"{old:.4f}", f"{value - old:+.4f}")
+        change = ("", "") if old is None else (f"{old:.4f}", f"{value - old:+z.4f}")
         lines.append(f"| {name} | {change[0]} | {value:.4f} | {change[1]} |")
     lines += ["", "| gate | value | limit | |", "|---|--:|---|---|"]
     for check in checks:

@@ -34,7 +34,8 @@ def output(**values: str | bool) -> None:
 
 def summarize(markdown: str) -> None:
     """Add to the page that GitHub shows for a run of a workflow."""
-    _append("GITHUB_STEP_SUMMARY", markdown + "\n")
+    # The empty line ends a table, so that the next one is one of its own.
+    _append("GITHUB_STEP_SUMMARY", markdown + "\n\n")
 
 
 def _append(variable: str, text: str) -> None:
