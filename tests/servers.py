@@ -63,16 +63,29 @@ def _answers(address: str) -> bool:
     return True
 
 
+#: What `docs/ci.md` of a project allows the job that trains.
+WRITING = {
+    "Effect": "Allow",
+    "Action": ["s3:GetObject", "s3:PutObject", "s3:ListBucket"],
+    "Resource": ["arn:aws:s3:::flights", "arn:aws:s3:::flights/*"],
+}
+
+
 @dataclass(frozen=True)
 class Bucket:
-    """A bucket in an S3 store with two identities."""
+    """A bucket in an S3 store with three identities."""
 
     endpoint: str
     url: str
 
     @property
+    def owner(self) -> dict[str, str]:
+        """Credentials of who makes the bucket."""
+        return {"AWS_ACCESS_KEY_ID": "owner", "AWS_SECRET_ACCESS_KEY": "owner-secret"}
+
+    @property
     def writer(self) -> dict[str, str]:
-        """Credentials that may read and write."""
+        """Credentials that may read and write, and not delete: the rights that a project's guide asks for."""
         return {"AWS_ACCESS_KEY_ID": "writer", "AWS_SECRET_ACCESS_KEY": "writer-secret"}
 
     @property
@@ -84,12 +97,18 @@ class Bucket:
 @contextmanager
 def s3_store(folder: Path) -> Iterator[Bucket]:
     """SeaweedFS, with a bucket named `flights`."""
+    rights = {
+        "owner": {"actions": ["Admin", "Read", "Write", "List"]},
+        "writer": {"policyNames": ["write"]},
+        "reader": {"actions": ["Read", "List"]},
+    }
     identities = [
-        {"name": name, "credentials": [{"accessKey": name, "secretKey": f"{name}-secret"}], "actions": actions}
-        for name, actions in {"writer": ["Admin", "Read", "Write", "List"], "reader": ["Read", "List"]}.items()
+        {"name": name, "credentials": [{"accessKey": name, "secretKey": f"{name}-secret"}], **given}
+        for name, given in rights.items()
     ]
+    policies = [{"name": "write", "content": json.dumps({"Version": "2012-10-17", "Statement": [WRITING]})}]
     config = folder / "s3.json"
-    config.write_text(json.dumps({"identities": identities}), encoding="utf-8")
+    config.write_text(json.dumps({"identities": identities, "policies": policies}), encoding="utf-8")
     port = free_port()
     ports = {name: free_port() for name in ("master", "volume", "filer")}
     grpc = [f"-{name}.port.grpc={free_port()}" for name in ports] + [f"-s3.port.grpc={free_port()}"]

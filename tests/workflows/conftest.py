@@ -21,7 +21,7 @@ def company(render: Callable[..., Path], tmp_path_factory: pytest.TempPathFactor
         (folder / name).mkdir()
     with forge(folder / "forge") as there, s3_store(folder / "store") as store:
         project = prepare(render(data_remote="s3", data_remote_url=store.url, s3_endpoint=store.endpoint))
-        make_bucket(project, store.endpoint, "flights", store.writer)
+        make_bucket(project, store.endpoint, "flights", store.owner)
         with company_for(project, folder, there, store) as made:
             yield made
 
