@@ -99,3 +99,18 @@ def metric(project: RunningProject, line: str) -> float:
     """The value of a metric, 0 before it is first counted."""
     found = [text for text in project.text("/metrics").splitlines() if text.startswith(f"{line} ")]
     return float(found[0].rsplit(" ", 1)[1]) if found else 0.0
+
+
+def versions(project: RunningProject, rows: list[dict[str, Any]]) -> list[int]:
+    """The version that answers each row."""
+    return [project.request("POST", "/predict", row).body["model"]["version"] for row in rows]
+
+
+def recorded(project: RunningProject, role: str) -> dict[str, dict[str, Any]]:
+    """What the prediction log holds of a role, by id; a champion's lines do not name it."""
+    lines = [
+        json.loads(line)
+        for path in (project.root / ".mlops/predictions/staging").glob("*.jsonl")
+        for line in path.read_text("utf-8").splitlines()
+    ]
+    return {line["id"]: line for line in lines if line.get("role", "champion") == role}

@@ -96,7 +96,14 @@ class RunningProject:
 
     def release(self, environment: str) -> None:
         """Promote the newest version to an environment, accept the proposal, and deploy it."""
-        branch = re.search(r"in branch (\S+)", self.mlops("promote", environment).stdout)
+        self._accept("promote", environment)
+
+    def challenge(self, environment: str, *options: str) -> None:
+        """Propose a challenger or its end, accept the proposal, and deploy it."""
+        self._accept("challenge", environment, *options)
+
+    def _accept(self, command: str, environment: str, *options: str) -> None:
+        branch = re.search(r"in branch (\S+)", self.mlops(command, environment, *options).stdout)
         assert branch is not None
         git(self.root, "merge", "--quiet", "--no-edit", branch[1])
         self.mlops("deploy", environment)

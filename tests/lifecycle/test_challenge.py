@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clients import asking, metric, state, two_answers_later, wait_until
-from rendering import git
+from clients import asking, metric, recorded, state, two_answers_later, versions, wait_until
 from running import RunningProject, give_free_ports
 
 
@@ -31,28 +30,10 @@ def challenged(trained: RunningProject, tmp_path_factory: pytest.TempPathFactory
 
 def challenge(project: RunningProject, *options: str) -> None:
     """Propose a challenger or its end, accept the proposal, and deploy it."""
-    branch = re.search(r"in branch (\S+)", project.mlops("challenge", "staging", *options).stdout)
-    assert branch is not None
-    git(project.root, "merge", "--quiet", "--no-edit", branch[1])
-    project.mlops("deploy", "staging")
+    project.challenge("staging", *options)
     wanted = project.root / ".mlops/environments/staging/traffic.json"
     wait_until(lambda: wanted.is_file() or "--end" in options)
     wait_until(lambda: ("mlops_challenger_share" in project.text("/metrics")) == ("--end" not in options))
-
-
-def versions(project: RunningProject, rows: list[dict[str, Any]]) -> list[int]:
-    """The version that answers each row."""
-    return [project.request("POST", "/predict", row).body["model"]["version"] for row in rows]
-
-
-def recorded(project: RunningProject, role: str) -> dict[str, dict[str, Any]]:
-    """What the prediction log holds of a role, by id; a champion's lines do not name it."""
-    lines = [
-        json.loads(line)
-        for path in (project.root / ".mlops/predictions/staging").glob("*.jsonl")
-        for line in path.read_text("utf-8").splitlines()
-    ]
-    return {line["id"]: line for line in lines if line.get("role", "champion") == role}
 
 
 def test_a_canary_gets_its_share_and_each_answer_names_its_version(challenged: RunningProject) -> None:

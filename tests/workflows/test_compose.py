@@ -5,11 +5,12 @@ import os
 import re
 import signal
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
-from clients import asking, port, wait_until
+from clients import asking, metric, port, recorded, two_answers_later, versions, wait_until
 from containers import ContainerProject
 from rendering import git
 from running import give_free_ports
@@ -125,7 +126,7 @@ def test_an_image_of_other_code_is_not_deployed(deployed: ContainerProject, labe
 def test_a_server_that_answers_no_question_gives_its_place_back(deployed: ContainerProject) -> None:
     """It is ready, so it gets the requests; then the deployment's own question shows that it cannot answer."""
     before, head = deployed.serving()["Image"], git(deployed.root, "rev-parse", "HEAD").strip()
-    spoil = "sed -i 's/await self._answer(body)/1 \\/ 0/' /project/src/flight_delays/mlops/endpoint.py"
+    spoil = "sed -i 's/self._admit(request)$/1 \\/ 0/' /project/src/flight_delays/mlops/endpoint.py"
     label = f"{REVISION}={head}"
 
     deployed.name_image(
@@ -239,6 +240,90 @@ def test_answers_are_recorded_where_monitoring_and_tracing_read_them(deployed: C
 
     assert "flight-delays version 2" in traced
     assert report["predictions"] >= 300
+
+
+def test_challengers_come_change_and_go_and_no_request_fails(deployed: ContainerProject) -> None:
+    """Version 1 challenges version 2, in a container of its own that only the champion reaches."""
+    before, rows = deployed.serving()["Id"], deployed.flights(200)
+    with asking(deployed) as clients:
+        deployed.challenge("staging", "--version", "1", "--mode", "canary", "--share", "0.3")
+        shared, challenger = Counter(versions(deployed, rows)), deployed.container("challenger")
+        deployed.challenge("staging", "--version", "1", "--mode", "shadow")
+        ids = {deployed.request("POST", "/predict", row).body["id"] for row in rows[:20]}
+        wait_until(lambda: recorded(deployed, "shadow").keys() >= ids)
+        changed = deployed.container("challenger")
+        told = deployed.mlops("status").stdout
+        deployed.challenge("staging", "--end")
+        two_answers_later(clients)
+
+    assert [client.failures for client in clients] == [[], [], [], []]
+    assert set(shared) == {1, 2}
+    assert 30 <= shared[1] <= 90
+    assert {line["version"] for line in recorded(deployed, "challenger").values()} == {1}
+    assert {recorded(deployed, "shadow")[one]["version"] for one in ids} == {1}
+    assert challenger is not None
+    assert changed is not None
+    assert changed["Id"] == challenger["Id"], "another part of the requests started the challenger again"
+    assert "runs version 2" in told
+    assert "with version 1 as shadow of 100%" in told
+    assert deployed.serving()["Id"] == before
+    assert deployed.container("challenger") is None
+    assert set(versions(deployed, rows[:20])) == {2}
+
+
+def test_a_killed_challenger_fails_no_request_and_comes_back(deployed: ContainerProject) -> None:
+    deployed.challenge("staging", "--version", "1", "--mode", "canary", "--share", "1")
+    challenger = deployed.container("challenger")
+    assert challenger is not None
+
+    with asking(deployed) as clients:
+        two_answers_later(clients)
+        os.kill(challenger["State"]["Pid"], signal.SIGKILL)
+        wait_until(lambda: clients[0].versions[-1] == 2)
+        wait_until(lambda: clients[0].versions[-1] == 1)
+    told = metric(deployed, 'mlops_predictions_total{version="1"}')
+    deployed.challenge("staging", "--end")
+
+    assert [client.failures for client in clients] == [[], [], [], []]
+    assert told >= sum(client.versions.count(1) for client in clients)
+
+
+def test_a_challenger_that_cannot_start_is_told_and_the_champion_stays(deployed: ContainerProject) -> None:
+    code = (
+        "import sys; from msgspec.structs import replace;"
+        "from flight_delays.mlops import compose; from flight_delays.mlops.native import Rival;"
+        "from flight_delays.mlops.project import Project;"
+        "project = Project.find(); run = compose.status(project, 'staging').run;"
+        "bad = replace(run, bundle=str(project.state / 'damaged'), version=99, role='challenger', port=0,"
+        "  host='environments/staging/v99.sock');"
+        "\ntry: compose.switch(project, run, Rival(run=bad, mode='shadow', share=1))"
+        "\nexcept Exception as error: sys.exit(str(error))"
+    )
+    before = deployed.serving()["Id"]
+
+    complaint = deployed.run("python", "-c", code, check=False).stderr
+
+    assert "version 99 was not deployed to staging" in complaint
+    assert "model.onnx was changed after the bundle was sealed; version 2 goes on serving" in complaint
+    assert deployed.serving()["Id"] == before
+    assert deployed.container("challenger") is None
+    assert set(versions(deployed, deployed.flights(5))) == {2}
+
+
+def test_each_of_several_workers_answers_and_their_counts_are_one(deployed: ContainerProject) -> None:
+    head = git(deployed.root, "rev-parse", "HEAD").strip()
+    deployed.edit("deploy/environments/staging.yaml", "workers: 1", "workers: 2")
+    deployed.commit("Serve with two workers")
+    deployed.mlops("deploy", "staging")
+    listed = deployed.engine.docker("top", deployed.serving()["Id"], "-eo", "args").stdout
+    before = metric(deployed, 'mlops_predictions_total{version="2"}')
+    versions(deployed, deployed.flights(40))
+
+    wait_until(lambda: metric(deployed, 'mlops_predictions_total{version="2"}') == before + 40)
+    git(deployed.root, "reset", "--quiet", "--hard", head)
+    deployed.mlops("deploy", "staging")
+
+    assert listed.count("mlops.server") == 2
 
 
 def test_an_address_can_change(deployed: ContainerProject) -> None:

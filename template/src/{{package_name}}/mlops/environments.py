@@ -89,7 +89,6 @@ def challenge(
     key: str | None = None,
 ) -> tuple[str, Challenger]:
     """Propose a challenger for an environment, as `promote` proposes a champion; returns branch and challenger."""
-    require_native(project)
     _require_share(share)
     require_column(key)
     git.require_branch(project.root)
@@ -118,16 +117,6 @@ def end_challenge(project: Project, name: str) -> tuple[str, Challenger]:
         text = with_challenger(path_of(project, name).read_text("utf-8"), None)
         _propose(project, name, text, branch, f"End the challenge of version {ended.version} in {name}")
     return branch, ended
-
-
-def require_native(project: Project) -> None:
-    """Refuse a challenger where a target other than the native one runs the servers."""
-    target = project.tool.target
-    if target != "native":
-        raise MlopsError(
-            f"this project deploys to {target}, which runs one version at a time",
-            "compare two versions before they serve: mlops compare A B",
-        )
 
 
 def _require_share(share: float | None) -> None:

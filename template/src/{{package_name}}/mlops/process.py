@@ -144,13 +144,14 @@ class Seat:
 class Group:
     """The server processes of one run. They share one listening socket: whoever is free takes the next connection."""
 
-    def __init__(self, run: Run, listener: socket.socket, place: Place) -> None:
+    def __init__(self, run: Run, listener: socket.socket, place: Place, name: str = "") -> None:
+        """Start as many processes as the run wants; `name` is that of their folder of counts."""
         self.run = run
         self.listener = listener
         self.since = datetime.now(UTC)
         self.born = time.monotonic()
-        self.counts = place.folder / "counts" / secrets.token_hex(4)
-        self.counts.mkdir(parents=True)
+        self.counts = place.folder / "counts" / (name or secrets.token_hex(4))
+        self.counts.mkdir(parents=True, exist_ok=True)
         self._seats: list[Seat] = []
         try:
             for _ in range(run.workers):
