@@ -136,6 +136,34 @@ def test_a_challenger_in_trouble_fails_no_request(
     assert (state(challenged)["challengers"] == [harmed]) == (harm is signal.SIGSTOP)
 
 
+def test_times_and_failures_of_both_versions_stand_beside_their_figures(challenged: RunningProject) -> None:
+    def speeds() -> tuple[dict[str, Any], dict[str, Any]]:
+        first, second = json.loads(challenged.mlops("compare", "--live", "staging", "--json").stdout)["speeds"]
+        return first, second
+
+    challenge(challenged, "--mode", "canary", "--share", "0.5")
+    rows, before = challenged.flights(100), speeds()
+    counted = Counter(versions(challenged, rows))
+    wait_until(lambda: metric(challenged, 'mlops_prediction_seconds_count{version="2"}') >= counted[2])
+    after = speeds()
+    (hanging,) = state(challenged)["challengers"]
+    os.kill(hanging, signal.SIGSTOP)
+    alone = set(versions(challenged, rows[:30]))
+    os.kill(hanging, signal.SIGCONT)
+    missed = speeds()
+
+    assert [one["version"] for one in after] == [1, 2]
+    assert [new["answered"] - old["answered"] for new, old in zip(after, before, strict=True)] == [
+        counted[1],
+        counted[2],
+    ]
+    assert all(0 < one["p50"] <= one["p99"] <= 1 for one in after)
+    assert alone == {1}
+    assert missed[1]["failed"] > after[1]["failed"]
+    assert missed[0]["failed"] == 0
+    assert "since the server started" in challenged.mlops("compare", "--live", "staging").stdout
+
+
 def test_a_challenger_that_cannot_start_is_told_and_the_champion_stays(challenged: RunningProject) -> None:
     """Its bundle has been damaged since it was fetched."""
     champion = state(challenged)["workers"]

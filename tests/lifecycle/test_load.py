@@ -82,7 +82,7 @@ def test_a_body_in_pieces_and_one_that_waits_for_leave_are_taken(loaded: Running
 
 def test_metrics_are_the_sums_over_all_workers(loaded: RunningProject) -> None:
     """Also after one of them was killed: what it had counted is not forgotten."""
-    names = ('requests_total{status="200"}', 'predictions_total{version="1"}', "prediction_seconds_count")
+    names = ('requests_total{status="200"}', 'predictions_total{version="1"}', 'prediction_seconds_count{version="1"}')
     row = loaded.flights(1)[0]
 
     def counted() -> list[float]:

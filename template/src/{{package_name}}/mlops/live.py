@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from math import ceil
 from typing import TypeVar
 
@@ -12,7 +12,7 @@ import polars as pl
 import yaml
 
 from .. import metrics as team
-from . import environments, experiment, git, labels, predictions
+from . import environments, experiment, git, labels, observed, predictions
 from .bundle import ModelFacts
 from .errors import MlopsError
 from .experiment import Decision, Measure, Sample, Verdict
@@ -78,6 +78,7 @@ class LiveComparison(msgspec.Struct, frozen=True, kw_only=True):
     low: float | None
     high: float | None
     slices: list[Slice]
+    speeds: tuple[observed.Speed, observed.Speed] | None
     remarks: list[str]
     verdict: Verdict
     next_step: str
@@ -124,6 +125,7 @@ def compare(project: Project, name: str, until: datetime) -> LiveComparison:
         low=low,
         high=high,
         slices=_slices(project, logs, measures),
+        speeds=_speeds(project, name, champion.version, tried.version, until),
         remarks=remarks + told.remarks + _unpaired(logs, samples, tried),
         verdict=verdict,
         next_step=_NEXT_STEPS[verdict.decision].format(name=name),
@@ -151,7 +153,7 @@ def as_text(compared: LiveComparison) -> str:
         [f"{'':24}  predictions      due  labelled  {rule.metric:>9}", *map(_arm_line, compared.arms)],
         [f"gain {gained}{bounds}; from {rule.smallest_gain:g} on it matters"],
         _slice_lines(compared.slices),
-        ["not compared: latency and errors, which the prediction log does not hold; see /metrics", *compared.remarks],
+        [*_speed_lines(compared), *compared.remarks],
         [f"{verdict.decision.value}: {verdict.reason}", f"next: {compared.next_step}"],
     ]
     return "\n\n".join("\n".join(lines) for lines in blocks if lines)
@@ -279,6 +281,26 @@ def _slices(project: Project, logs: Both[pl.DataFrame], measures: Both[Measure])
                 rows = parts[0].height, parts[1].height
                 found.append(Slice(column, str(value), rows, *figures))
     return found
+
+
+def _speeds(
+    project: Project, name: str, champion: int, challenger: int, until: datetime
+) -> tuple[observed.Speed, observed.Speed] | None:
+    """Times and failures are counted and not logged, so they are known of now and of no earlier day."""
+    if datetime.now(UTC) - until > timedelta(minutes=1):
+        return None
+    return observed.speeds(environments.load(project, name).serve, champion, challenger)
+
+
+def _speed_lines(compared: LiveComparison) -> list[str]:
+    if compared.speeds is None:
+        return ["times and failures are not known: they are those of a running server, now"]
+    lines = [f"{'since the server started':24}  answered  half within  99 % within  failed"]
+    for arm, speed in zip(compared.arms, compared.speeds, strict=True):
+        half, nearly_all = (f"{time * 1000:.2f} ms" if time is not None else "-" for time in (speed.p50, speed.p99))
+        name = f"{arm.role} v{arm.version}"
+        lines.append(f"{name:24}  {speed.answered:8,}  {half:>11}  {nearly_all:>11}  {speed.failed:6,}")
+    return lines
 
 
 def _arm_line(arm: Arm) -> str:

@@ -34,7 +34,8 @@ class Counts(msgspec.Struct):
     """The numbers of one process, or of several together.
 
     `requests` are by status, `predictions` and `shadows` (rows) by version, `violations` by field, `challenger`
-    (requests of a canary) and `copies` (requests for a shadow) by what became of them.
+    (requests of a canary) and `copies` (requests for a shadow) by what became of them. `buckets` are the answered
+    requests of a version by `SECONDS`, `seconds` their sum.
     """
 
     requests: Tally = {}
@@ -45,19 +46,29 @@ class Counts(msgspec.Struct):
     copies: Tally = {}
     log_rows: int = 0
     log_failures: int = 0
-    buckets: list[int] = msgspec.field(default_factory=lambda: [0] * (len(SECONDS) + 1))
-    seconds: float = 0.0
+    buckets: dict[str, list[int]] = {}
+    seconds: dict[str, float] = {}
 
     def add(self, other: Counts) -> None:
         """Take in the numbers of another process."""
         for name in ("requests", "predictions", "shadows", "violations", "challenger", "copies"):
-            ours: Tally = getattr(self, name)
+            tally: Tally = getattr(self, name)
             for key, value in getattr(other, name).items():
-                ours[key] = ours.get(key, 0) + value
+                count(tally, key, value)
         self.log_rows += other.log_rows
         self.log_failures += other.log_failures
-        self.buckets = [one + more for one, more in zip(self.buckets, other.buckets, strict=True)]
-        self.seconds += other.seconds
+        for version, buckets in other.buckets.items():
+            ours = self.buckets.get(version, [0] * len(buckets))
+            self.buckets[version] = [one + more for one, more in zip(ours, buckets, strict=True)]
+            self.seconds[version] = self.seconds.get(version, 0.0) + other.seconds[version]
+
+    def took(self, version: str, seconds: float) -> None:
+        """Count an answered request by the time that it took."""
+        if version not in self.buckets:
+            self.buckets[version] = [0] * (len(SECONDS) + 1)
+            self.seconds[version] = 0.0
+        self.buckets[version][bisect_left(SECONDS, seconds)] += 1
+        self.seconds[version] += seconds
 
 
 def count(tally: Tally, key: str, more: int = 1) -> None:
@@ -93,14 +104,12 @@ class Telemetry(Collector):
         counts = self.counts
         count(counts.requests, "200")
         count(counts.predictions, self._version, rows)
-        counts.buckets[bisect_left(SECONDS, seconds)] += 1
-        counts.seconds += seconds
+        counts.took(self._version, seconds)
 
     def forwarded(self, seconds: float) -> None:
         """Count a request that got its predictions from the challenger, which counts the rows itself."""
         count(self.counts.requests, "200")
-        self.counts.buckets[bisect_left(SECONDS, seconds)] += 1
-        self.counts.seconds += seconds
+        self.counts.took(str(self.traffic.version if self.traffic else ""), seconds)
 
     def predicted(self, rows: int) -> None:
         """Count the rows of a request that the champion passed on to this process."""
@@ -150,10 +159,13 @@ class Telemetry(Collector):
         yield CounterMetricFamily(
             "mlops_prediction_log_failures", "Predictions that could not be written.", value=counts.log_failures
         )
-        buckets = zip([*map(str, SECONDS), "+Inf"], accumulate(counts.buckets), strict=True)
-        yield HistogramMetricFamily(
-            "mlops_prediction_seconds", "From a read request to its answer.", [*buckets], counts.seconds
+        times = HistogramMetricFamily(
+            "mlops_prediction_seconds", "From a read request to its answer, by model version.", labels=["version"]
         )
+        for version, buckets in counts.buckets.items():
+            named = zip([*map(str, SECONDS), "+Inf"], accumulate(buckets), strict=True)
+            times.add_metric([version], [*named], counts.seconds[version])
+        yield times
         yield from self._facts()
 
     def _facts(self) -> Iterator[Metric]:
