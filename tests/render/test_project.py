@@ -1,6 +1,8 @@
 """Every rendered project, over all pairs of choices."""
 
 import re
+import subprocess
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -80,3 +82,13 @@ def test_the_same_answers_give_the_same_bytes(project: Path, answers: Answers, r
     assert {name: path.read_bytes() for name, path in files(project).items()} == {
         name: path.read_bytes() for name, path in files(again).items()
     }
+
+
+def test_a_package_may_have_another_name_than_its_project(render: Callable[..., Path], tmp_path: Path) -> None:
+    project = render(project_name="Late Flights", package_name="flight_delays")
+
+    subprocess.run(["uv", "build", "--quiet", "--wheel", "--out-dir", tmp_path], cwd=project, check=True)
+
+    (wheel,) = tmp_path.glob("late_flights-*.whl")
+    with zipfile.ZipFile(wheel) as packed:
+        assert "flight_delays/contract.py" in packed.namelist()
