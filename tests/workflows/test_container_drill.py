@@ -181,6 +181,7 @@ def test_no_request_fails_while_workflows_change_versions(company: Company, depl
     company.commit_and_push("Use fewer trees")
     assert company.runner.run("train.yml").failures == []
     company.merge("promote/staging-v2")
+    company.project.run("dvc", "pull", env=company.store.reader)
 
     with asking(company.project) as clients:
         forth = company.runner.run("deploy.yml")
