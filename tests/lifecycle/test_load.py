@@ -16,12 +16,13 @@ from clients import asking, metric, port, state, two_answers_later, wait_until
 from running import RunningProject, give_free_ports
 
 WORKERS = 2
-AT_ONCE = 4
+#: More than all clients of a test together, as all of them may meet the same worker.
+AT_ONCE = 8
 
 
 @pytest.fixture(scope="module")
 def loaded(trained: RunningProject, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningProject]:
-    """A project that serves staging with two workers, each of which takes four requests at once."""
+    """A project that serves staging with two workers, each of which takes eight requests at once."""
     project = trained.copy(tmp_path_factory.mktemp("loaded") / "flights")
     give_free_ports(project.root)
     project.edit("policy.yaml", "requests_per_second: 1000", "requests_per_second: 1000000")
