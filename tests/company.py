@@ -44,6 +44,18 @@ class Company:
         """Send main to the forge."""
         push(self.project, self.forge)
 
+    @contextmanager
+    def changed(self, path: str, old: str, new: str) -> Iterator[None]:
+        """Change a file on main for as long as the block lasts."""
+        before = git(self.project.root, "rev-parse", "HEAD").strip()
+        self.project.edit(path, old, new)
+        self.commit_and_push(f"Change {path}")
+        try:
+            yield
+        finally:
+            git(self.project.root, "reset", "--quiet", "--hard", before)
+            self.push()
+
     def merge(self, branch: str) -> None:
         """Accept a proposal, as a reviewer would on the forge."""
         git(self.project.root, "fetch", "--quiet", "origin")

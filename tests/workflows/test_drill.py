@@ -76,6 +76,14 @@ def test_a_merged_proposal_is_deployed(company: Company, staged: WorkflowRun) ->
     assert [(one["environment"], one["version"], one["outcome"]) for one in ledger] == [("staging", 1, "deployed")]
 
 
+def test_a_rollback_with_nothing_before_is_red(company: Company, staged: WorkflowRun) -> None:
+    assert staged.ended("failure") == set()
+
+    run = company.runner.run("rollback.yml", "workflow_dispatch", inputs={"environment": "production"})
+
+    assert_red(run, "rollback", "Serve the version before, and say so in Git")
+
+
 def test_production_takes_it_next_and_goes_back_with_one_dispatch(company: Company, staged: WorkflowRun) -> None:
     assert staged.ended("failure") == set()
     for trees, version in ((None, 1), (60, 2)):
@@ -135,6 +143,19 @@ def test_the_monitor_publishes_its_report_and_asks_for_a_candidate(company: Comp
     assert company.forge.calls == [
         ("POST", f"/repos/{REPOSITORY}/actions/workflows/train.yml/dispatches", {"ref": "main"})
     ]
+
+
+def test_a_monitor_that_cannot_judge_is_red_and_asks_for_nothing(company: Company, staged: WorkflowRun) -> None:
+    assert staged.ended("failure") == set()
+    company.forge.calls.clear()
+
+    with company.changed("policy.yaml", "p_value: 0.01", "p_value: often"):
+        run = company.runner.run("monitor.yml", "schedule")
+
+    assert_red(run, "monitor", "Judge production's predictions")
+    assert "policy.yaml" in run.jobs["monitor"].log
+    assert run.jobs["retrain"].result == "skipped"
+    assert company.forge.calls == []
 
 
 def test_branch_rules_are_applied_and_a_missing_one_is_told(company: Company) -> None:

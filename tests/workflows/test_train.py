@@ -1,13 +1,10 @@
 """Training by workflow stops where a person's would: nothing is registered, sent or proposed that should not be."""
 
 import dataclasses
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 from actions import WorkflowRun, assert_red
 from company import REPOSITORY, Company
-from rendering import git
 from running import free_port
 
 #: One after the other, and on the machine of the company.
@@ -17,19 +14,6 @@ edge = pytest.mark.edge
 PIPELINE, REGISTER = "Run the pipeline and judge the model", "Send the data, register the model"
 
 WRITES = 'from pathlib import Path\n\nPath("README.md").write_text("changed", "utf-8")\n\n\n'
-
-
-@contextmanager
-def changed(company: Company, path: str, old: str, new: str) -> Iterator[None]:
-    """Change a file on main for as long as the block lasts."""
-    before = git(company.project.root, "rev-parse", "HEAD").strip()
-    company.project.edit(path, old, new)
-    company.commit_and_push(f"Change {path}")
-    try:
-        yield
-    finally:
-        git(company.project.root, "reset", "--quiet", "--hard", before)
-        company.push()
 
 
 def train(company: Company, **variables: str) -> WorkflowRun:
@@ -54,7 +38,7 @@ def test_nothing_is_trained_that_cannot_be_tracked(company: Company) -> None:
 
 @edge("E9", "experimentation → model registry", fault="the model is below a limit, in a workflow")
 def test_a_model_below_a_limit_is_not_proposed(company: Company) -> None:
-    with changed(company, "policy.yaml", "min: 0.68", "min: 0.99"):
+    with company.changed("policy.yaml", "min: 0.68", "min: 0.99"):
         run = train(company)
 
     assert_red(run, "train", PIPELINE)
@@ -63,7 +47,7 @@ def test_a_model_below_a_limit_is_not_proposed(company: Company) -> None:
 
 @edge("E5", "version control ⋯ model registry", fault="training changes a file that is in Git, in a workflow")
 def test_training_that_changes_the_code_registers_nothing(company: Company) -> None:
-    with changed(company, "src/flight_delays/model.py", "def build(", WRITES + "def build("):
+    with company.changed("src/flight_delays/model.py", "def build(", WRITES + "def build("):
         run = train(company)
 
     assert_red(run, "train", REGISTER)
@@ -72,7 +56,7 @@ def test_training_that_changes_the_code_registers_nothing(company: Company) -> N
 
 @edge("E3", "data storage ↔ model registry", fault="the registration does not learn the data's version, in a workflow")
 def test_a_model_of_unknown_data_is_not_sent(company: Company) -> None:
-    with changed(company, "src/flight_delays/mlops/remote.py", 'item["path"].startswith("data/")', "False"):
+    with company.changed("src/flight_delays/mlops/remote.py", 'item["path"].startswith("data/")', "False"):
         run = train(company)
 
     assert_red(run, "train", REGISTER)
