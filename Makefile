@@ -1,8 +1,6 @@
 # Works on a machine with git, make and Python 3.11 or newer; everything else goes into .venv.
 PYTHON ?= python3
 BIN := .venv/bin
-# One more than the smallest machine has cores, because tests also wait for servers and containers.
-WORKERS ?= 3
 TESTS ?= tests/render tests/project tests/update tests/lifecycle tests/workflows tests/docs
 
 .PHONY: demo test check docs requirements
@@ -11,7 +9,7 @@ demo: $(BIN)/.complete
 	$(BIN)/python tests/demo.py
 
 test: $(BIN)/.complete check
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(wildcard $(TESTS))
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(wildcard $(TESTS))
 
 check: $(BIN)/.complete
 	$(BIN)/ruff check --quiet

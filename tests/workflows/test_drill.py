@@ -76,12 +76,13 @@ def test_a_merged_proposal_is_deployed(company: Company, staged: WorkflowRun) ->
     assert [(one["environment"], one["version"], one["outcome"]) for one in ledger] == [("staging", 1, "deployed")]
 
 
-def test_a_rollback_with_nothing_before_is_red(company: Company, staged: WorkflowRun) -> None:
+def test_a_rollback_of_nothing_is_red(company: Company, staged: WorkflowRun) -> None:
     assert staged.ended("failure") == set()
 
     run = company.runner.run("rollback.yml", "workflow_dispatch", inputs={"environment": "production"})
 
     assert_red(run, "rollback", "Serve the version before, and say so in Git")
+    assert "production names no champion yet" in run.jobs["rollback"].log
 
 
 def test_production_takes_it_next_and_goes_back_with_one_dispatch(company: Company, staged: WorkflowRun) -> None:
