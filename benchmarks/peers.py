@@ -1,16 +1,18 @@
-"""How fast the same model is behind other servers, each set up as its own pages show.
+"""How fast the same model is behind other servers, by requests a second.
 
     .venv/bin/python benchmarks/peers.py PROJECT
 
-Every peer gets the project's contract, features and model, in an environment that is thrown away, and is asked in
-turns with the project's server: by `wrk`, one thread, eight connections. They check and score a row like it, but
-neither record nor count it.
+Each peer is measured twice, in an environment that is thrown away: once as its own pages show it, where a request
+becomes a data frame of pandas and the trained scikit-learn model scores it; and once with this project's own contract,
+features and ONNX session inside. It is asked in turns with the project's server: by `wrk`, one thread, eight
+connections. Peers neither record nor count what they answer, and as their pages show them they check nothing, either.
 """
 
 import argparse
 import json
 import os
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -23,13 +25,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving import LUA, SEAL, SERVER, python
+from serving import LUA, SEAL, SERVER, machine, python
 
 ROUNDS = 3
 SECONDS = 5
 READY_S = 120
 
-COMMON = """
+#: How a peer comes to its answer; `common.py` in each variant.
+SAME_SESSION = """
 import msgspec
 from pathlib import Path
 from PACKAGE.contract import CONTRACT
@@ -43,6 +46,48 @@ def answer(row):
     scores = scorer.score_rows([msgspec.convert(row, CONTRACT.row)])
     return {"answer": scorer.answers(scores)[0]}
 """
+
+PANDAS = """
+import joblib
+import pandas as pd
+
+model = joblib.load("model.joblib")
+NUMBERS = ["distance", "temp", "humid", "wind_speed", "precip", "pressure", "visib"]
+
+
+def answer(row):
+    frame = pd.DataFrame([row])
+    departs = pd.to_datetime(frame["departs"])
+    known = frame[["carrier", "origin", *NUMBERS]].assign(
+        hour=departs.dt.hour + departs.dt.minute / 60, weekday=departs.dt.weekday
+    )
+    return {"answer": bool(model.predict_proba(known)[0, 1] >= 0.3)}
+"""
+
+#: Trains the project's kind of model, with its parameters, on its rows, as a table of pandas.
+TRAIN = """
+import sys
+
+import joblib
+import pandas as pd
+from sklearn.compose import make_column_transformer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OrdinalEncoder
+
+from PACKAGE import model as team
+from PACKAGE.mlops.project import Project
+
+params = Project.find().params
+rows = pd.read_parquet("data/train.parquet")
+known = rows[["carrier", "origin", "distance", "temp", "humid", "wind_speed", "precip", "pressure", "visib"]].assign(
+    hour=rows.departs.dt.hour + rows.departs.dt.minute / 60, weekday=rows.departs.dt.weekday
+)
+codes = make_column_transformer((OrdinalEncoder(), ["carrier", "origin"]), remainder="passthrough")
+model = make_pipeline(codes, *(step for _, step in team.build(params.seed, **params.model).steps))
+joblib.dump(model.fit(known.astype({"carrier": str, "origin": str}), rows.arr_delay > team.LATE_MINUTES), sys.argv[1])
+"""
+
+VARIANTS = {"as their pages show, pandas and scikit-learn": PANDAS, "the same ONNX session inside": SAME_SESSION}
 
 LITSERVE = """
 import litserve as ls
@@ -135,18 +180,25 @@ def started(command: list[str], folder: Path, env: dict[str, str]) -> Iterator[N
         process.wait()
 
 
-def peer_serves(stack: ExitStack, name: str, project: Path, folder: Path, port: int) -> None:
+def peer_serves(stack: ExitStack, peer: Peer, common: str, project: Path, folder: Path, port: int) -> None:
     """Start a peer in an environment of its own."""
-    peer, package = PEERS[name], next((project / "src").glob("*/mlops")).parent.name
-    for file, text in {"common.py": COMMON, **peer.files}.items():
+    package = next((project / "src").glob("*/mlops")).parent.name
+    for file, text in {"common.py": common, **peer.files}.items():
         (folder / file).write_text(text.replace("PACKAGE", package).replace("PORT", str(port)), encoding="utf-8")
     env = os.environ | {"PYTHONPATH": f"{project / 'src'}:{folder}"}
-    needs = [word for one in (*peer.packages, "msgspec", "numpy", "onnxruntime") for word in ("--with", one)]
+    same = ("msgspec", "numpy", "onnxruntime", "pandas", "scikit-learn", "joblib")
+    needs = [word for one in (*peer.packages, *_as_in(project, same)) for word in ("--with", one)]
     run = ["uv", "run", "--quiet", "--no-project", "--python", sys.executable, *needs]
     *before, last = [command.replace("PORT", str(port)).split() for command in peer.commands]
     for command in before:
         subprocess.run([*run, *command], cwd=folder, env=env, check=True)
     stack.enter_context(started([*run, *last], folder, env))
+
+
+def _as_in(project: Path, names: tuple[str, ...]) -> list[str]:
+    """Requirements for the versions that the project has."""
+    code = "import sys; from importlib.metadata import version\nfor n in sys.argv[1:]: print(f'{n}=={version(n)}')"
+    return subprocess.run(python(project, code, *names), capture_output=True, text=True, check=True).stdout.split()
 
 
 def ask(port: int, path: str, body: str) -> bool:
@@ -172,40 +224,52 @@ def per_second(port: int, path: str, script: Path) -> float:
     return float(output.split("Requests/sec:")[1].split()[0])
 
 
+def start(stack: ExitStack, name: str, common: str, project: Path, scratch: Path) -> tuple[int, str, Path]:
+    """Start a server and wait for its first answer; return its port, path and the script of requests."""
+    folder = scratch / f"{name} {len(list(scratch.iterdir()))}".replace(" ", "-")
+    folder.mkdir()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    subprocess.run(python(project, SEAL, str(folder / "bundle")), cwd=project, check=True)
+    golden = json.loads((project / "model/bundle/golden.json").read_bytes())["rows"]
+    rows = [json.dumps(row) for row in golden if None not in row.values()]  # a data frame knows no missing value
+    path, form = (PEERS[name].path, PEERS[name].body) if name in PEERS else ("/predict", "ROW")
+    bodies = [form.replace("ROW", row) for row in rows]
+    (folder / "rows").write_text("\n".join(bodies), encoding="utf-8")
+    script = folder / "post.lua"
+    script.write_text(LUA.replace("ROWS", str(folder / "rows")).replace("/predict", path), encoding="utf-8")
+    if name in PEERS:
+        (folder / "model.joblib").symlink_to(scratch / "model.joblib")
+        peer_serves(stack, PEERS[name], common, project, folder, port)
+    else:
+        server = python(project, SERVER, str(port), "server", str(folder))
+        stack.enter_context(started(["env", "-C", str(project), *server], folder, dict(os.environ)))
+    deadline = time.monotonic() + READY_S
+    while not ask(port, path, bodies[0]):
+        if time.monotonic() > deadline:
+            raise SystemExit(f"error: {name} does not answer\n{(folder / 'log').read_text()[-2000:]}")
+        time.sleep(0.2)
+    return port, path, script
+
+
 def main() -> None:
-    """Measure, and print the table."""
+    """Measure, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("project", type=Path, help="A generated project whose pipeline has run.")
     project = parser.parse_args().project.resolve()
-    golden = json.loads((project / "model/bundle/golden.json").read_bytes())["rows"]
-    rows = [json.dumps(row) for row in golden if None not in row.values()]  # a data frame knows no missing value
-    with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
-        asked: dict[str, tuple[int, str, Path]] = {}
-        for port, name in enumerate(("this project", *PEERS), start=18_400):
-            folder = Path(scratch) / name.replace(" ", "-")
-            folder.mkdir()
-            subprocess.run(python(project, SEAL, str(folder / "bundle")), cwd=project, check=True)
-            path, form = (PEERS[name].path, PEERS[name].body) if name in PEERS else ("/predict", "ROW")
-            bodies = [form.replace("ROW", row) for row in rows]
-            (folder / "rows").write_text("\n".join(bodies), encoding="utf-8")
-            script = folder / "post.lua"
-            script.write_text(LUA.replace("ROWS", str(folder / "rows")).replace("/predict", path), encoding="utf-8")
-            if name in PEERS:
-                peer_serves(stack, name, project, folder, port)
-            else:
-                server = python(project, SERVER, str(port), "server", str(folder))
-                stack.enter_context(started(["env", "-C", str(project), *server], folder, dict(os.environ)))
-            deadline = time.monotonic() + READY_S
-            while not ask(port, path, bodies[0]):
-                if time.monotonic() > deadline:
-                    raise SystemExit(f"error: {name} does not answer\n{(folder / 'log').read_text()[-2000:]}")
-                time.sleep(0.2)
-            asked[name] = (port, path, script)
-        rates = [{name: per_second(*one) for name, one in asked.items()} for _ in range(ROUNDS)]
-    print("| | requests/s | this project's, times |\n|---|---:|---:|")
-    for name in asked:
-        times = statistics.median(one["this project"] / one[name] for one in rates)
-        print(f"| {name} | {statistics.median(one[name] for one in rates):,.0f} | {times:.1f} |")
+    print(machine())
+    with tempfile.TemporaryDirectory() as scratch:
+        subprocess.run(python(project, TRAIN, f"{scratch}/model.joblib"), cwd=project, check=True)
+        for title, common in VARIANTS.items():
+            with ExitStack() as stack:
+                names = ("this project", *PEERS)
+                asked = {name: start(stack, name, common, project, Path(scratch)) for name in names}
+                rates = [{name: per_second(*one) for name, one in asked.items()} for _ in range(ROUNDS)]
+            print(f"\n| {title} | requests/s | this project's, times |\n|---|--:|--:|")
+            for name in asked:
+                times = statistics.median(one["this project"] / one[name] for one in rates)
+                print(f"| {name} | {statistics.median(one[name] for one in rates):,.0f} | {times:.1f} |")
 
 
 if __name__ == "__main__":
