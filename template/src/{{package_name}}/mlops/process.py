@@ -151,6 +151,7 @@ class Group:
         self.since = datetime.now(UTC)
         self.born = time.monotonic()
         self.counts = place.folder / "counts" / (name or secrets.token_hex(4))
+        shutil.rmtree(self.counts, ignore_errors=True)  # a container that was killed has the same name again
         self.counts.mkdir(parents=True, exist_ok=True)
         self._seats: list[Seat] = []
         try:
