@@ -5,7 +5,7 @@
 Prints tables and draws `benchmarks/growth.svg`. For the features, a copy of the project gets a contract of 10, 100
 and 1,000 numbers and the project's own kind of estimator, trained on them; its server is asked by `wrk` as in
 `serving.py`, beside an application that does nothing with the same requests. For the versions, a copy's registry gets
-1, 10 and 100 of them, and the commands that read it are timed. Needs `wrk`, and a project whose pipeline has run.
+1, 10 and 100 of them, and the commands that read it are timed. Needs `wrk`, and a project with a registered version.
 """
 
 import argparse
@@ -129,7 +129,8 @@ def with_features(project: Path, count: int, root: Path) -> Path:
     fields = "\n".join(f"    x{number}: Measure" for number in range(count))
     for name, text in {"contract.py": CONTRACT.replace("FIELDS", fields), **TEAM}.items():
         (package / name).write_text(text, encoding="utf-8")
-    subprocess.run(python(root, MAKE), cwd=root, check=True, stderr=subprocess.DEVNULL)
+    os.environ["PYTHONPATH"] = str(root / "src")  # before the project that the environment was made for
+    subprocess.run(python(root, MAKE), cwd=root, check=True)
     return root
 
 
@@ -160,13 +161,14 @@ def by_features(project: Path, scratch: Path) -> dict[int, dict[str, float | dic
                 "ready": servers[1].ready_after_s,
                 "rows": {size: took * 1000 for size, took in post_in_turns(servers[1], rows, sizes).items()},
             }
+    del os.environ["PYTHONPATH"]
     return found
 
 
 def by_versions(project: Path, scratch: Path) -> dict[int, dict[str, float]]:
     """Time the commands that read a registry of 1, 10 and 100 versions."""
     root = scratch / "versions"
-    shutil.copytree(project, root, symlinks=True, ignore=shutil.ignore_patterns(".venv", "environments"))
+    shutil.copytree(project, root, symlinks=True, ignore=shutil.ignore_patterns(".venv"))
     env = os.environ | {"VIRTUAL_ENV": ""}
     subprocess.run(["uv", "sync", "--quiet"], cwd=root, env=env, check=True)
     found = {}
@@ -233,7 +235,7 @@ def draw(
 def main() -> None:
     """Measure, print the tables and draw the curves."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("project", type=Path, help="A generated project whose pipeline has run.")
+    parser.add_argument("project", type=Path, help="A generated project with a registered version.")
     project = parser.parse_args().project.resolve()
     about = machine()
     with tempfile.TemporaryDirectory() as scratch:

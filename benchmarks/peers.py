@@ -31,6 +31,9 @@ ROUNDS = 3
 SECONDS = 5
 READY_S = 120
 
+#: What the project itself does without. MLflow does not take pandas 3.
+FRAMES = ("pandas<3", "pyarrow")
+
 #: How a peer comes to its answer; `common.py` in each variant.
 SAME_SESSION = """
 import msgspec
@@ -186,8 +189,8 @@ def peer_serves(stack: ExitStack, peer: Peer, common: str, project: Path, folder
     for file, text in {"common.py": common, **peer.files}.items():
         (folder / file).write_text(text.replace("PACKAGE", package).replace("PORT", str(port)), encoding="utf-8")
     env = os.environ | {"PYTHONPATH": f"{project / 'src'}:{folder}"}
-    same = ("msgspec", "numpy", "onnxruntime", "pandas", "scikit-learn", "joblib")
-    needs = [word for one in (*peer.packages, *_as_in(project, same)) for word in ("--with", one)]
+    same = _as_in(project, ("msgspec", "numpy", "onnxruntime", "scikit-learn", "joblib"))
+    needs = [word for one in (*peer.packages, *FRAMES, *same) for word in ("--with", one)]
     run = ["uv", "run", "--quiet", "--no-project", "--python", sys.executable, *needs]
     *before, last = [command.replace("PORT", str(port)).split() for command in peer.commands]
     for command in before:
@@ -260,7 +263,10 @@ def main() -> None:
     project = parser.parse_args().project.resolve()
     print(machine())
     with tempfile.TemporaryDirectory() as scratch:
-        subprocess.run(python(project, TRAIN, f"{scratch}/model.joblib"), cwd=project, check=True)
+        package = next((project / "src").glob("*/mlops")).parent.name
+        frames = [word for one in FRAMES for word in ("--with", one)]
+        train = ["uv", "run", "--quiet", "--no-sync", *frames, "python", "-c", TRAIN.replace("PACKAGE", package)]
+        subprocess.run([*train, f"{scratch}/model.joblib"], cwd=project, check=True)
         for title, common in VARIANTS.items():
             with ExitStack() as stack:
                 names = ("this project", *PEERS)
