@@ -5,6 +5,7 @@
     contract.json       what a request must look like
     golden.json         a few rows with their scores: proof that features and model still agree
     reference.parquet   training rows with their scores, what monitoring compares against
+    expected.json       the same in a few numbers, what live metrics are compared with
     metrics.json        quality on the test rows, by slice, beside the baseline
     card.md             the model card
     lineage.json        commit, data, lock, run: added when the bundle is sealed
@@ -27,6 +28,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from .counts import Histogram
 from .errors import MlopsError
 
 SUMS = "SHA256SUMS"
@@ -52,6 +54,16 @@ class Golden(msgspec.Struct, frozen=True, kw_only=True):
     rows: list[dict[str, Any]]
     scores: list[float]
     usual: dict[str, Any] | None = None
+
+
+class Expected(msgspec.Struct, frozen=True, kw_only=True):
+    """`expected.json`: how the scores of the training rows spread, and which part of each field's values is missing.
+
+    `scores` has the bounds that the scores of live rows are counted by. Older bundles have no such file.
+    """
+
+    scores: Histogram = msgspec.field(default_factory=lambda: Histogram.of([]))
+    missing: dict[str, float] = {}
 
 
 class DataVersion(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,6 +105,13 @@ class Bundle:
     def golden(self) -> Golden:
         """Rows with known scores."""
         return msgspec.json.decode(self._read("golden.json"), type=Golden)
+
+    @cached_property
+    def expected(self) -> Expected:
+        """What live metrics are compared with; nothing in an older bundle."""
+        if not (self.path / "expected.json").is_file():
+            return Expected()
+        return msgspec.json.decode(self._read("expected.json"), type=Expected)
 
     @cached_property
     def metrics(self) -> dict[str, Any]:

@@ -313,7 +313,7 @@ def serve(
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
 ) -> None:
     """Answer prediction requests over HTTP, in the foreground."""
-    from . import server
+    from . import privacy, server
     from .registry import Registry
 
     project = Project.find()
@@ -323,7 +323,7 @@ def serve(
     server.run(
         bundle.path, state=project.state, limits=project.policy.serving,
         digest=found.digest, version=found.number, commit=found.commit,
-        environment="local", source="registry", host=host, port=port,
+        environment="local", source="registry", host=host, port=port, hidden=privacy.prepare(project, "local"),
     )  # fmt: skip
 
 
@@ -351,22 +351,45 @@ def batch(
 def monitor(
     environment: EnvironmentName,
     since: Annotated[str | None, typer.Option(help="How far back: 7d, 12h, or a date; everything by default.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say only; roll nothing back.")] = False,
+    until: Until = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say only; roll nothing back, delete nothing. `--until` does the same.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Judge recent predictions against the champion's reference."""
     from . import github, quality
     from . import monitor as monitoring
 
-    project, start = Project.find(), _moment(since)
-    report = monitoring.run(project, environment, _bundle_of(project, environment), start)
-    github.output(verdict=report.verdict.value)
+    project, start, end = Project.find(), _moment(since), _moment(until, "--until")
+    report = monitoring.run(
+        project, environment, _bundle_of(project, environment), start, end, dry_run=dry_run or end is not None
+    )
+    github.output(verdict=report.verdict.value, finding=report.summary)
+    github.output(retrain=report.wants_retraining, widen=report.wants_widening)
     github.summarize(f"{environment}: **{report.verdict.value}**, {report.summary}; next: {report.next_step}")
     _print(report, monitoring.as_text(report), as_json=as_json)
     rule = project.policy.monitor.quality
-    if rule and report.quality and report.quality.state is quality.State.BROKEN and not dry_run:
+    is_now = not dry_run and end is None
+    if rule and report.quality and report.quality.state is quality.State.BROKEN and is_now:
         _say(quality.roll_back(project, environment, rule, _say))
     raise typer.Exit(report.exit_code)
+
+
+@app.command()
+def backtest(
+    window: Annotated[str, typer.Option(help="How long a window is: 30d.")] = "30d",
+    history: Annotated[
+        str | None, typer.Option(help="How far back each model learns from: 180d; everything by default.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show on past data how fast a model ages."""
+    from . import backtest as backtesting
+
+    spans = _span(window, "--window"), None if history is None else _span(history, "--history")
+    result = backtesting.run(Project.find(), *spans, _say)
+    _print(result, backtesting.as_text(result), as_json=as_json)
 
 
 @app.command()
@@ -384,11 +407,56 @@ def trace(
 
 
 @app.command()
-def retrain() -> None:
-    """Ask GitHub to train a candidate, as the monitor does when it says `act`."""
-    from . import github
+def widen(
+    environment: Annotated[
+        str | None, typer.Argument(help="What its servers refused; without it, what the pipeline refuses.")
+    ] = None,
+    since: Annotated[str | None, typer.Option(help="How far back: 7d, 12h, or a date; everything by default.")] = None,
+) -> None:
+    """Propose a contract that accepts what it refused, as a reviewed change."""
+    from . import environments, github, widening
 
-    typer.echo(github.start("train.yml", "main"))
+    project, start = Project.find(), _moment(since)
+    if environment is None:
+        found, where = widening.ingested(project), f"the rows in {project.params.data.source}"
+    else:
+        environments.path_of(project, environment)
+        found, where = widening.recorded(project, environment, start), f"requests to {environment}"
+    proposal = widening.propose(project, found, where)
+    for line in proposal.remarks:
+        typer.echo(f"not proposed: {line}")
+    if proposal.branch is None:
+        rest = "none of it can be proposed" if proposal.remarks else "contract.py takes every value"
+        typer.echo(f"nothing to propose of {where}: {rest}")
+        raise typer.Exit(3)
+    for line in proposal.changes:
+        typer.echo(f"{'proposed' if proposal.is_new else 'proposed before'}: {line}")
+    typer.echo(f"a wider contract is in branch {proposal.branch}")
+    typer.echo(github.propose(project, proposal.branch, replace=False))
+    typer.echo(f"next: review and merge {proposal.branch}, then: uv run mlops pipeline")
+
+
+@app.command()
+def retrain(
+    finding: Annotated[str | None, typer.Option(help="Why, in a sentence, as the monitor tells it.")] = None,
+) -> None:
+    """Propose to learn from the newest rows, and have a candidate trained."""
+    from . import github, retraining
+
+    project = Project.find()
+    proposal = retraining.propose(project, finding)
+    typer.echo(
+        f"rows until {proposal.newest} are proposed for learning in branch {proposal.branch}"
+        f"{'' if proposal.is_new else ', as before'}"
+    )
+    typer.echo(github.propose(project, proposal.branch, replace=False))
+    if proposal.is_new and github.is_connected():
+        typer.echo(github.start("train.yml", proposal.branch))
+        typer.echo("next: review what it registers; it proposes that for staging when every gate has passed")
+        return
+    typer.echo(
+        f"next: git switch {proposal.branch}, uv run mlops pipeline, commit dvc.lock and reports, uv run mlops register"
+    )
 
 
 @app.command()
@@ -433,6 +501,16 @@ def audit() -> None:
         if not finding.holds:
             typer.echo(f"      {finding.detail}")
     raise typer.Exit(0 if all(finding.holds for finding in findings) else 3)
+
+
+@app.command("privacy")
+def look_for_personal_data(as_json: AsJson = False) -> None:
+    """Look for personal data in the raw data and the prediction logs."""
+    from . import personal
+
+    found = personal.scan(Project.find())
+    _print(found, personal.as_text(found), as_json=as_json)
+    raise typer.Exit(found.exit_code)
 
 
 TargetVersion = Annotated[str | None, typer.Option("--to", help="A version of the template; the newest by default.")]
@@ -510,13 +588,25 @@ def _print(facts: Any, text: str, *, as_json: bool) -> None:
     typer.echo(msgspec.json.format(msgspec.json.encode(facts), indent=2).decode() if as_json else text)
 
 
+_UNITS = {"d": "days", "h": "hours", "m": "minutes"}
+
+
+def _span(text: str, option: str) -> timedelta:
+    try:
+        span = timedelta(**{_UNITS[text[-1:]]: float(text[:-1])})
+    except (KeyError, ValueError, OverflowError):
+        span = timedelta(0)
+    if span <= timedelta(0):
+        raise MlopsError(f"{option} {text} is no span of time", "write 30d or 12h", exit_code=2)
+    return span
+
+
 def _moment(since: str | None, option: str = "--since") -> datetime | None:
     if since is None:
         return None
-    units = {"d": "days", "h": "hours", "m": "minutes"}
     try:
-        if since[-1:] in units:
-            return datetime.now(UTC) - timedelta(**{units[since[-1]]: float(since[:-1])})
+        if since[-1:] in _UNITS:
+            return datetime.now(UTC) - timedelta(**{_UNITS[since[-1]]: float(since[:-1])})
         moment = datetime.fromisoformat(since)
     except ValueError:
         raise MlopsError(

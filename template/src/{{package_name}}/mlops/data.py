@@ -98,7 +98,7 @@ def _refused(rows: int, violations: list[Violation]) -> MlopsError:
     listed = "\n".join(f"  {violation}" for violation in violations)
     return MlopsError(
         f"the batch of {rows:,} rows breaks the contract, so none of it is used:\n{listed}",
-        "mend the data, or change src/*/contract.py if the world has changed",
+        "mend the data, or if the world has changed, propose another contract: mlops widen",
     )
 
 

@@ -12,11 +12,18 @@ J. Naranjo, "Statistical properties of the population stability index", Journal 
 Validation 14(4), 2020). So each PSI has a p-value, and those of all columns together are
 corrected after S. Holm ("A simple sequentially rejective multiple test procedure",
 Scandinavian Journal of Statistics 6(2), 1979), which holds for dependent columns as well.
+
+That takes every row for a draw of its own. Rows of one day are often alike, as all flights of a
+stormy one, and a month is then worth thirty draws and not thousands. Where rows have a time, chance
+is measured instead: as many days as now are drawn from those of the reference, and as many rows
+from them (a bootstrap of clusters: A. C. Davison and D. V. Hinkley, "Bootstrap Methods and their
+Application", 1997, 3.8), and a gamma distribution gets the mean and variance of their PSI.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import Enum
 from itertools import pairwise
 from typing import Any
@@ -25,14 +32,12 @@ import msgspec
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy.special import chdtrc
+from scipy.special import gammaincc
 
 from .project import MonitorPolicy
 
 Counts = NDArray[np.int64]
 Floats = NDArray[np.floating[Any]]
-#: The name of each bin, and how many rows of the reference and of now are in it.
-Histogram = tuple[list[str], Counts, Counts]
 
 MISSING = "missing"
 DECILES = np.linspace(0, 1, 11)
@@ -40,6 +45,12 @@ DECILES = np.linspace(0, 1, 11)
 #: Bins with a smaller share of the reference are measured together: a handful of rows makes
 #: a share that jumps, and the chi-square distribution above no longer describes it.
 RARE = 0.01
+
+#: Fewer days of the reference do not tell how much days differ.
+FEWEST_DAYS = 10
+
+#: Enough for a mean and a variance; the same ones in every run.
+DRAWS, SEED = 400, 0
 
 
 class Verdict(Enum):
@@ -75,11 +86,64 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     bins: list[Bin]
 
 
-def find(reference: pl.DataFrame, current: pl.DataFrame, limits: MonitorPolicy) -> list[Finding]:
-    """Compare each column of `current` with the reference, judge them together, the worst first."""
+@dataclass(frozen=True)
+class Days:
+    """The day of each row of the reference, counted from 0, and draws from all of them.
+
+    A draw, one line of `drawn`, says how often it took each day, in all as many as the rows of now are worth.
+    """
+
+    places: Counts
+    drawn: Counts
+
+    @classmethod
+    def of(cls, reference: pl.Series, current: pl.Series) -> Days | None:
+        """Read the days from the times of the rows; `None` where they are too few to tell anything."""
+        before, places = np.unique(_days(reference), return_inverse=True)
+        now = np.unique(_days(current), return_counts=True)[1]
+        if len(before) < FEWEST_DAYS or not now.size:
+            return None
+        # Days with few rows count less (L. Kish, "Survey Sampling", 1965).
+        worth = round(now.sum() ** 2 / np.square(now, dtype=np.float64).sum())
+        equal = np.full(len(before), 1 / len(before))
+        return cls(places, np.random.default_rng(SEED).multinomial(worth, equal, size=DRAWS))
+
+    def table(self, bins: Counts, width: int) -> Counts:
+        """Count the rows of the reference by day and by bin."""
+        height = self.drawn.shape[1]
+        return np.bincount(self.places * width + bins, minlength=height * width).reshape(height, width)
+
+    def sizes(self, by_day: Counts, rows: int) -> Floats:
+        """Return the PSI of each draw, of so many rows, against all days."""
+        reference = by_day.sum(axis=0)
+        counts = self.drawn @ by_day
+        shares = counts / counts.sum(axis=1, keepdims=True)
+        drawn = np.random.default_rng(SEED).multinomial(rows, shares)
+        # The days of now are other ones than those of the reference, while a draw holds days of the reference.
+        sizes: Floats = psi(reference, drawn) * (1 + self.drawn[0].sum() / len(by_day))
+        return sizes
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """The name of each bin, how many rows of the reference and of now it holds, and of the reference by day."""
+
+    labels: list[str]
+    before: Counts
+    now: Counts
+    by_day: Counts | None = None
+
+
+def find(
+    reference: pl.DataFrame, current: pl.DataFrame, limits: MonitorPolicy, days: Days | None = None
+) -> list[Finding]:
+    """Compare each column of `current` with the reference, judge them together, the worst first.
+
+    Without `days` each row counts as a draw of its own.
+    """
     names = current.columns
-    histograms = [histogram(reference[name], current[name]) for name in names]
-    measured = [measure(before, now) for _, before, now in histograms]
+    histograms = [histogram(reference[name], current[name], days) for name in names]
+    measured = [measure(one, days) for one in histograms]
     p_values = correct([p_value for _, p_value in measured])
     findings = [
         _finding(name, counted, size, p_value, limits)
@@ -89,15 +153,11 @@ def find(reference: pl.DataFrame, current: pl.DataFrame, limits: MonitorPolicy) 
     return sorted(findings, key=lambda finding: (order.index(finding.verdict), -finding.psi, finding.name))
 
 
-def histogram(reference: pl.Series, current: pl.Series) -> Histogram:
+def histogram(reference: pl.Series, current: pl.Series, days: Days | None = None) -> Histogram:
     """Count both columns over the same bins: numbers by size, anything else by name; missing values have a bin."""
-    if not reference.dtype.is_numeric():
-        before, now = _tally(reference), _tally(current)
-        labels = sorted(before | now, key=lambda label: (-before.get(label, 0), label))
-        return labels, _counts([before.get(name, 0) for name in labels]), _counts([now.get(name, 0) for name in labels])
-    old, new = _numbers(reference), _numbers(current)
-    edges = decile_edges(old)
-    return [*_ranges(edges), MISSING], count(old, edges), count(new, edges)
+    labels, (old, new) = (_by_size if reference.dtype.is_numeric() else _by_name)(reference, current)
+    before, now = (np.bincount(bins, minlength=len(labels)) for bins in (old, new))
+    return Histogram(labels, before, now, days.table(old, len(labels)) if days else None)
 
 
 def decile_edges(reference: Floats) -> Floats:
@@ -115,47 +175,53 @@ def decile_edges(reference: Floats) -> Floats:
     return np.unique(np.concatenate([values[1:-1], heavy, np.nextafter(heavy, np.inf)]))
 
 
-def count(values: Floats, edges: Floats) -> Counts:
-    """Count the values from each edge to just below the next; the last bin holds the missing ones.
+def place(values: Floats, edges: Floats) -> Counts:
+    """Return the bin of each value: from each edge to just below the next, and a last one for NaN, the missing ones.
 
-    Values are in ascending order, as `np.sort` leaves them: the missing ones, which are NaN, come last.
-
-    >>> count(np.array([1.0, 2.0, 2.5, np.nan]), np.array([2.0])).tolist()
-    [1, 2, 1]
+    >>> place(np.array([2.0, 1.0, np.nan, 2.5]), np.array([2.0])).tolist()
+    [1, 0, 2, 1]
     """
-    below = np.searchsorted(values, [*edges, np.nan])
-    return np.diff(below, prepend=0, append=len(values))
+    # NaN counts as larger than everything, and as equal to itself.
+    return np.searchsorted([*edges, np.nan], values, side="right")
 
 
-def measure(reference: Counts, current: Counts) -> tuple[float, float]:
-    """Return the PSI of two histograms, and the chance of this much or more when nothing has changed.
+def measure(histogram: Histogram, days: Days | None = None) -> tuple[float, float]:
+    """Return the PSI of a histogram, and the chance of this much or more when nothing has changed.
 
     What the reference has hardly or never seen is one bin together.
     """
-    if not (reference.sum() and current.sum()):
+    rows_before, rows_now = histogram.before.sum(), histogram.now.sum()
+    if not (rows_before and rows_now):
         return 0.0, 1.0
-    rare = reference < RARE * reference.sum()
-    before = np.append(reference[~rare], reference[rare].sum())
-    now = np.append(current[~rare], current[rare].sum())
+    rare = histogram.before < RARE * rows_before
+    before, now = _merged(histogram.before, rare), _merged(histogram.now, rare)
     filled = before + now > 0
-    size = psi(before[filled], now[filled])
-    scale = 1 / reference.sum() + 1 / current.sum()
-    # A single bin leaves nothing that could move.
-    return size, float(chdtrc(filled.sum() - 1, size / scale)) if filled.sum() > 1 else 1.0
+    size = float(psi(before[filled], now[filled]))
+    if filled.sum() == 1:
+        return size, 1.0  # a single bin leaves nothing that could move
+    freedom = int(filled.sum()) - 1
+    mean = freedom * (1 / rows_before + 1 / rows_now)
+    variance = 2 * mean**2 / freedom
+    if days and histogram.by_day is not None:
+        sizes = days.sizes(_merged(histogram.by_day, rare)[:, filled], int(rows_now))
+        mean, variance = max(mean, sizes.mean()), max(variance, sizes.var())
+    # A gamma distribution of this mean and variance; without days it is the chi-square distribution above.
+    return size, float(gammaincc(mean**2 / variance, size * mean / variance))
 
 
-def psi(reference: Counts, current: Counts) -> float:
-    """Return the population stability index between two histograms over the same bins.
+def psi(reference: Counts, current: Counts) -> Floats:
+    """Return the population stability index between two histograms over the same bins, or of several with one.
 
     Zero means the same shape; what is too much is the policy's business, not this function's.
     Half a row is added to every bin, so that one unseen category moves the index a little
     instead of making it infinite, and so that small bins do not raise false alarms.
 
-    >>> round(psi(np.array([50, 50]), np.array([80, 20])), 2)
-    0.41
+    >>> psi(np.array([50, 50]), np.array([[50, 50], [80, 20]])).round(2).tolist()
+    [0.0, 0.41]
     """
-    before, now = ((counts + 0.5) / (counts + 0.5).sum() for counts in (reference, current))
-    return float(np.sum((now - before) * np.log(now / before)))
+    before, now = ((counts + 0.5) / (counts + 0.5).sum(axis=-1, keepdims=True) for counts in (reference, current))
+    sizes: Floats = np.sum((now - before) * np.log(now / before), axis=-1)
+    return sizes
 
 
 def correct(p_values: Sequence[float]) -> list[float]:
@@ -190,10 +256,10 @@ def percent(share: float) -> str:
 
 
 def _finding(name: str, counted: Histogram, size: float, p_value: float, limits: MonitorPolicy) -> Finding:
-    labels, reference, current = counted
+    reference, current = counted.before, counted.now
     rows = int(current.sum())
     verdict = decide(size, p_value, min(rows, int(reference.sum())), limits)
-    shares = zip(labels, reference / max(1, reference.sum()), current / max(1, rows), strict=True)
+    shares = zip(counted.labels, reference / max(1, reference.sum()), current / max(1, rows), strict=True)
     bins = [Bin(label, float(before), float(now)) for label, before, now in shares if before or now]
     return Finding(
         name=name,
@@ -217,17 +283,28 @@ def _tell(verdict: Verdict, bins: list[Bin], *, is_large: bool) -> str:
     return f"is {most.label} in {percent(most.now)} of rows, before in {percent(most.reference)}"
 
 
-def _tally(values: pl.Series) -> dict[str, int]:
-    return dict(values.cast(pl.String).fill_null(MISSING).alias("label").value_counts().iter_rows())
+def _by_size(*sides: pl.Series) -> tuple[list[str], list[Counts]]:
+    """Name the bins of numbers, and find that of each; the reference is the first side."""
+    numbers = [side.cast(pl.Float64, strict=False).fill_null(float("nan")).to_numpy() for side in sides]
+    edges = decile_edges(np.sort(numbers[0]))
+    return [*_ranges(edges), MISSING], [place(values, edges) for values in numbers]
 
 
-def _counts(counts: list[int]) -> Counts:
-    return np.array(counts, dtype=np.int64)
+def _by_name(*sides: pl.Series) -> tuple[list[str], list[Counts]]:
+    """Let each name be a bin, the most frequent of the reference first."""
+    names = [side.cast(pl.String).fill_null(MISSING) for side in sides]
+    before = dict(names[0].alias("label").value_counts().iter_rows())
+    labels = sorted({*before, *names[1].unique()}, key=lambda label: (-before.get(label, 0), label))
+    return labels, [side.cast(pl.Enum(labels)).to_physical().cast(pl.Int64).to_numpy() for side in names]
 
 
-def _numbers(values: pl.Series) -> Floats:
-    """Sort once: quantiles and counts are look-ups from then on."""
-    return np.sort(values.cast(pl.Float64, strict=False).fill_null(float("nan")).to_numpy())
+def _merged(counts: Counts, rare: NDArray[np.bool_]) -> Counts:
+    """Put the rare bins together, as the last one."""
+    return np.concatenate([counts[..., ~rare], counts[..., rare].sum(axis=-1, keepdims=True)], axis=-1)
+
+
+def _days(times: pl.Series) -> Counts:
+    return times.dt.date().cast(pl.Int32).fill_null(-1).to_numpy()
 
 
 def _ranges(edges: Floats) -> list[str]:

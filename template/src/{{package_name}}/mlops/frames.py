@@ -89,6 +89,20 @@ def read_chunks(path: Path, rows: int) -> Iterator[pl.DataFrame]:
             yield _numbered(held if held.width else _scan(path).head(0).collect(), path, start)
 
 
+def spread(frame: pl.DataFrame, rows: int) -> pl.DataFrame:
+    """Return at most so many rows, evenly spread and always the same."""
+    return frame.gather_every(max(1, -(-frame.height // rows)))
+
+
+def sample(path: Path, rows: int) -> pl.DataFrame:
+    """Return at most so many rows of a file as text, evenly spread over it and numbered as they are there."""
+    with _told_of(path):
+        scanned = _scan(path).cast(pl.String, strict=False)
+        step = max(1, -(-scanned.select(pl.len()).collect().item() // rows))
+        frame = scanned.with_row_index(SOURCE, offset=1).gather_every(step).collect()
+    return frame.with_columns(pl.concat_str(pl.lit("row "), SOURCE).alias(SOURCE))
+
+
 def _scan(path: Path) -> pl.LazyFrame:
     if path.suffix not in _READERS:
         raise MlopsError(f"{path} is neither .csv, .csv.gz nor .parquet", "convert it to one of them")

@@ -15,6 +15,7 @@ from .. import model
 from ..contract import CONTRACT
 from .errors import MlopsError
 from .frames import SOURCE, columns, parse, read_raw
+from .privacy import Mask
 from .project import LabelPolicy, Project
 
 #: The columns that joining adds: whether the label should be there by now, and what happened.
@@ -59,13 +60,18 @@ def read(project: Project, rule: LabelPolicy) -> Labels:
     return _one_for_each(_typed(given.filter(known_outcome), rule), rule.key, outcome)
 
 
-def join(log: pl.DataFrame, labels: Labels, rule: LabelPolicy, now: datetime) -> pl.DataFrame:
+def join(log: pl.DataFrame, labels: Labels, rule: LabelPolicy, now: datetime, mask: Mask | None = None) -> pl.DataFrame:
     """Add `truth`, which is null where nothing is known, and `is_due`.
 
     A prediction younger than the delay is not due and has no truth even where a label is there:
-    the outcomes that are known first are not like the others.
+    the outcomes that are known first are not like the others. What the log has hashed finds its label by the
+    hash of the label's own key, with the `mask` that the log was read with.
     """
-    typed = labels.frame.with_columns(pl.col(name).cast(log.schema[name]) for name in labels.key)
+    frame = labels.frame
+    for name in labels.key:
+        if mask and name in mask.hashed:
+            frame = frame.with_columns(pl.Series(name, [mask.hash(name, value) for value in frame[name]], pl.String))
+    typed = frame.with_columns(pl.col(name).cast(log.schema[name]) for name in labels.key)
     due = (pl.col("at") + timedelta(days=rule.delay_days) <= now).alias(IS_DUE)
     joined = log.with_columns(due).join(typed, on=labels.key, how="left", maintain_order="left")
     return joined.with_columns(pl.when(IS_DUE).then(TRUTH))

@@ -19,11 +19,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from ..contract import CONTRACT
+from . import refusals
+from .errors import MlopsError
 from .project import Project
 from .schema import Field, Kind, Row
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from .privacy import Mask
 
 FLUSH_S = 0.05
 FLUSH_BYTES = 1_000_000
@@ -53,14 +57,18 @@ class PredictionLog:
     """Writes predictions from the event loop, in blocks: no thread, and no system call per request.
 
     A killed process loses at most the last `FLUSH_S` seconds. A disk that is full or gone never fails
-    a request: the rows are counted in `failed` and given up, so memory stays bounded.
+    a request: the rows are counted in `failed` and given up, so memory stays bounded. With a `mask`, only
+    what it leaves of a row is ever in a block.
     """
 
-    def __init__(self, state: Path, environment: str, version: int | None, digest: str) -> None:
+    def __init__(
+        self, state: Path, environment: str, version: int | None, digest: str, mask: Mask | None = None
+    ) -> None:
         self.written = 0
         self.failed = 0
         self._folder = folder(state, environment)
         self._model = environment, version, digest
+        self._mask = mask
         self._encode_lines = msgspec.json.Encoder().encode_lines
         self._buffer = bytearray()
         self._waiting = 0
@@ -80,7 +88,8 @@ class PredictionLog:
     ) -> None:
         """Take rows that were scored together; they reach the disk within `FLUSH_S` seconds."""
         at, model = repeat(datetime.now(UTC)), map(repeat, self._model)
-        made = [*map(Prediction, ids, at, *model, rows, scores, answers, repeat(role))]
+        told = rows if self._mask is None else map(self._mask, rows)
+        made = [*map(Prediction, ids, at, *model, told, scores, answers, repeat(role))]
         self._buffer += self._encode_lines(made)
         self._waiting += len(ids)
         if len(self._buffer) > FLUSH_BYTES:
@@ -162,25 +171,51 @@ def read(
     until: datetime | None = None,
     *,
     with_shadow: bool = False,
+    mask: Mask | None = None,
 ) -> pl.DataFrame:
     """Return logged predictions, oldest first: `since` is included, `until` is not; both know their time zone.
 
     The columns are id, at, version, digest, role, score and answer (a yes counts as 1), then the fields of
     the contract. A value that does not fit today's contract is null, a torn line is left out. What a shadow
-    said was no answer, so it has to be asked for.
+    said was no answer, so it has to be asked for. Columns that a `mask` hashes are text: the hash, also of what
+    was logged before there was a rule.
     """
     import polars as pl
 
-    frames = [_frame([])]
+    frames = [_frame([], mask)]
     chosen: list[Prediction] = []
     for prediction in _predictions(folder(project.state, environment), since, until):
         if prediction.role == "shadow" and not with_shadow:
             continue
         chosen.append(prediction)
         if len(chosen) == CHUNK_ROWS:  # columns need far less memory than objects
-            frames.append(_frame(chosen))
+            frames.append(_frame(chosen, mask))
             chosen = []
-    return pl.concat([*frames, _frame(chosen)]).sort("at", maintain_order=True)
+    return pl.concat([*frames, _frame(chosen, mask)]).sort("at", maintain_order=True)
+
+
+def forget(project: Project, environment: str, keep_days: int, now: datetime) -> int:
+    """Delete the files of days that ended at least `keep_days` days ago, predictions and refusals; return how many.
+
+    A file holds no row that is younger than its day.
+    """
+    places = folder(project.state, environment), refusals.folder(project.state, environment)
+    old = [path for place in places for path in sorted(place.glob("*.jsonl")) if _age(path, now) >= keep_days]
+    for path in old:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise MlopsError(f"{path} is too old to be kept and cannot be deleted: {error}", "delete it") from None
+    return len(old)
+
+
+def _age(path: Path, now: datetime) -> float:
+    """How many days ago the day of a file ended; negative for what is no file of the log."""
+    try:
+        day = datetime.fromisoformat(path.name[:10]).replace(tzinfo=UTC)
+    except ValueError:
+        return -1
+    return (now - day) / timedelta(days=1) - 1
 
 
 def _predictions(place: Path, since: datetime | None, until: datetime | None) -> Iterator[Prediction]:
@@ -207,7 +242,7 @@ def _parse(line: bytes) -> Prediction | None:
         return None
 
 
-def _frame(predictions: list[Prediction]) -> pl.DataFrame:
+def _frame(predictions: list[Prediction], mask: Mask | None) -> pl.DataFrame:
     import polars as pl
 
     own: list[tuple[str, Any]] = [
@@ -220,13 +255,15 @@ def _frame(predictions: list[Prediction]) -> pl.DataFrame:
         ("answer", pl.Float64),
     ]
     columns = [pl.Series(name, [getattr(p, name) for p in predictions], dtype, strict=False) for name, dtype in own]
-    columns += [_series(field, [p.row.get(field.name) for p in predictions]) for field in CONTRACT.fields]
+    columns += [_series(field, [p.row.get(field.name) for p in predictions], mask) for field in CONTRACT.fields]
     return pl.DataFrame(columns)
 
 
-def _series(field: Field, values: list[Any]) -> pl.Series:
+def _series(field: Field, values: list[Any], mask: Mask | None) -> pl.Series:
     import polars as pl
 
+    if mask and field.name in mask.hashed:
+        return pl.Series(field.name, [mask.hash(field.name, value) for value in values], pl.String)
     if field.kind is Kind.TIME:
         texts = pl.Series(field.name, values, pl.String, strict=False)
         return texts.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False)

@@ -17,11 +17,20 @@ MAX_ERRORS = 20
 
 
 class FieldError(msgspec.Struct, frozen=True):
-    """What is wrong with one value; `pointer` says where it stands in the body (RFC 6901)."""
+    """What is wrong with one value; `pointer` says where it stands in the body (RFC 6901).
+
+    `value` is for the record of refusals and not told: who sent it knows it. It is unset where there is none.
+    """
 
     pointer: str
     detail: str
     field: str
+    value: Any = msgspec.UNSET
+
+    @property
+    def told(self) -> dict[str, str]:
+        """What the client gets to read."""
+        return {"pointer": self.pointer, "detail": self.detail, "field": self.field}
 
 
 class Problem(Exception):  # noqa: N818 - the standard's own word
@@ -49,7 +58,7 @@ class Problem(Exception):  # noqa: N818 - the standard's own word
             **more,
         }
         if self.errors:
-            content["errors"] = self.errors
+            content["errors"] = [error.told for error in self.errors]
         return msgspec.json.encode(content)
 
 
@@ -107,7 +116,8 @@ def _row_errors(row: Any, contract: Contract, pointer: str) -> Iterator[FieldErr
         try:
             msgspec.convert(row[field.name], types[field.name])
         except (msgspec.ValidationError, RecursionError) as wrong:
-            yield FieldError(place, f"{_rule(field, wrong)}, got {_shown(row[field.name])}", field.name)
+            value = row[field.name]
+            yield FieldError(place, f"{_rule(field, wrong)}, got {_shown(value)}", field.name, value)
     for name in row.keys() - types.keys():
         short = name[:60].replace("~", "~0").replace("/", "~1")
         yield FieldError(f"{pointer}/{short}", "is not a field of the contract", "(unknown)")

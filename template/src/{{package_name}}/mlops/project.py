@@ -27,6 +27,9 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 Positive = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
 
+#: How a field is kept out of the prediction log.
+Hidden = Literal["hash", "drop"]
+
 
 class Settings(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Base of everything read from a settings file: unknown keys are errors."""
@@ -157,11 +160,29 @@ class QualityPolicy(Settings):
             raise ValueError("monitor.quality needs either a limit or a drop")
 
 
+class WindowPolicy(Settings):
+    """How the prediction log is judged: in windows of `days`.
+
+    Something is done only when the latest of them asks for it, and `need` of the `last`.
+    """
+
+    days: Positive = 7
+    last: Count = 1
+    need: Count = 1
+
+    def __post_init__(self) -> None:
+        if self.need > self.last:
+            raise ValueError(f"monitor.windows.need is {self.need}, and only the last {self.last} windows are judged")
+
+
 class MonitorPolicy(Settings):
     """When a change in the rows is worth a look (`watch`) and when it is worth doing something (`act`).
 
     Sizes are population stability indices; `p_value` is the chance of a false alarm that one
-    run may have over all columns together.
+    run may have over all columns together. A champion whose newest training row is more than `max_age_days` old
+    is worth a look; without it nobody asks. What the contract refused less than `min_refused` times is left alone;
+    more of it is worth a look, and worth doing something from the share `max_refused` of all values of its field
+    on. Without that it is only shown.
     """
 
     min_rows: Count
@@ -169,7 +190,11 @@ class MonitorPolicy(Settings):
     act: Positive
     p_value: Annotated[float, Meta(gt=0, lt=1)]
     ignore: list[str] = []
+    windows: WindowPolicy = msgspec.field(default_factory=WindowPolicy)
+    min_refused: Count = 20
+    max_refused: Share | None = None
     quality: QualityPolicy | None = None
+    max_age_days: Positive | None = None
 
 
 class ServingPolicy(Settings, omit_defaults=True):
@@ -196,6 +221,22 @@ class ServingPolicy(Settings, omit_defaults=True):
         )
 
 
+class PrivacyPolicy(Settings):
+    """What the prediction log holds of a row, and for how long.
+
+    `fields` says which columns are hashed or dropped before anything is written; the others are kept. Files of
+    the log that are older than `keep_days` are deleted by the monitor; without it they stay.
+    """
+
+    fields: dict[str, Literal["keep", "hash", "drop"]] = {}
+    keep_days: Count | None = None
+
+    @property
+    def hidden(self) -> dict[str, Hidden]:
+        """The columns that the log does not hold as they are."""
+        return {name: rule for name, rule in self.fields.items() if rule != "keep"}
+
+
 class SignaturePolicy(Settings):
     """Who must have signed what is deployed: a workflow by its identity, or the key in deploy/cosign.pub."""
 
@@ -212,6 +253,7 @@ class Policy(Settings):
     signature: SignaturePolicy | None = None
     labels: LabelPolicy | None = None
     experiment: ExperimentPolicy | None = None
+    privacy: PrivacyPolicy = msgspec.field(default_factory=PrivacyPolicy)
 
     def __post_init__(self) -> None:
         for place, rule in (("experiment", self.experiment), ("monitor.quality", self.monitor.quality)):
@@ -219,6 +261,9 @@ class Policy(Settings):
                 raise ValueError(f"{place}.metric is {rule.metric}, and no gate says whether more of it is better")
             if rule and self.labels is None:
                 raise ValueError(f"{place} needs labels, which say where to learn what really happened")
+        for name in self.labels.key if self.labels else []:
+            if self.privacy.fields.get(name) == "drop":
+                raise ValueError(f"privacy.fields drops {name}, which labels.key needs; hash it, or label by [id]")
         if self.monitor.watch >= self.monitor.act:
             raise ValueError(
                 f"monitor.watch is {self.monitor.watch}, it must be below monitor.act, which is {self.monitor.act}"

@@ -9,7 +9,7 @@ from enum import Enum
 import msgspec
 import polars as pl
 
-from . import deploy, environments, experiment, git, github, labels, live, predictions
+from . import deploy, environments, experiment, git, github, labels, live, predictions, privacy
 from .bundle import Bundle
 from .errors import MlopsError
 from .experiment import Estimate
@@ -45,9 +45,10 @@ def check(project: Project, name: str, bundle: Bundle, since: datetime | None, n
     where = labels.rule_of(project)
     named = environments.champion_since(project, name)
     told = labels.read(project, where)
-    log = predictions.read(project, name, max(since or named, named), now)
+    mask = privacy.mask_of(project, name)
+    log = predictions.read(project, name, max(since or named, named), now, mask=mask)
     log = log.filter((pl.col("digest") == bundle.digest) & (pl.col("role") != "shadow"))
-    joined = labels.join(log, told, where, now)
+    joined = labels.join(log, told, where, now, mask)
     by_day = live.by_time(joined, hours=24)
     sample = live.sample_of(joined, live.measured_by(bundle.model, rule.metric), by_day)
     found, sign = experiment.estimate(sample), project.policy.gates.metrics[rule.metric].sign

@@ -6,7 +6,7 @@ from html import escape
 from pathlib import Path
 
 from .drift import Bin, Finding, Verdict, percent
-from .monitor import Report, basis, heading, shown_size
+from .monitor import Report, age_line, basis, deleted, heading, refusal_line, shown_size
 
 SYMBOLS = {Verdict.ACT: "▲", Verdict.WATCH: "◆", Verdict.INSUFFICIENT_DATA: "○", Verdict.OK: "●"}
 MOST_BARS = 14
@@ -20,11 +20,9 @@ def write(report: Report, root: Path) -> Path:
     return target
 
 
-def page(report: Report) -> str:
-    """Return the page; equal reports give equal pages."""
+def document(title: str, body: str) -> str:
+    """Return an HTML page that holds its own style; title and body are HTML already."""
     css = Path(__file__).with_name("report.css").read_text("utf-8")
-    title = escape(f"{report.verdict.value}: {report.model} in {report.environment}")
-    cards = "\n".join(_card(finding) for finding in report.findings)
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -35,14 +33,25 @@ def page(report: Report) -> str:
 {css}</style>
 </head>
 <body>
-<p class="over">{escape(heading(report))}</p>
-<div class="answer {_tone(report.verdict)}">
-{_verdict(report.verdict)}
+{body}</body>
+</html>
+"""
+
+
+def page(report: Report) -> str:
+    """Return the page; equal reports give equal pages."""
+    cards = "\n".join(_card(finding) for finding in report.findings)
+    return document(
+        escape(f"{report.verdict.value}: {report.model} in {report.environment}"),
+        f"""<p class="over">{escape(heading(report))}</p>
+<div class="answer {tone(report.verdict)}">
+{verdict_mark(report.verdict)}
 <h1>{escape(report.summary)}.</h1>
 <p>Next: {escape(report.next_step)}.</p>
 </div>
 <p class="over">{escape(basis(report))}. Digest {escape(report.digest.removeprefix("sha256:")[:12])}.</p>
-{_quality(report)}
+{_age(report)}{_quality(report)}{_skew(report)}{_link(report)}
+{_refused(report)}
 <h2>Every column, the worst first</h2>
 <table>
 <tr><th>Column</th><th>Moved by</th><th>Limit</th><th>Verdict</th></tr>
@@ -53,9 +62,19 @@ def page(report: Report) -> str:
 {cards}
 </div>
 {_reading(report)}
-</body>
-</html>
-"""
+""",
+    )
+
+
+def _age(report: Report) -> str:
+    return f'<p class="over">{escape(line.capitalize())}.</p>\n' if (line := age_line(report)) else ""
+
+
+def _link(report: Report) -> str:
+    if not report.windows:
+        return ""
+    name = Path(report.history).name
+    return f'<p class="over"><a href="{escape(name)}">All {len(report.windows)} windows</a></p>\n'
 
 
 def _quality(report: Report) -> str:
@@ -64,16 +83,26 @@ def _quality(report: Report) -> str:
     return f'<p class="over">Quality {report.quality.state.value}: {escape(report.quality.sentence)}.</p>'
 
 
+def _skew(report: Report) -> str:
+    told = [f"Skew {report.skew.state.value}: {report.skew.sentence}"] if report.skew else []
+    return "".join(f'\n<p class="over">{escape(line)}.</p>' for line in [*told, *deleted(report)])
+
+
+def _refused(report: Report) -> str:
+    lines = "".join(f"<li>{escape(refusal_line(one))}</li>\n" for one in report.refused)
+    return f"<h2>What the contract refused</h2>\n<ul>\n{lines}</ul>" if lines else ""
+
+
 def _row(finding: Finding) -> str:
     return (
         f"<tr><th>{escape(finding.name)}</th><td>{shown_size(finding)}</td>"
-        f"<td>{finding.limit:.2f}</td><td>{_verdict(finding.verdict)}</td></tr>\n"
+        f"<td>{finding.limit:.2f}</td><td>{verdict_mark(finding.verdict)}</td></tr>\n"
     )
 
 
 def _card(finding: Finding) -> str:
-    return f"""<section class="{_tone(finding.verdict)}">
-<h3>{escape(finding.name)} {_verdict(finding.verdict)}</h3>
+    return f"""<section class="{tone(finding.verdict)}">
+<h3>{escape(finding.name)} {verdict_mark(finding.verdict)}</h3>
 <p>{escape(finding.sentence)}.</p>
 {_chart(finding)}
 </section>"""
@@ -116,9 +145,11 @@ at most {percent(limits.p_value)}. Fewer than {limits.min_rows:,} rows say nothi
 works on rows it has seen less of.{escape(absent)}</p>"""
 
 
-def _verdict(verdict: Verdict) -> str:
-    return f'<b class="verdict {_tone(verdict)}"><span aria-hidden="true">{SYMBOLS[verdict]}</span> {verdict.value}</b>'
+def verdict_mark(verdict: Verdict) -> str:
+    """A verdict as HTML, told by colour, sign and word."""
+    return f'<b class="verdict {tone(verdict)}"><span aria-hidden="true">{SYMBOLS[verdict]}</span> {verdict.value}</b>'
 
 
-def _tone(verdict: Verdict) -> str:
+def tone(verdict: Verdict) -> str:
+    """The class that gives a verdict its colour."""
     return verdict.value.split()[0]

@@ -1,0 +1,179 @@
+"""The prediction log in windows of equal length: each judged by itself, and what the last of them mean together.
+
+One window that looks odd is no trend: to act, the latest window and enough of those before it have to ask for it.
+Quality is told for each version and each group of rows; where labels are missing it is unknown, never good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+import msgspec
+import polars as pl
+
+from . import labels, live, registry
+from .bundle import Bundle
+from .drift import Verdict
+from .errors import MlopsError
+from .experiment import Measure, estimate
+from .labels import IS_DUE, TRUTH
+from .project import Project, WindowPolicy
+
+
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """What the labels say of one version in one window.
+
+    `due` predictions should have a label by now, `labelled` have one. `value` is `None`, and `unknown` says why,
+    where they are too few; `groups` holds the metric of each large enough group of rows, as `origin = JFK`.
+    """
+
+    version: int
+    metric: str
+    due: int
+    labelled: int
+    value: float | None
+    low: float | None
+    high: float | None
+    unknown: str
+    groups: dict[str, float]
+
+
+class Window(msgspec.Struct, frozen=True, kw_only=True):
+    """Predictions from `since` to just before `until`, judged against the reference of the version that made most.
+
+    `sizes` is how far each column has moved, as a population stability index.
+    """
+
+    since: datetime
+    until: datetime
+    version: int | None
+    digest: str
+    predictions: int
+    verdict: Verdict
+    sentence: str
+    sizes: dict[str, float]
+    quality: list[Measured]
+
+
+def judge_windows(
+    project: Project, environment: str, champion: Bundle, log: pl.DataFrame, until: datetime, rule: WindowPolicy
+) -> list[Window]:
+    """Judge every window of an environment's log, the oldest first; labels count as they were known at `until`.
+
+    Bundles of other versions than the champion's come from the registry.
+    """
+    judge = _Judge(project, environment, champion, rule)
+    return [judge.window(since, end, part) for since, end, part in cut(judge.labelled(log, until), until, rule)]
+
+
+def cut(log: pl.DataFrame, until: datetime, rule: WindowPolicy) -> Iterator[tuple[datetime, datetime, pl.DataFrame]]:
+    """Cut a log into windows that end at `until`, the oldest first.
+
+    A window without a prediction is passed over, unless it is among the last that are judged together.
+    """
+    step = timedelta(days=rule.days)
+    number = ((pl.lit(until) - pl.col("at")).dt.total_microseconds() - 1) // (step // timedelta(microseconds=1))
+    parts = {int(key): part for (key,), part in log.group_by(number.alias("window"), maintain_order=True)}
+    for back in sorted({*parts, *range(rule.last)}, reverse=True):
+        yield until - (back + 1) * step, until - back * step, parts.get(back, log.clear())
+
+
+def together(windows: list[Window], digest: str, rule: WindowPolicy) -> tuple[Verdict, int]:
+    """What the last windows of a champion say together, and how many of them ask to act.
+
+    To act, the latest has to ask for it and `rule.need` of the last `rule.last` have to; until then it is a `watch`.
+    """
+    last = [window for window in windows[-rule.last :] if window.digest == digest]
+    acting = sum(window.verdict is Verdict.ACT for window in last)
+    if not last or last[-1] is not windows[-1]:
+        return Verdict.INSUFFICIENT_DATA, acting
+    latest = last[-1].verdict
+    return (Verdict.WATCH if latest is Verdict.ACT and acting < rule.need else latest), acting
+
+
+class _Judge:
+    """What all windows of an environment have in common: the bundles of its versions, its labels and its rules."""
+
+    def __init__(self, project: Project, environment: str, champion: Bundle, rule: WindowPolicy) -> None:
+        self._project = project
+        self._environment = environment
+        self._labels = project.policy.labels
+        self._metric = (project.policy.monitor.quality or project.policy.gates.slices).metric
+        self._block_hours = min(24, rule.days * 24 / 7)
+        self._bundles: dict[str, Bundle | None] = {champion.digest: champion}
+
+    def labelled(self, log: pl.DataFrame, now: datetime) -> pl.DataFrame:
+        """Add what really happened, where the policy says where that is told."""
+        if self._labels is None:
+            return log
+        return labels.join(log, labels.read(self._project, self._labels), self._labels, now)
+
+    def window(self, since: datetime, until: datetime, part: pl.DataFrame) -> Window:
+        """Judge the version that answered most, and measure all that have labels."""
+        from . import monitor  # a report of it holds these windows
+
+        answered = part.group_by("version", "digest").len().sort("len", "version", descending=True)
+        versions = [(number, digest) for number, digest, _ in answered.iter_rows()]
+        number, digest = versions[0] if versions else (None, "")
+        bundle = self._bundle(number, digest)
+        policy = self._project.policy
+        judged = bundle and monitor.judge(bundle, part, policy.monitor, self._environment, hidden=policy.privacy.hidden)
+        absent = f"the bundle of version {number} is not to be had" if versions else "there are no predictions"
+        findings = judged.findings if judged else []
+        return Window(
+            since=since,
+            until=until,
+            version=number,
+            digest=digest,
+            predictions=judged.predictions if judged else 0,
+            verdict=judged.verdict if judged else Verdict.INSUFFICIENT_DATA,
+            sentence=judged.summary if judged else absent,
+            sizes={one.name: one.psi for one in findings if one.verdict is not Verdict.INSUFFICIENT_DATA},
+            quality=[self._quality(part.filter(digest=of), version, of) for version, of in versions if self._labels],
+        )
+
+    def _quality(self, part: pl.DataFrame, version: int, digest: str) -> Measured:
+        labelled, found, groups = part[TRUTH].count(), None, {}
+        unknown = self._unknown(part, labelled)
+        bundle = self._bundle(version, digest)
+        if bundle and not unknown:
+            measure = live.measured_by(bundle.model, self._metric)
+            found = estimate(live.sample_of(part, measure, live.by_time(part, self._block_hours)))
+            groups = self._groups(part, measure)
+        low, high = found.for_one_look(0.05) if found else (None, None)
+        return Measured(
+            version=version,
+            metric=self._metric,
+            due=int(part[IS_DUE].sum()),
+            labelled=labelled,
+            value=found.value if found else None,
+            low=low,
+            high=high,
+            unknown=unknown or ("" if found else "its labels do not decide the metric"),
+            groups=groups,
+        )
+
+    def _unknown(self, part: pl.DataFrame, labelled: int) -> str:
+        least = self._project.policy.monitor.min_rows
+        few = f"{labelled:,} labelled predictions, at least {least:,} are needed" if labelled < least else ""
+        return few or (live.too_few_labels(part, self._labels) if self._labels else "")
+
+    def _groups(self, part: pl.DataFrame, measure: Measure) -> dict[str, float]:
+        slices, known = self._project.policy.gates.slices, part.filter(pl.col(TRUTH).is_not_null())
+        found = {}
+        for column in slices.columns:
+            for (value,), rows in sorted(known.group_by(column), key=lambda group: str(group[0])):
+                figure = measure(rows[TRUTH].to_numpy(), rows["score"].to_numpy())
+                if rows.height >= slices.min_rows and figure is not None:
+                    found[f"{column} = {value}"] = figure
+        return found
+
+    def _bundle(self, version: int | None, digest: str) -> Bundle | None:
+        """A version that is gone from the registry has no reference to compare with."""
+        if version is not None and digest not in self._bundles:
+            try:
+                self._bundles[digest] = registry.bundle_of(self._project, version, digest)
+            except MlopsError:
+                self._bundles[digest] = None
+        return self._bundles.get(digest)
