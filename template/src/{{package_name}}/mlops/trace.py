@@ -12,6 +12,7 @@ from . import environments, git, predictions
 from .bundle import Bundle
 from .deploy import ask
 from .errors import MlopsError
+from .privacy import MARK, is_hash
 from .project import Project
 from .registry import Registry, Version
 from .schema import columns
@@ -68,6 +69,8 @@ def _prediction(project: Project, prediction: predictions.Prediction) -> Facts:
 
 def _features(bundle: Bundle, prediction: predictions.Prediction) -> Facts:
     scorer = Scorer(bundle)
+    if hidden := [field.name for field in CONTRACT.fields if is_hash(prediction.row.get(field.name, MARK))]:
+        return {"not known": f"the log does not hold {', '.join(hidden)} as asked"}
     row = msgspec.convert(prediction.row, CONTRACT.row)
     names, values = matrix(columns([row], CONTRACT.fields), scorer.facts.features)
     return {name: round(float(value), 6) for name, value in zip(names, values[0], strict=True)}
