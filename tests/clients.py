@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from running import RunningProject
@@ -114,3 +116,16 @@ def recorded(project: RunningProject, role: str) -> dict[str, dict[str, Any]]:
         for line in path.read_text("utf-8").splitlines()
     ]
     return {line["id"]: line for line in lines if line.get("role", "champion") == role}
+
+
+def say_the_same_a_week_ago(folder: Path) -> None:
+    """Let a prediction log have the same lines once more, a week earlier."""
+    for path in list(folder.glob("*.jsonl")):
+        day, _, rest = path.name.partition(".")
+        earlier = []
+        for line in path.read_text("utf-8").splitlines():
+            prediction = json.loads(line)
+            at = datetime.fromisoformat(prediction["at"]) - timedelta(days=7)
+            earlier.append(json.dumps(prediction | {"at": at.isoformat()}, separators=(",", ":")) + "\n")
+        before = date.fromisoformat(day) - timedelta(days=7)
+        path.with_name(f"{before}.{rest}").write_text("".join(earlier), encoding="utf-8")

@@ -5,6 +5,7 @@ import re
 
 import pytest
 from actions import WorkflowRun, assert_green, assert_red, declared
+from clients import say_the_same_a_week_ago
 from company import REPOSITORY, Company
 from rendering import git
 
@@ -112,7 +113,7 @@ def test_an_unsigned_version_is_not_deployed(company: Company, staged: WorkflowR
     assert staged.ended("failure") == set()
     before = answering(company, "staging")
     company.project.mlops("pipeline", env=company.tracked | company.store.writer)
-    use_trees(company, 45)
+    use_trees(company, 100)  # also enough for the candidate below
     company.project.mlops("pipeline", env=company.tracked | company.store.writer)
     company.commit_and_push("Train at home")
     company.project.mlops("register", env=company.tracked | company.store.writer)
@@ -133,17 +134,48 @@ def test_the_monitor_publishes_its_report_and_asks_for_a_candidate(company: Comp
     company.project.run("dvc", "pull", env=company.store.reader)
     for row in company.project.flights(300, month=9):
         assert company.project.request("POST", "/predict", row, environment="production").status == 200
+    say_the_same_a_week_ago(company.state / "predictions" / "production")
     company.forge.calls.clear()
 
     run = company.runner.run("monitor.yml", "schedule")
 
-    assert_green(run, steps(company, "monitor.yml", "monitor", "retrain"))
+    expected = steps(company, "monitor.yml", "monitor", "retrain")
+    expected["monitor"].remove("Propose a wider contract")
+    assert_green(run, expected)
     assert "production: **act**" in run.summary
-    (page,) = (run.artifacts / "monitor-production").rglob("*.html")
-    assert "<html" in page.read_text("utf-8")
+    pages = {path.name: path.read_text("utf-8") for path in (run.artifacts / "monitor-production").rglob("*.html")}
+    assert pages.keys() == {"monitor-production.html", "monitor-production-history.html"}
+    assert all("<html" in page for page in pages.values())
+    title, branch = "Learn from rows until 2013-12-31", "retrain/2013-12-31"
+    workflows = f"/repos/{REPOSITORY}/actions/workflows"
     assert company.forge.calls == [
-        ("POST", f"/repos/{REPOSITORY}/actions/workflows/train.yml/dispatches", {"ref": "main"})
+        ("POST", f"/repos/{REPOSITORY}/pulls", {"title": title, "head": branch, "base": "main"}),
+        ("POST", f"{workflows}/pull-request.yml/dispatches", {"ref": branch}),
+        ("POST", f"{workflows}/train.yml/dispatches", {"ref": branch}),
     ]
+    assert company.forge.git(REPOSITORY, "diff", "--name-only", "main", branch).split() == ["params.yaml"]
+    message = company.forge.git(REPOSITORY, "log", "-1", "--format=%b", branch)
+    assert "The monitor found: " in message
+
+
+def test_a_candidate_on_the_branch_of_the_monitor_is_proposed_and_nothing_is_promoted(
+    company: Company, staged: WorkflowRun
+) -> None:
+    """The same workflow as on main, started on the branch; the registry's newest version is its own."""
+    assert staged.ended("failure") == set()
+    before = company.forge.git(REPOSITORY, "rev-parse", "main"), answering(company, "production")
+    git(company.project.root, "fetch", "--quiet", "origin", "retrain/2013-12-31")
+    git(company.project.root, "switch", "--quiet", "--create", "retrain/2013-12-31", "FETCH_HEAD")
+
+    try:
+        run = train(company)
+    finally:
+        git(company.project.root, "switch", "--quiet", "main")
+
+    version = run.jobs["train"].log.partition(" registered")[0].rpartition("version ")[2]
+    proposed = company.forge.git(REPOSITORY, "diff", "--name-only", "main", f"promote/staging-v{version}").split()
+    assert {"params.yaml", "dvc.lock", "deploy/environments/staging.yaml"} <= set(proposed)
+    assert (company.forge.git(REPOSITORY, "rev-parse", "main"), answering(company, "production")) == before
 
 
 def test_a_monitor_that_cannot_judge_is_red_and_asks_for_nothing(company: Company, staged: WorkflowRun) -> None:

@@ -61,6 +61,13 @@ def require_clean(root: Path, why: str) -> None:
         )
 
 
+def require_committed(root: Path, path: str) -> None:
+    """Refuse a file, or a folder of files, that differs from the current commit, on which a proposal stands."""
+    changed = [one for one in changes(root) if one in (path, f"{path}.dvc") or one.startswith(f"{path}/")]
+    if changed:
+        raise MlopsError(f"{changed[0]} has changes that are in no commit", "commit them first, then run this again")
+
+
 def require_whole_history(root: Path) -> None:
     """Refuse a shallow clone: the commits that models name would be missing."""
     if git(root, "rev-parse", "--is-shallow-repository").strip() == "true":
@@ -133,6 +140,12 @@ def push(root: Path, branch: str, *, force: bool = True) -> None:
         env = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"http.{server}/.extraheader"}
         env["GIT_CONFIG_VALUE_0"] = f"AUTHORIZATION: basic {basic}"
     git(root, "push", "--quiet", *options, "origin", f"refs/heads/{branch}", env=env)
+
+
+def has_branch(root: Path, branch: str) -> bool:
+    """Whether a branch is here or at origin."""
+    here = git(root, "rev-parse", "--verify", "--quiet", f"refs/heads/{branch}", check=False)
+    return bool(here) or is_at_origin(root, branch)
 
 
 def is_at_origin(root: Path, branch: str) -> bool:

@@ -55,9 +55,9 @@ def propose(project: Project, branch: str, *, replace: bool = True) -> str:
     if not replace and git.is_at_origin(project.root, branch):
         return f"the branch {branch} is on origin already and is left as it is"
     git.push(project.root, branch)
-    repository = os.environ.get("GITHUB_REPOSITORY")
-    if not (repository and os.environ.get("GITHUB_TOKEN")):
+    if not is_connected():
         return f"the branch {branch} is on origin: open a pull request for it there"
+    repository = _repository()
     title = git.git(project.root, "log", "-1", "--format=%s", branch).strip()
     base = os.environ.get("GITHUB_BASE_BRANCH", "main")
     page = f"{os.environ.get('GITHUB_SERVER_URL', 'https://github.com')}/{repository}/compare/{base}...{branch}"
@@ -68,6 +68,11 @@ def propose(project: Project, branch: str, *, replace: bool = True) -> str:
     except _RefusedError as no:
         return f"the branch {branch} is on origin, but {no}; open the pull request by hand: {page}"
     return f"pull request: {made.get('html_url', page)}"
+
+
+def is_connected() -> bool:
+    """Whether this is a job of a workflow, or somebody who has a token: GitHub can be asked to do something."""
+    return bool(os.environ.get("GITHUB_REPOSITORY") and os.environ.get("GITHUB_TOKEN"))
 
 
 def start(workflow: str, branch: str) -> str:

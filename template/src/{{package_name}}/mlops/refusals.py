@@ -1,0 +1,183 @@
+"""The record of refusals: which values the contract turned away in requests, and how often.
+
+One JSON object per line in `.mlops/refused/<environment>/<day>.<host>.<process>.jsonl`, beside the prediction log.
+`mlops monitor` shows what is in it, and `mlops widen` turns it into a proposed change of the contract.
+"""
+
+from __future__ import annotations
+
+import logging
+import operator
+import os
+import re
+import socket
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from datetime import UTC, date, datetime
+from itertools import islice
+from math import isfinite
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from ..contract import CONTRACT
+from .problems import FieldError
+from .project import Project
+from .schema import Contract, Field, Kind
+
+#: Whoever sends nonsense for ever fills no disk: a process writes no more lines than this, about 10 kB, a minute.
+LINES_A_MINUTE = 60
+#: So many different values wait for the next minute; of any others only the field and the rule are counted.
+MOST_WAITING = 500
+#: Longer values are cut off, in characters of their JSON.
+MOST_CHARACTERS = 120
+
+#: Which rule of its field a value broke. `absent` is a field that was left out, `other` another type, or
+#: a rule that `Field` does not know.
+Rule = Literal["category", "ge", "gt", "le", "lt", "missing", "absent", "pattern", "other"]
+KEEPS: dict[Rule, Callable[[Any, Any], bool]] = {
+    "ge": operator.ge,
+    "gt": operator.gt,
+    "le": operator.le,
+    "lt": operator.lt,
+}
+
+logger = logging.getLogger(__name__)
+
+
+class Refusal(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A value that was refused, so many `times` since the line before; `value` is its JSON, if that is kept."""
+
+    at: datetime
+    field: str
+    rule: Rule
+    times: int
+    value: str | None = None
+
+
+def broken_rule(field: Field, value: Any) -> Rule | None:
+    """Name the rule that a value breaks; `None` when it keeps all of them that `Field` knows."""
+    if value is msgspec.UNSET:
+        return "absent"
+    if value is None:
+        return None if field.optional else "missing"
+    if field.kind is Kind.FLAG or field.kind is Kind.TIME:
+        return None if isinstance(value, bool if field.kind is Kind.FLAG else datetime) else "other"
+    if field.kind in (Kind.CATEGORY, Kind.TEXT):
+        return _broken_by_text(field, value) if isinstance(value, str) else "other"
+    return _broken_by_number(field, value) if isinstance(value, int | float) else "other"
+
+
+def _broken_by_text(field: Field, value: str) -> Rule | None:
+    if field.kind is Kind.CATEGORY:
+        return None if value in field.categories else "category"
+    return None if field.pattern is None or re.search(field.pattern, value) else "pattern"
+
+
+def _broken_by_number(field: Field, value: float) -> Rule | None:
+    if isinstance(value, bool) or (isinstance(value, float) and not isfinite(value)):
+        return "other"
+    if field.kind is Kind.INTEGER and value != int(value):
+        return "other"
+    bounds = dict(field.bounds)
+    return next((rule for rule, keeps in KEEPS.items() if rule in bounds and not keeps(value, bounds[rule])), None)
+
+
+def kept(field: Field, rule: Rule, value: Any) -> str | None:
+    """What the record keeps of a refused value, as JSON: the one place that decides about it.
+
+    That is a value that may become a part of the contract, or shows what is wrong with a pattern. Of a value of
+    another type nothing is kept, and never anything of free text.
+    """
+    is_free_text = field.kind is Kind.TEXT and field.pattern is None
+    if is_free_text or rule not in ("category", "pattern", *KEEPS):
+        return None
+    text = msgspec.json.encode(value).decode()
+    return text if len(text) <= MOST_CHARACTERS else text[:MOST_CHARACTERS] + "…"
+
+
+class RefusalLog:
+    """Counts refusals in memory and writes the counts, a few lines at a time: no thread, nothing for a good request.
+
+    Counts stay right however many there are; a killed process loses those that wait for the next minute.
+    """
+
+    def __init__(
+        self, state: Path, environment: str, contract: Contract = CONTRACT, hidden: Collection[str] = ()
+    ) -> None:
+        """Count for an environment; of the fields in `hidden` no value is kept."""
+        self._hidden = hidden
+        self._folder = folder(state, environment)
+        self._fields = {field.name: field for field in contract.fields}
+        self._waiting: dict[tuple[str, Rule, str | None], int] = {}
+        self._minute = -1
+        self._lines_left = 0
+        self._is_failing = False
+
+    def add(self, errors: Iterable[FieldError]) -> None:
+        """Count what was wrong with a request, for the fields that the contract knows."""
+        for error in errors:
+            field = self._fields.get(error.field)
+            if field is None:
+                continue
+            rule = broken_rule(field, error.value) or "other"
+            value = None if field.name in self._hidden else kept(field, rule, error.value)
+            key = (field.name, rule, value)
+            if key not in self._waiting and len(self._waiting) >= MOST_WAITING:
+                key = (field.name, rule, None)
+            self._waiting[key] = self._waiting.get(key, 0) + 1
+
+    def flush(self, clock_s: float) -> None:
+        """Write what waits, as far as this minute of the clock allows."""
+        if not self._waiting:
+            return
+        if clock_s // 60 != self._minute:
+            self._minute, self._lines_left = int(clock_s // 60), LINES_A_MINUTE
+        self._write(self._lines_left)
+
+    def close(self) -> None:
+        """Write everything that waits."""
+        self._write(len(self._waiting))
+
+    def _write(self, lines: int) -> None:
+        now = datetime.now(UTC)
+        chosen = list(islice(self._waiting.items(), lines))
+        if not chosen:
+            return
+        path = self._folder / f"{now.date().isoformat()}.{socket.gethostname()}.{os.getpid()}.jsonl"
+        made = [Refusal(now, field, rule, times, value) for (field, rule, value), times in chosen]
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab") as file:
+                file.write(msgspec.json.Encoder().encode_lines(made))
+        except OSError as error:
+            # One line for an outage. What waits stays, and there is a bound on it.
+            if not self._is_failing:
+                logger.error("refusals are not recorded: %s", error)
+            self._is_failing = True
+            return
+        self._is_failing = False
+        self._lines_left -= len(chosen)
+        for key, _ in chosen:
+            del self._waiting[key]
+
+
+def folder(state: Path, environment: str) -> Path:
+    """Where the refusals of an environment are, below the folder for local state."""
+    return state / "refused" / environment
+
+
+def read(project: Project, environment: str, since: datetime | None = None) -> Sequence[Refusal]:
+    """Return the recorded refusals since a time that knows its zone; a line that cannot be read is left out."""
+    first = since.astimezone(UTC).date() if since else date.min
+    paths = sorted(folder(project.state, environment).glob("*.jsonl"))
+    recent = (path for path in paths if date.fromisoformat(path.name[:10]) >= first)
+    return [one for path in recent for one in _refusals(path) if since is None or one.at >= since]
+
+
+def _refusals(path: Path) -> Iterator[Refusal]:
+    for line in path.read_bytes().splitlines():
+        try:
+            yield msgspec.json.decode(line, type=Refusal)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            continue

@@ -1,0 +1,130 @@
+"""A proposal to learn from newer rows: the data window of `params.yaml`, moved to the newest raw row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+import msgspec
+import yaml
+
+from ..contract import CONTRACT
+from . import git, remote
+from .errors import MlopsError
+from .frames import parse, read_raw
+from .project import Params, Project
+
+PARAMS = "params.yaml"
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A branch that moves the window to `newest`, the day of the newest raw row."""
+
+    branch: str
+    newest: date
+    is_new: bool
+
+
+def propose(project: Project, finding: str | None = None) -> Proposal:
+    """Put a moved window on a branch of its own, without touching the working tree.
+
+    Refused with exit code 3 when no raw row is newer than the window in `params.yaml`. Proposed twice, a window
+    stays one branch.
+    """
+    git.require_branch(project.root)
+    git.require_committed(project.root, PARAMS)
+    newest = newest_day(project)
+    changes = moved(project.params, newest)
+    if not changes:
+        raise MlopsError(
+            f"there is nothing newer to learn from: the newest raw row is of {newest}, as params.yaml has it",
+            f"add newer rows to {project.params.data.source} and commit them, then: mlops retrain",
+            exit_code=3,
+        )
+    git.require_committed(project.root, project.params.data.source)
+    text = rewritten((project.root / PARAMS).read_text("utf-8"), changes)
+    branch = f"retrain/{newest}"
+    with project.only_one("promote"):
+        is_new = not git.has_branch(project.root, branch)
+        if is_new:
+            git.propose(project.root, branch, PARAMS, text, _message(project.params, changes, newest, finding))
+    return Proposal(branch, newest, is_new)
+
+
+def newest_day(project: Project) -> date:
+    """The day of the newest raw row; fetches raw data that only the remote has."""
+    if CONTRACT.time is None:
+        raise MlopsError(
+            "contract.py names no time, so nobody can tell which rows are new",
+            "add the new rows, set data.as_of in params.yaml, then: mlops pipeline",
+        )
+    remote.pull_raw(project)
+    (field,) = (field for field in CONTRACT.fields if field.name == CONTRACT.time)
+    typed, _ = parse(read_raw(project.root / project.params.data.source), (field,))
+    newest = typed[field.name].max() if field.name in typed.columns else None
+    if not isinstance(newest, datetime):
+        raise MlopsError(f"no raw row has a time in its column {field.name}", "mend the data, or contract.py")
+    return newest.date()
+
+
+def moved(params: Params, newest: date) -> dict[str, date]:
+    """The settings that change, by their place, so that the window ends with the newest day; none when it does already.
+
+    The test window keeps its length, and everything before it is learned from. A split by digest has no window.
+    """
+    end = newest + timedelta(days=1)
+    changes = {"data.as_of": end} if end > params.data.as_of else {}
+    split = params.split
+    if split.by == "digest":
+        return changes
+    if split.train_until is None or split.test_until is None:
+        raise MlopsError(
+            "a split by time needs train_until and test_until in params.yaml", "add them, or set split.by: digest"
+        )
+    if end <= split.test_until:
+        return {}
+    return changes | {"split.train_until": end - (split.test_until - split.train_until), "split.test_until": end}
+
+
+def rewritten(text: str, changes: Mapping[str, date]) -> str:
+    """The text of `params.yaml` with other dates; comments, order and quotes stay.
+
+    Raises `MlopsError` when that would change anything else, as where two settings share one value by an anchor.
+    """
+    wanted = yaml.safe_load(text)
+    new = text
+    for place, day in sorted(changes.items(), key=lambda change: -_span(text, change[0])[0]):
+        start, end = _span(text, place)
+        quote = text[start] if text[start] in "'\"" else ""
+        new = f"{new[:start]}{quote}{day}{quote}{new[end:]}"
+        block, _, key = place.partition(".")
+        wanted[block][key] = day
+    try:
+        is_as_wanted = msgspec.convert(yaml.safe_load(new), Params) == msgspec.convert(wanted, Params)
+    except (yaml.YAMLError, msgspec.ValidationError):
+        is_as_wanted = False
+    if not is_as_wanted:
+        listed = ", ".join(f"{place}: {day}" for place, day in changes.items())
+        raise MlopsError("params.yaml cannot be changed in these places alone", f"set by hand: {listed}")
+    return new
+
+
+def _span(text: str, place: str) -> tuple[int, int]:
+    """Where the value of a setting stands in the text."""
+    node = yaml.compose(text, Loader=yaml.SafeLoader)
+    for key in place.split("."):
+        pairs = node.value if isinstance(node, yaml.MappingNode) else []
+        node = next((value for name, value in pairs if name.value == key), None)
+    if not isinstance(node, yaml.ScalarNode):
+        raise MlopsError(f"params.yaml has no {place} of its own to change", "write it there as a plain date")
+    return node.start_mark.index, node.end_mark.index
+
+
+def _message(params: Params, changes: Mapping[str, date], newest: date, finding: str | None) -> str:
+    why = f"The monitor found: {' '.join(finding.split())}\n\n" if finding else ""
+    before = {"data.as_of": params.data.as_of}
+    before |= {f"split.{key}": getattr(params.split, key) for key in ("train_until", "test_until")}
+    listed = "\n".join(f"- {place}: {before[place]} becomes {day}" for place, day in changes.items())
+    return f"Learn from rows until {newest}\n\n{why}{listed}\n"
