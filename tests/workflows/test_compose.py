@@ -258,6 +258,23 @@ def test_answers_are_recorded_where_monitoring_and_tracing_read_them(deployed: C
     assert report["predictions"] >= 300
 
 
+def test_a_hidden_column_is_hidden_in_containers_too(deployed: ContainerProject) -> None:
+    head = git(deployed.root, "rev-parse", "HEAD").strip()
+    deployed.edit("policy.yaml", "fields: {}", "fields: {flight: hash, dest: drop}")
+    deployed.commit("Hide two columns from the log")
+
+    deployed.mlops("deploy", "staging")
+    answers = [deployed.request("POST", "/predict", row).body["id"] for row in deployed.flights(1) * 2]
+    wait_until(lambda: answers[1] in recorded(deployed, "champion"))
+    git(deployed.root, "reset", "--quiet", "--hard", head)
+    deployed.mlops("deploy", "staging")
+
+    first, second = (recorded(deployed, "champion")[answer]["row"] for answer in answers)
+    assert first["flight"].startswith("hmac:")
+    assert first["flight"] == second["flight"]
+    assert "dest" not in first
+
+
 def test_challengers_come_change_and_go_and_no_request_fails(deployed: ContainerProject) -> None:
     """Version 1 challenges version 2, in a container of its own that only the champion reaches."""
     before, rows = deployed.serving()["Id"], deployed.flights(200)

@@ -7,11 +7,13 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from time import monotonic, perf_counter
 from typing import Any, Literal
 
 import msgspec
 
+from .counts import count
 from .explanation import Explainer
 from .faces import Answer, Headers, Predict, Reply, Request
 from .front import Copy, Front
@@ -21,9 +23,10 @@ from .predictions import PredictionLog
 from .predictor import Made, Predictor
 from .problems import MEDIA_TYPE, Problem
 from .project import ServingPolicy
+from .refusals import RefusalLog
 from .schema import Row
 from .scoring import Scorer
-from .telemetry import Telemetry, count
+from .telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +56,7 @@ class Endpoint:
         log: PredictionLog | None,
         telemetry: Telemetry,
         front: Front,
+        refusals: RefusalLog | None = None,
     ) -> None:
         self.max_bytes = policy.max_body_kb * 1024
         self.version = served.version
@@ -67,6 +71,8 @@ class Endpoint:
         self._policy = policy
         self._telemetry = telemetry
         self._front = front
+        # What a challenger refuses, its champion is asked next.
+        self._refusals = refusals if self._is_champion else None
         self._limit = RateLimit(policy.requests_per_second)
         self._encode = msgspec.json.Encoder().encode
         self._headers: Headers = [
@@ -87,7 +93,7 @@ class Endpoint:
         except Exception as error:  # noqa: BLE001 - becomes the answer
             done(self.refuse(request, error))
             return
-        self._predictor.one(row, partial(self._settle, request, start, done))
+        self._predictor.one(row, partial(self._settle, request, row, start, done))
 
     async def answer(self, request: Request) -> Reply:
         """Answer one request."""
@@ -101,6 +107,8 @@ class Endpoint:
             logger.error("a prediction was not answered", exc_info=error)
             error = Problem(500, "the fault is ours; it is in the server's log")
         self._telemetry.refused(error.status, [one.field for one in error.errors])
+        if self._refusals is not None:
+            self._refusals.add(error.errors)
         headers = [(name.encode(), value.encode()) for name, value in error.headers.items()]
         return Reply(error.status, [(b"content-type", MEDIA_TYPE.encode()), *headers], request.face.refuse(error))
 
@@ -122,18 +130,19 @@ class Endpoint:
             ids += [f"{copy.id}-{number}" for number in range(len(question.rows))]
             rows += question.rows
         try:
-            scored = len(await self._predictor.again(ids, rows, "shadow"))
+            made = await self._predictor.again(ids, rows, "shadow")
         except Problem:
-            scored = sum([await self._score_copy(id_, row) for id_, row in zip(ids, rows, strict=True)])
-        self._telemetry.shadowed(scored)
+            alone = [await self._score_copy(id_, row) for id_, row in zip(ids, rows, strict=True)]
+            made = [*chain.from_iterable(alone)]
+        self._telemetry.shadowed(made)
         return Reply(200, self._headers, b"{}")
 
-    async def _score_copy(self, id_: str, row: Row) -> int:
+    async def _score_copy(self, id_: str, row: Row) -> list[Made]:
         try:
-            return len(await self._predictor.again([id_], [row], "shadow"))
+            return await self._predictor.again([id_], [row], "shadow")
         except Problem:
             count(self._telemetry.counts.copies, "refused")
-            return 0
+            return []
 
     def _face_of(self, path: str) -> Predict | Inference | Invocations:
         if path.startswith("/v2/"):
@@ -141,9 +150,11 @@ class Endpoint:
         return self.invocations if path == "/invocations" else self.predict
 
     def _admit(self, request: Request) -> None:
+        in_progress = self._predictor.waiting + len(self._tasks)
         if self._is_champion:  # a challenger gets only what was admitted
             self._limit.take(request.client)
-        if self._predictor.waiting + len(self._tasks) >= self._policy.max_in_progress:
+            self._telemetry.arrived(in_progress)
+        if in_progress >= self._policy.max_in_progress:
             raise Problem(503, "too many requests are in progress; ask again", headers={"retry-after": "1"})
 
     def _is_slow(self, request: Request) -> bool:
@@ -157,12 +168,12 @@ class Endpoint:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _settle(self, request: Request, start: float, done: Done, made: Made | Exception) -> None:
+    def _settle(self, request: Request, row: Row, start: float, done: Done, made: Made | Exception) -> None:
         if isinstance(made, Exception):
             done(self.refuse(request, made))
             return
         done(Reply(200, self._headers, self._encode(self.predict.one(made))))
-        self._answered(request, [made], start)
+        self._answered(request, [row], [made], start)
 
     async def _slowly(self, request: Request, start: float, done: Done) -> None:
         try:
@@ -191,15 +202,15 @@ class Endpoint:
         for one, contribution in zip(content.get("predictions", [content]), contributions, strict=False):
             one["contributions"] = contribution
         encoded = self._encode(content)
-        self._answered(request, made, start)
+        self._answered(request, question.rows, made, start)
         return Reply(200, self._headers, encoded)
 
-    def _answered(self, request: Request, made: Sequence[Made], start: float) -> None:
+    def _answered(self, request: Request, rows: Sequence[Row], made: Sequence[Made], start: float) -> None:
         if self._is_champion:
-            self._telemetry.answered(len(made), perf_counter() - start)
+            self._telemetry.answered(rows, made, perf_counter() - start)
             self._front.copy(request, made[0].id)
         else:
-            self._telemetry.predicted(len(made))
+            self._telemetry.predicted(rows, made)
 
 
 class RateLimit:

@@ -9,7 +9,8 @@ import numpy as np
 import polars as pl
 
 from ..contract import CONTRACT
-from .bundle import Bundle, Golden, ModelFacts, write_json
+from .bundle import Bundle, Expected, Golden, ModelFacts, write_json
+from .counts import Histogram
 from .frames import as_rows, columns
 from .project import Project
 from .schema import Field, Kind
@@ -17,6 +18,11 @@ from .scoring import OnnxModel, matrix
 
 REFERENCE_ROWS = 5_000
 GOLDEN_ROWS = 8
+
+#: Finer towards both ends, where the scores of rare answers are.
+PROBABILITIES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
+#: Which part of the reference has a lower quantity than each bound.
+QUANTILES = (0.0, 0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 
 
 def export(project: Project) -> None:
@@ -33,7 +39,11 @@ def export(project: Project) -> None:
     write_json(folder / "contract.json", schema | CONTRACT.json_schema)
     model = OnnxModel(bundle.onnx, bundle.model.kind)
     train = pl.read_parquet(project.root / "data" / "train.parquet")
-    _spread(_scored(train, model, bundle.model), REFERENCE_ROWS).write_parquet(bundle.reference)
+    # In the order of time the newest row is in the reference: the monitor tells the model's age by it.
+    ordered = train if CONTRACT.time is None else train.sort(CONTRACT.time, maintain_order=True)
+    reference = _spread(_scored(ordered, model, bundle.model), REFERENCE_ROWS)
+    reference.write_parquet(bundle.reference)
+    write_json(folder / "expected.json", _expected(reference, bundle.model.kind))
     test = pl.read_parquet(project.root / "data" / "test.parquet")
     write_json(folder / "golden.json", _golden(_scored(_spread(test, GOLDEN_ROWS), model, bundle.model), train))
     card = _card(bundle, train, project)
@@ -51,6 +61,20 @@ def _spread(frame: pl.DataFrame, rows: int) -> pl.DataFrame:
     positions = np.unique(np.linspace(0, frame.height - 1, min(rows, frame.height)).astype(int))
     spread: pl.DataFrame = frame[positions.tolist()]
     return spread
+
+
+def _expected(reference: pl.DataFrame, kind: str) -> Expected:
+    scores = reference["score"].cast(pl.Float64)
+    bounds: set[float] = set(PROBABILITIES)
+    if kind == "number":
+        bounds = {float(f"{bound:.4g}") for bound in np.quantile(scores.to_numpy(), QUANTILES)}
+    histogram = Histogram.of(sorted(bounds))
+    for score in scores:
+        histogram.observe(score)
+    histogram.total = round(histogram.total, 4)
+    fields = [field.name for field in CONTRACT.fields if field.optional]
+    missing = {name: round(reference[name].null_count() / reference.height, 4) for name in fields}
+    return Expected(scores=histogram, missing=missing)
 
 
 def _golden(frame: pl.DataFrame, train: pl.DataFrame) -> Golden:

@@ -15,9 +15,10 @@ from typing import NamedTuple
 
 import msgspec
 
+from .counts import count
 from .faces import Reply, Request
 from .native import Traffic
-from .telemetry import Telemetry, count
+from .telemetry import Telemetry
 
 #: How long a canary may take, and how long it is left alone after it did not answer.
 PATIENCE_S = 0.5

@@ -12,7 +12,7 @@ import polars as pl
 import yaml
 
 from .. import metrics as team
-from . import environments, experiment, git, labels, observed, predictions
+from . import environments, experiment, git, labels, observed, predictions, privacy
 from .bundle import ModelFacts
 from .errors import MlopsError
 from .experiment import Decision, Measure, Sample, Verdict
@@ -96,7 +96,9 @@ def compare(project: Project, name: str, until: datetime) -> LiveComparison:
     rule, remarks = _rule(project, commit)
     where = labels.rule_of(project)
     told = labels.read(project, where)
-    log = labels.join(predictions.read(project, name, since, until, with_shadow=True), told, where, until)
+    mask = privacy.mask_of(project, name)
+    log = predictions.read(project, name, since, until, with_shadow=True, mask=mask)
+    log = labels.join(log, told, where, until, mask)
     logs = _of(log, "champion", champion.digest), _of(log, _ROLES[tried.mode], tried.digest)
     measures = (
         measured_by(bundle_of(project, champion.version, champion.digest).model, rule.metric),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import msgspec
@@ -17,6 +18,7 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from . import privacy
 from .bundle import Bundle
 from .endpoint import Endpoint, Served
 from .errors import MlopsError
@@ -27,7 +29,8 @@ from .native import Assignment
 from .openapi import document
 from .predictions import PredictionLog
 from .problems import MEDIA_TYPE, Problem
-from .project import ServingPolicy
+from .project import Hidden, ServingPolicy
+from .refusals import RefusalLog
 from .scoring import Scorer
 from .telemetry import EXPOSITION_TYPE, Telemetry
 from .wire import MAX_DIGITS, read_request, respond, send_and_close
@@ -46,12 +49,15 @@ PAGE_HEADERS = {
 class App:
     """The ASGI application. It is made from a loaded model, so whatever answers has been verified."""
 
-    def __init__(self, endpoint: Endpoint, telemetry: Telemetry, front: Front) -> None:
+    def __init__(
+        self, endpoint: Endpoint, telemetry: Telemetry, front: Front, refusals: RefusalLog | None = None
+    ) -> None:
         self.is_draining = False
         self.endpoint = endpoint
         self.pages: ASGIApp
         self._telemetry = telemetry
         self._front = front
+        self._refusals = refusals
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer through the router; what is asked most comes in past it, see `wire.py`."""
@@ -63,6 +69,8 @@ class App:
         """Look around, ten times a second: has the traffic changed, what shall others know?"""
         self._front.look()
         self._telemetry.publish()
+        if self._refusals is not None:
+            self._refusals.flush(monotonic())
 
 
 class Asked:
@@ -107,17 +115,19 @@ def create_app(
     traffic: Path | None = None,
     counts: Path | None = None,
     workers: int = 1,
+    refusals: RefusalLog | None = None,
 ) -> App:
-    """Make the application that answers with this model; without a `log` nothing is recorded.
+    """Make the application that answers with this model; without a `log` no answer is recorded, nor is a refusal.
 
     `traffic` is the file that names a challenger, `counts` the folder in which `workers` processes share their counts.
     """
     identity = {"name": scorer.facts.name, **msgspec.to_builtins(served)}
     about = {key: str(value or "") for key, value in identity.items()}
-    telemetry = Telemetry(str(served.version or ""), log, about, counts, workers)
+    version, room = str(served.version or ""), policy.max_in_progress
+    telemetry = Telemetry(version, scorer.bundle, log, about, room, counts, workers)
     front = Front(traffic, telemetry)
-    endpoint = Endpoint(scorer, served, policy, log, telemetry, front)
-    app = App(endpoint, telemetry, front)
+    endpoint = Endpoint(scorer, served, policy, log, telemetry, front, refusals)
+    app = App(endpoint, telemetry, front, refusals)
     pages = {**_pages(app, telemetry, identity), **_pages_of_protocols(app, endpoint, identity)}
     description = msgspec.json.encode(document(scorer, served, policy))
     pages["/openapi.json"] = lambda: Response(description, media_type="application/json")
@@ -204,9 +214,12 @@ def run(
     source: str = "cache",
     host: str = "127.0.0.1",
     port: int = 8000,
+    hidden: Mapping[str, Hidden] | None = None,
     assigned: Assignment | None = None,
 ) -> None:
     """Serve a bundle until told to stop; refuses one that is not what `digest` promises.
+
+    The columns in `hidden` are not logged as they are.
 
     A supervisor hands over, in what it `assigned`, a listening socket and another one on which it
     hears how this server is doing. Without them the server listens for itself.
@@ -217,8 +230,11 @@ def run(
         verified = Bundle(bundle).verify(digest)
         scorer = Scorer(verified)
         served = Served(environment, version, verified.digest, commit or verified.lineage.commit, source, role)
-        log = PredictionLog(state, environment, version, verified.digest)
-        app = create_app(scorer, served, limits, log, **_shared(assigned))
+        log = PredictionLog(
+            state, environment, version, verified.digest, privacy.mask(state, environment, hidden or {})
+        )
+        refusals = RefusalLog(state, environment, hidden=hidden or {})
+        app = create_app(scorer, served, limits, log, refusals=refusals, **_shared(assigned))
         listener = listen(host, port, assigned.fd if assigned else None)
     except MlopsError as error:
         supervisor.tell("failed", error.problem, error.next_step)
@@ -227,6 +243,7 @@ def run(
         Worker(app, listener, supervisor).serve_until_told()
     finally:
         log.close()
+        refusals.close()
         app.tick()
 
 
@@ -254,6 +271,7 @@ def main() -> None:
             source=wish.source,
             host=wish.host,
             port=wish.port,
+            hidden=wish.privacy,
             assigned=task,
         )
     except MlopsError as error:

@@ -230,6 +230,7 @@ class Supervisor:
             draining=[pid for group in self._leaving for pid in group.pids()],
             problem=problem,
             next_step=next_step,
+            knows_privacy=True,
         )
 
     def _phase(self) -> Literal["starting", "serving", "restarting", "failed"]:

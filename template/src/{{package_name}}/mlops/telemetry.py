@@ -8,10 +8,12 @@ metrics adds up all of them. A process that is killed takes the last tenth of a 
 from __future__ import annotations
 
 import secrets
-from bisect import bisect_left
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -20,60 +22,68 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as EXPOSITION_
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
+from ..contract import CONTRACT
+from .bundle import Bundle
+from .counts import Counts, Histogram, Tally, count
 from .native import Traffic
 from .predictions import PredictionLog
+from .predictor import Made
+from .schema import Contract, Row
 
-__all__ = ["EXPOSITION_TYPE", "Counts", "Telemetry"]
+__all__ = ["EXPOSITION_TYPE", "Telemetry", "Watch"]
 
 SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 
-Tally = dict[str, int]
+#: From a minute to a year, in seconds.
+AGES = (60.0, 3_600.0, 21_600.0, 86_400.0, 604_800.0, 2_592_000.0, 31_536_000.0)
+
+#: Of the requests that may be in progress.
+PARTS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
+
+EPOCH = datetime.fromtimestamp(0, UTC)
+NAIVE_EPOCH = EPOCH.replace(tzinfo=None)
 
 
-class Counts(msgspec.Struct):
-    """The numbers of one process, or of several together.
+class Watch:
+    """What is looked at in the rows of an answered request: the values that may be missing, and the time."""
 
-    `requests` are by status, `predictions` and `shadows` (rows) by version, `violations` by field, `challenger`
-    (requests of a canary) and `copies` (requests for a shadow) by what became of them. `buckets` are the answered
-    requests of a version by `SECONDS`, `seconds` their sum.
-    """
+    def __init__(self, contract: Contract) -> None:
+        places = {field.name: place for place, field in enumerate(contract.fields)}
+        self._optional = [(field.name, places[field.name]) for field in contract.fields if field.optional]
+        self._time = places[contract.time] if contract.time else None
+        self.age_limit = contract.max_age_days * 86_400.0 if contract.time and contract.max_age_days else None
 
-    requests: Tally = {}
-    predictions: Tally = {}
-    shadows: Tally = {}
-    violations: Tally = {}
-    challenger: Tally = {}
-    copies: Tally = {}
-    log_rows: int = 0
-    log_failures: int = 0
-    buckets: dict[str, list[int]] = {}
-    seconds: dict[str, float] = {}
+    def missing(self) -> Tally:
+        """A count of 0 for each field that may be missing."""
+        return {name: 0 for name, _ in self._optional}
 
-    def add(self, other: Counts) -> None:
-        """Take in the numbers of another process."""
-        for name in ("requests", "predictions", "shadows", "violations", "challenger", "copies"):
-            tally: Tally = getattr(self, name)
-            for key, value in getattr(other, name).items():
-                count(tally, key, value)
-        self.log_rows += other.log_rows
-        self.log_failures += other.log_failures
-        for version, buckets in other.buckets.items():
-            ours = self.buckets.get(version, [0] * len(buckets))
-            self.buckets[version] = [one + more for one, more in zip(ours, buckets, strict=True)]
-            self.seconds[version] = self.seconds.get(version, 0.0) + other.seconds[version]
+    def ages(self) -> Histogram | None:
+        """A histogram for ages in seconds, if rows have a time; what is old by the contract is a bound of its own."""
+        limits = {self.age_limit, 2 * self.age_limit} if self.age_limit else set[float]()
+        return None if self._time is None else Histogram.of(sorted({*AGES, *limits}))
 
-    def took(self, version: str, seconds: float) -> None:
-        """Count an answered request by the time that it took."""
-        if version not in self.buckets:
-            self.buckets[version] = [0] * (len(SECONDS) + 1)
-            self.seconds[version] = 0.0
-        self.buckets[version][bisect_left(SECONDS, seconds)] += 1
-        self.seconds[version] += seconds
+    def look(self, rows: Sequence[Row], missing: Tally, ages: Histogram | None) -> None:
+        """Count missing values, and how old the newest row is; a time that is still to come is of age 0."""
+        if len(rows) == 1:  # so are most requests, and for one row columns would cost more than the rest
+            values = msgspec.structs.astuple(rows[0])
+            if None in values:
+                for name, place in self._optional:
+                    missing[name] += values[place] is None
+            newest = values[self._time] if self._time is not None else None
+        else:
+            columns = [*zip(*map(msgspec.structs.astuple, rows), strict=True)]
+            for name, place in self._optional:
+                missing[name] += columns[place].count(None)
+            times = () if self._time is None else columns[self._time]
+            newest = max((time for time in times if time is not None), default=None)
+        if newest is not None and ages is not None:
+            ages.observe(max(0.0, _age(newest)))
 
 
-def count(tally: Tally, key: str, more: int = 1) -> None:
-    """Add to one number of a tally."""
-    tally[key] = tally.get(key, 0) + more
+def _age(at: datetime) -> float:
+    """Seconds since then. A time without a zone counts as UTC, as it does in columns."""
+    since = at - (EPOCH if at.tzinfo else NAIVE_EPOCH)
+    return time.time() - since.days * 86_400 - since.seconds
 
 
 class Telemetry(Collector):
@@ -82,14 +92,21 @@ class Telemetry(Collector):
     def __init__(
         self,
         version: str,
+        bundle: Bundle,
         log: PredictionLog | None,
         model: dict[str, str],
+        room: int,
         folder: Path | None = None,
         workers: int = 1,
     ) -> None:
-        self.counts = Counts()
+        """`room` is how many requests may be in progress, `model` what is said of the model beside its version."""
+        self.counts = Counts(since={version: round(time.time(), 3)})
         self.traffic: Traffic | None = None
         self._version = version
+        self._watch = Watch(CONTRACT)
+        self._expected = bundle.expected
+        self._decides = bundle.model.kind == "class"
+        self._room = room
         self._log = log
         self._model = model
         self._file = folder / f"{secrets.token_hex(4)}.json" if folder else None
@@ -98,26 +115,53 @@ class Telemetry(Collector):
         self._registry.register(self)
         if workers == 1:  # the memory of one process of several would look like the memory of all
             ProcessCollector(registry=self._registry)
+        self._prepare()
+        #: Count a request by how many others were in progress when it came.
+        self.arrived = self.counts.in_progress[version].observe
 
-    def answered(self, rows: int, seconds: float) -> None:
+    def _prepare(self) -> None:
+        """Begin each histogram, and each count whose name is known, at 0: a rate needs to see the first one."""
+        counts, version = self.counts, self._version
+        self._seconds = counts.seconds[version] = Histogram.of(SECONDS)
+        self._scores = counts.scores[version] = Histogram.of(self._expected.scores.bounds)
+        counts.in_progress[version] = Histogram.of([part * self._room for part in PARTS])
+        self._ages = self._watch.ages()
+        if self._ages:
+            counts.ages[version] = self._ages
+        if any(self._expected.scores.counts):
+            counts.expected[version] = self._expected.scores
+        counts.missing = self._watch.missing()
+        counts.predictions[version] = 0
+        if self._decides:
+            counts.positives[version] = 0
+
+    def answered(self, rows: Sequence[Row], made: Sequence[Made], seconds: float) -> None:
         """Count a request that got its predictions from this process."""
-        counts = self.counts
-        count(counts.requests, "200")
-        count(counts.predictions, self._version, rows)
-        counts.took(self._version, seconds)
+        count(self.counts.requests, "200")
+        self._seconds.observe(seconds)
+        self.predicted(rows, made)
 
     def forwarded(self, seconds: float) -> None:
         """Count a request that got its predictions from the challenger, which counts the rows itself."""
         count(self.counts.requests, "200")
-        self.counts.took(str(self.traffic.version if self.traffic else ""), seconds)
+        version = str(self.traffic.version if self.traffic else "")
+        self.counts.seconds.setdefault(version, Histogram.of(SECONDS)).observe(seconds)
 
-    def predicted(self, rows: int) -> None:
-        """Count the rows of a request that the champion passed on to this process."""
-        count(self.counts.predictions, self._version, rows)
+    def predicted(self, rows: Sequence[Row], made: Sequence[Made]) -> None:
+        """Count the rows of an answered request; of a challenger, of one that the champion passed on."""
+        counts, observe = self.counts, self._scores.observe
+        counts.predictions[self._version] += len(made)
+        for _, answer, score in made:
+            observe(score)
+            if answer is True:
+                counts.positives[self._version] += 1
+        self._watch.look(rows, counts.missing, self._ages)
 
-    def shadowed(self, rows: int) -> None:
+    def shadowed(self, made: Sequence[Made]) -> None:
         """Count rows that were scored and shown to nobody."""
-        count(self.counts.shadows, self._version, rows)
+        count(self.counts.shadows, self._version, len(made))
+        for one in made:
+            self._scores.observe(one.score)
 
     def refused(self, status: int, fields: list[str]) -> None:
         """Count a request that got no prediction, and the fields that were to blame."""
@@ -149,6 +193,9 @@ class Telemetry(Collector):
         counts = self._together()
         yield _counter("requests", "Requests for predictions, by status.", "status", counts.requests)
         yield _counter("predictions", "Rows answered, by model version.", "version", counts.predictions)
+        if self._decides:
+            yield _counter("positive_predictions", "Rows answered with yes, by version.", "version", counts.positives)
+        yield _counter("missing_values", "Values missing in answered rows.", "field", counts.missing)
         yield _counter("contract_violations", "Values that broke the contract.", "field", counts.violations)
         yield _counter(
             "challenger_requests", "Requests for the challenger, by what came of it.", "outcome", counts.challenger
@@ -159,25 +206,32 @@ class Telemetry(Collector):
         yield CounterMetricFamily(
             "mlops_prediction_log_failures", "Predictions that could not be written.", value=counts.log_failures
         )
-        times = HistogramMetricFamily(
-            "mlops_prediction_seconds", "From a read request to its answer, by model version.", labels=["version"]
+        yield _histogram("prediction_seconds", "From a read request to its answer.", counts.seconds)
+        yield _histogram("prediction_score", "Scores of rows, also of those shown to nobody.", counts.scores)
+        yield _histogram("reference_score", "Scores of the rows the model learned from.", counts.expected)
+        yield _histogram("row_age_seconds", "Age of a request's newest row when it is answered.", counts.ages)
+        yield _histogram(
+            "requests_in_progress", "Requests that a new one finds in progress in its worker.", counts.in_progress
         )
-        for version, buckets in counts.buckets.items():
-            named = zip([*map(str, SECONDS), "+Inf"], accumulate(buckets), strict=True)
-            times.add_metric([version], [*named], counts.seconds[version])
-        yield times
-        yield from self._facts()
+        yield from self._facts(counts)
 
-    def _facts(self) -> Iterator[Metric]:
-        info = GaugeMetricFamily("mlops_model_info", "The model that answers.", labels=[*self._model])
-        info.add_metric([*self._model.values()], 1)
-        yield info
+    def _facts(self, counts: Counts) -> Iterator[Metric]:
+        yield _gauge("model_info", "The model that answers.", [*self._model], {(*self._model.values(),): 1})
+        since = {(version,): since for version, since in counts.since.items()}
+        yield _gauge("serving_since_timestamp_seconds", "Since when a version is served here.", ["version"], since)
+        yield _gauge("requests_in_progress_limit", "Room for requests, in each worker.", [], {(): self._room})
+        if self._watch.age_limit:
+            yield _gauge("row_age_limit_seconds", "From what age on a row is old.", [], {(): self._watch.age_limit})
+        missing = self._expected.missing.items()
+        yield _gauge(
+            "reference_missing_ratio",
+            "Part of the values that was missing when the model learned.",
+            ["field"],
+            {(name,): part for name, part in missing},
+        )
         if self.traffic:
-            share = GaugeMetricFamily(
-                "mlops_challenger_share", "The challenger's part of the requests.", labels=["version", "mode"]
-            )
-            share.add_metric([str(self.traffic.version), self.traffic.mode], self.traffic.share)
-            yield share
+            share = {(str(self.traffic.version), self.traffic.mode): self.traffic.share}
+            yield _gauge("challenger_share", "The challenger's part of the requests.", ["version", "mode"], share)
 
     def _own(self) -> Counts:
         if self._log is not None:
@@ -201,4 +255,19 @@ def _counter(name: str, text: str, label: str, tally: Tally) -> CounterMetricFam
     family = CounterMetricFamily(f"mlops_{name}", text, labels=[label])
     for key, value in tally.items():
         family.add_metric([key], value)
+    return family
+
+
+def _histogram(name: str, text: str, found: dict[str, Histogram]) -> HistogramMetricFamily:
+    family = HistogramMetricFamily(f"mlops_{name}", text, labels=["version"])
+    for version, histogram in found.items():
+        named = zip([*map(str, histogram.bounds), "+Inf"], accumulate(histogram.counts), strict=True)
+        family.add_metric([version], [*named], histogram.total)
+    return family
+
+
+def _gauge(name: str, text: str, labels: list[str], values: Mapping[Any, float]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(f"mlops_{name}", text, labels=labels)
+    for key, value in values.items():
+        family.add_metric([*key], value)
     return family
