@@ -1,12 +1,13 @@
-"""Time and memory of the monitor's drift computation, as a Markdown table.
+"""Time and memory of the monitor's drift computation, beside Evidently's preset on the same frames, as Markdown.
 
 Run it with the Python of a generated project, on Linux or macOS:
 
     uv run --project PROJECT python benchmarks/monitor.py --package flight_delays
 
-Reference and current have the same number of rows and 20 columns: 12 numbers (one value in fifty is missing),
-3 whole numbers, 4 categories and a flag. Each size runs in a process of its own. The time is the best of three;
-the peak is that of the whole process, with both frames and all libraries in it.
+Reference and current have the same number of rows. Of 20 columns 12 are numbers (one value in fifty is missing),
+3 whole numbers, 4 categories and one a flag; wider frames repeat them. Each size runs in a process of its own,
+Evidently's in an environment that is thrown away. The time is the best of three; the peak is that of the whole
+process, with both frames and all libraries in it.
 """
 
 from __future__ import annotations
@@ -20,14 +21,32 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-SIZES = (10_000, 100_000, 1_000_000)
+#: Rows and columns.
+SIZES = ((10_000, 20), (100_000, 20), (1_000_000, 20), (10_000_000, 20), (100_000, 100), (100_000, 500))
+#: Of these, the ones that Evidently is asked for as well.
+BESIDE = ((10_000, 20), (100_000, 20), (1_000_000, 20))
 REPEATS = 3
+#: The reference is half a year, what is judged a week.
+DAYS_BEFORE, DAYS_NOW = 180, 7
+PEER = (
+    "uv",
+    "run",
+    "--quiet",
+    "--no-project",
+    "--with",
+    "evidently",
+    "--with",
+    "pandas<3",
+    "--with",
+    "polars[pyarrow]",
+)
 AIRPORTS = [f"airport {number}" for number in range(100)]
 
 
@@ -36,43 +55,79 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--package", default="flight_delays", help="the package of the generated project")
     parser.add_argument("--rows", type=int, help="measure one size in this process and print JSON")
+    parser.add_argument("--columns", type=int, default=20)
+    parser.add_argument("--peer", action="store_true", help="measure Evidently")
     options = parser.parse_args()
     if options.rows:
-        print(json.dumps(measure(options.package, options.rows)))
+        frames = [frame(options.rows, options.columns, seed) for seed in (1, 2)]
+        megabytes = sum(one.estimated_size() for one in frames) / 1e6
+        if options.peer:
+            found = measure(evidently(), *(one.to_pandas() for one in frames))
+        else:
+            found = measure(ours(options.package, options.rows), *frames)
+        print(json.dumps(found | {"frames_mb": megabytes}))
         return
     print(f"{machine()}\n")
-    print("| rows, before and now each | columns | seconds | both frames, MB | peak of the process, MB |")
-    print("|--:|--:|--:|--:|--:|")
-    for rows in SIZES:
-        command = [sys.executable, __file__, "--package", options.package, "--rows", str(rows)]
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-        print(
-            "| {rows:,} | {columns} | {seconds:.3f} | {frames_mb:,.0f} | {peak_mb:,.0f} |".format(
-                **json.loads(done.stdout)
-            )
-        )
+    print("| rows of each frame | columns | seconds | frames, MB | peak, MB | Evidently, s | times | peak, MB |")
+    print("|--:|--:|--:|--:|--:|--:|--:|--:|")
+    for rows, columns in SIZES:
+        size = [__file__, "--rows", str(rows), "--columns", str(columns)]
+        own = _measured([sys.executable, *size, "--package", options.package])
+        line = f"| {rows:,} | {columns} | {own['seconds']:.3f} | {own['frames_mb']:,.0f} | {own['peak_mb']:,.0f} |"
+        if (rows, columns) in BESIDE:
+            peer = _measured([*PEER, "python", "-W", "ignore", *size, "--peer"])
+            times = peer["seconds"] / own["seconds"]
+            line += f" {peer['seconds']:.2f} | {times:.0f} | {peer['peak_mb']:,.0f} |"
+        else:
+            line += " | | |"
+        print(line, flush=True)
 
 
-def measure(package: str, rows: int) -> dict[str, float]:
-    """Compare two frames of this many rows."""
+def ours(package: str, rows: int) -> Callable[[pl.DataFrame, pl.DataFrame], object]:
+    """The monitor's own computation, from two frames and the times of their rows to findings."""
     drift = importlib.import_module(f"{package}.mlops.drift")
     project = importlib.import_module(f"{package}.mlops.project")
     limits = project.MonitorPolicy(min_rows=200, watch=0.1, act=0.25, p_value=0.01)
-    before, now = frame(rows, seed=1), frame(rows, seed=2)
-    seconds = [_seconds(drift.find, before, now, limits) for _ in range(REPEATS)]
+    then, today = (_times(rows, days) for days in (DAYS_BEFORE, DAYS_NOW))
+    return lambda before, now: drift.find(before, now, limits, drift.Days.of(then, today))
+
+
+def _times(rows: int, days: int) -> pl.Series:
+    minute = pl.int_range(rows, eager=True) * days * 24 * 60 // rows
+    return pl.select(pl.datetime(2026, 1, 1) + pl.duration(minutes=minute)).to_series()
+
+
+def evidently() -> Callable[[Any, Any], object]:
+    """Evidently's standard drift preset; its frames are those of pandas."""
+    from evidently import Report
+    from evidently.presets import DataDriftPreset
+
+    return lambda before, now: Report([DataDriftPreset()]).run(now, before).dict()
+
+
+def measure(work: Callable[[Any, Any], object], before: object, now: object) -> dict[str, float]:
+    """Compare two frames."""
+    seconds = [_seconds(work, before, now) for _ in range(REPEATS)]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {
-        "rows": rows,
-        "columns": before.width,
-        "seconds": min(seconds),
-        "frames_mb": (before.estimated_size() + now.estimated_size()) / 1e6,
-        "peak_mb": peak / (1e6 if sys.platform == "darwin" else 1e3),
-    }
+    return {"seconds": min(seconds), "peak_mb": peak / (1e6 if sys.platform == "darwin" else 1e3)}
 
 
-def frame(rows: int, seed: int) -> pl.DataFrame:
-    """Return rows of twenty columns, drawn column by column so that the drawing needs little memory."""
+def _measured(command: Sequence[str]) -> dict[str, float]:
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def frame(rows: int, columns: int, seed: int) -> pl.DataFrame:
+    """Return rows of columns, drawn one by one so that the drawing needs little memory."""
     rng = np.random.default_rng(seed)
+    made: list[pl.Series] = []
+    while len(made) < columns:
+        made += [series.alias(f"{series.name} ({len(made)})") for series in _twenty(rows, rng)]
+    return pl.DataFrame(made[:columns])
+
+
+def _twenty(rows: int, rng: np.random.Generator) -> list[pl.Series]:
     columns: list[pl.Series] = []
     for number in range(12):
         values = rng.normal(50, 10, rows)
@@ -82,8 +137,7 @@ def frame(rows: int, seed: int) -> pl.DataFrame:
     for groups in (3, 10, 30, 100):
         names = pl.Series(AIRPORTS[:groups])
         columns.append(names.gather(pl.Series(rng.integers(0, groups, rows))).alias(f"groups {groups}"))
-    columns.append(pl.Series("flag", rng.random(rows) < 0.1))
-    return pl.DataFrame(columns)
+    return [*columns, pl.Series("flag", rng.random(rows) < 0.1)]
 
 
 def machine() -> str:
