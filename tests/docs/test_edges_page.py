@@ -12,5 +12,5 @@ def test_each_link_is_shown_whole_and_cut() -> None:
     for one in edges.edge_tests():
         faults.setdefault(one.edge, set()).add(bool(one.fault))
 
-    assert set(faults) == {f"E{number}" for number in range(1, 15)}
+    assert set(faults) == {f"E{number}" for number in range(1, 17)}
     assert all(seen == {True, False} for seen in faults.values())

@@ -244,12 +244,13 @@ def test_a_champion_that_fails_its_labels_is_proposed_to_be_rolled_back(project:
     branches = git(project.root, "branch", "--list")
     tell_arrivals(project, "2014-01-01")
     dry = project.mlops("monitor", "staging", "--dry-run", check=False)
+    then = project.mlops("monitor", "staging", "--until", "2014-01-01", check=False)
     branches += git(project.root, "branch", "--list")
     labelled = project.mlops("monitor", "staging", check=False)
 
     assert "quality unknown: 0 of 1,997 predictions that should have a label by now have one" in unlabelled.stdout
     assert "rollback/" not in branches
-    assert dry.exit_code == labelled.exit_code == 3
+    assert dry.exit_code == then.exit_code == labelled.exit_code == 3
     assert "quality broken: brier is 0.2" in labelled.stdout
     assert "next: mlops rollback staging" in labelled.stdout
     assert "version 1 is proposed for staging in branch rollback/staging-v1" in labelled.stderr

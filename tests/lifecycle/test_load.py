@@ -83,8 +83,11 @@ def test_a_body_in_pieces_and_one_that_waits_for_leave_are_taken(loaded: Running
 
 def test_metrics_are_the_sums_over_all_workers(loaded: RunningProject) -> None:
     """Also after one of them was killed: what it had counted is not forgotten."""
-    names = ('requests_total{status="200"}', 'predictions_total{version="1"}', 'prediction_seconds_count{version="1"}')
-    row = loaded.flights(1)[0]
+    version = '{version="1"}'
+    names = ['requests_total{status="200"}', f"predictions_total{version}", 'missing_values_total{field="temp"}']
+    names += [f"{name}_count{version}" for name in ("prediction_seconds", "prediction_score", "row_age_seconds")]
+    names.append(f"requests_in_progress_count{version}")
+    row = loaded.flights(1)[0] | {"temp": None}
 
     def counted() -> list[float]:
         return [metric(loaded, f"mlops_{name}") for name in names]
@@ -99,6 +102,7 @@ def test_metrics_are_the_sums_over_all_workers(loaded: RunningProject) -> None:
     os.kill(killed, signal.SIGKILL)
     wait_until(lambda: len(state(loaded)["workers"]) == WORKERS and killed not in state(loaded)["workers"])
     assert all(counted() == expected for _ in range(10))
+    assert metric(loaded, "mlops_requests_in_progress_limit") == 8
 
 
 def test_a_killed_worker_takes_only_its_own_requests_along(loaded: RunningProject) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Protocol, cast
 
 import msgspec
 
-from . import environments, github, native, packaging, signing
+from . import environments, github, native, packaging, privacy, signing
 from .bundle import Bundle
 from .errors import MlopsError
 from .project import Environment, Project, Release
@@ -93,6 +93,9 @@ def deploy(project: Project, name: str, say: native.Say = print) -> Release:
 
 def _run(project: Project, name: str, release: Release, bundle: Bundle, source: str) -> native.Run:
     serve = environments.load(project, name).serve
+    hidden = privacy.prepare(project, name)
+    if hidden:
+        _require_that_hides(bundle, release)
     return native.Run(
         environment=name,
         version=release.version,
@@ -107,7 +110,17 @@ def _run(project: Project, name: str, release: Release, bundle: Bundle, source: 
         limits=project.policy.serving,
         workers=serve.workers,
         image=release.image or "",
+        privacy=hidden,
     )
+
+
+def _require_that_hides(bundle: Bundle, release: Release) -> None:
+    """Refuse a version whose own code, which is what runs, knows of no columns to hide and would log them all."""
+    if packaging.module_of(bundle, "mlops/privacy.py") is None:
+        raise MlopsError(
+            f"the code of version {release.version} is older than privacy.fields and would log every column as it is",
+            "name a version that was registered since, or change privacy.fields in policy.yaml",
+        )
 
 
 def _rival(project: Project, name: str, wanted: Environment) -> native.Rival | None:
@@ -121,6 +134,11 @@ def _rival(project: Project, name: str, wanted: Environment) -> native.Rival | N
             f"mlops challenge {name} --end",
         )
     environments.require_column(challenger.key)
+    if project.policy.privacy.fields.get(challenger.key or "") == "drop":
+        raise MlopsError(
+            f"{name}.yaml lets {challenger.key} decide who answers, and privacy.fields drops it from the log",
+            "hash it: then both versions can be compared",
+        )
     bundle, source = _bundle(project, challenger)
     signing.verify(project, challenger, bundle)
     run = _run(project, name, challenger, bundle, source)

@@ -28,7 +28,7 @@ import filelock
 import msgspec
 
 from .errors import MlopsError
-from .project import Project, ServingPolicy
+from .project import Hidden, Project, ServingPolicy
 
 Say = Callable[[str], None]
 T = TypeVar("T")
@@ -42,6 +42,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """A model version on its way to an address: which bundle, served by what, within which limits.
 
     A challenger's `host` is the path of its socket, as seen from the folder for state, and its port is 0.
+    `privacy` says which columns the log does not hold as they are.
     """
 
     environment: str
@@ -57,6 +58,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     image: str = ""
     workers: int = 1
     role: Literal["champion", "challenger"] = "champion"
+    privacy: dict[str, Hidden] = {}
 
     def matches(self, other: Run) -> bool:
         """Whether both answer the same at the same address; where the bundle was found is no difference."""
@@ -117,7 +119,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
     `run` is what answers requests, `challenger` what gets its part of them. `workers` and `challengers` are their
     processes, `worker` the first one. A wish that failed leaves its `problem` here, and whatever answered before
-    still in `run`.
+    still in `run`. A supervisor of an earlier release does not say `knows_privacy`, and would not hand that on.
     """
 
     ticket: str
@@ -133,6 +135,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     draining: list[int] = []
     problem: str | None = None
     next_step: str | None = None
+    knows_privacy: bool = False
 
     @property
     def version(self) -> int | None:
@@ -210,6 +213,11 @@ def switch(project: Project, run: Run, rival: Rival | None = None, timeout_s: fl
     if before and before.phase == "serving" and _runs(before, run, rival):
         say(f"version {run.version} already answers on {run.host}:{run.port}")
         return
+    if run.privacy and before and not before.knows_privacy:
+        raise MlopsError(
+            f"the servers of {run.environment} belong to a platform that would log {', '.join(run.privacy)} as it is",
+            f"mlops stop {run.environment}, then mlops deploy {run.environment}",
+        )
     wish = Desired(secrets.token_hex(8), run, timeout_s, rival)
     place.folder.mkdir(parents=True, exist_ok=True)
     place.write(wish)

@@ -23,6 +23,7 @@ from pathlib import Path
 from . import git
 from .bundle import Bundle, sha256, write_json
 from .errors import MlopsError
+from .native import PACKAGE
 from .project import Project
 
 REQUIREMENTS = "requirements.txt"
@@ -82,6 +83,15 @@ def require_from_commit(project: Project, bundle: Bundle) -> None:
                 f"the code in the bundle {bundle.digest[:19]} is not that of commit {commit[:12]}, which it names",
                 "do not use it; find out who registered it",
             )
+
+
+def module_of(bundle: Bundle, path: str) -> bytes | None:
+    """A module of this package as a bundle's wheel has it; `None` without the module or the wheel."""
+    for wheel in bundle.path.glob("*.whl"):
+        with zipfile.ZipFile(wheel) as packed:
+            name = f"{PACKAGE}/{path}"
+            return packed.read(name) if name in packed.namelist() else None
+    return None
 
 
 def _content(folder: Path) -> dict[str, bytes]:

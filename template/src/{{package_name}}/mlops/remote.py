@@ -52,6 +52,16 @@ def repro(project: Project, force: bool = False) -> bool:
     return dvc(project, "repro", *options, quiet=False)[0] == 0
 
 
+def pull_raw(project: Project) -> None:
+    """Fetch the raw data that is kept behind a `.dvc` file and not here yet."""
+    pointers = [path for path in (project.root / "data").rglob("*.dvc") if not path.with_suffix("").exists()]
+    if not pointers:
+        return
+    code, _, complaint = dvc(project, "pull", *map(str, pointers))
+    if code:
+        raise MlopsError(f"the data remote did not give the raw data: {_last(complaint)}", "see: dvc remote list")
+
+
 def has_pointers(project: Project) -> bool:
     """Whether raw data is kept outside Git, behind a `.dvc` file."""
     return any((project.root / "data").rglob("*.dvc"))
