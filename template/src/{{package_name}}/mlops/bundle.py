@@ -56,14 +56,24 @@ class Golden(msgspec.Struct, frozen=True, kw_only=True):
     usual: dict[str, Any] | None = None
 
 
+class Bias(msgspec.Struct, frozen=True, kw_only=True):
+    """By how much what happened exceeds what a model expected, on average, with its standard error from `days` days."""
+
+    value: float
+    error: float
+    days: int
+
+
 class Expected(msgspec.Struct, frozen=True, kw_only=True):
     """`expected.json`: how the scores of the training rows spread, and which part of each field's values is missing.
 
-    `scores` has the bounds that the scores of live rows are counted by. Older bundles have no such file.
+    `scores` has the bounds that the scores of live rows are counted by, `bias` is that of the test rows.
+    Older bundles have no such file.
     """
 
     scores: Histogram = msgspec.field(default_factory=lambda: Histogram.of([]))
     missing: dict[str, float] = {}
+    bias: Bias | None = None
 
 
 class DataVersion(msgspec.Struct, frozen=True, kw_only=True):

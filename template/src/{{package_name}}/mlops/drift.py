@@ -73,7 +73,7 @@ class Bin(msgspec.Struct, frozen=True):
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """What one column shows; `limit` is the size it crossed or would cross first.
 
-    `p_value` is corrected for the number of columns. Of the bins, those without a row are left out.
+    `p_value` is corrected for everything that a run judges. Of the bins, those without a row are left out.
     """
 
     name: str
@@ -99,8 +99,8 @@ class Days:
     @classmethod
     def of(cls, reference: pl.Series, current: pl.Series) -> Days | None:
         """Read the days from the times of the rows; `None` where they are too few to tell anything."""
-        before, places = np.unique(_days(reference), return_inverse=True)
-        now = np.unique(_days(current), return_counts=True)[1]
+        before, places = np.unique(days_of(reference), return_inverse=True)
+        now = np.unique(days_of(current), return_counts=True)[1]
         if len(before) < FEWEST_DAYS or not now.size:
             return None
         # Days with few rows count less (L. Kish, "Survey Sampling", 1965).
@@ -139,12 +139,13 @@ def find(
 ) -> list[Finding]:
     """Compare each column of `current` with the reference, judge them together, the worst first.
 
-    Without `days` each row counts as a draw of its own.
+    Without `days` each row counts as a draw of its own. Where the policy judges labels as well, these have half of the
+    chance of a false alarm, and the columns together the other half.
     """
     names = current.columns
     histograms = [histogram(reference[name], current[name], days) for name in names]
     measured = [measure(one, days) for one in histograms]
-    p_values = correct([p_value for _, p_value in measured])
+    p_values = [min(1.0, limits.parts * p_value) for p_value in correct([p_value for _, p_value in measured])]
     findings = [
         _finding(name, counted, size, p_value, limits)
         for name, counted, (size, _), p_value in zip(names, histograms, measured, p_values, strict=True)
@@ -287,7 +288,7 @@ def _by_size(*sides: pl.Series) -> tuple[list[str], list[Counts]]:
     """Name the bins of numbers, and find that of each; the reference is the first side."""
     numbers = [side.cast(pl.Float64, strict=False).fill_null(float("nan")).to_numpy() for side in sides]
     edges = decile_edges(np.sort(numbers[0]))
-    return [*_ranges(edges), MISSING], [place(values, edges) for values in numbers]
+    return [*ranges(edges), MISSING], [place(values, edges) for values in numbers]
 
 
 def _by_name(*sides: pl.Series) -> tuple[list[str], list[Counts]]:
@@ -303,11 +304,12 @@ def _merged(counts: Counts, rare: NDArray[np.bool_]) -> Counts:
     return np.concatenate([counts[..., ~rare], counts[..., rare].sum(axis=-1, keepdims=True)], axis=-1)
 
 
-def _days(times: pl.Series) -> Counts:
+def days_of(times: pl.Series) -> Counts:
+    """Number the day of each time; rows without one are of one day."""
     return times.dt.date().cast(pl.Int32).fill_null(-1).to_numpy()
 
 
-def _ranges(edges: Floats) -> list[str]:
+def ranges(edges: Floats) -> list[str]:
     """Name the bins between edges with as many decimals as tell them apart, and one more."""
     if not edges.size:
         return ["any value"]

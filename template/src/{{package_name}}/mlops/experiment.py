@@ -131,7 +131,7 @@ def radius(error: float, *, effect: float, alpha: float) -> float:
     metric's unit. The formula and its source stand above.
 
     >>> round(radius(0.25, effect=1, alpha=0.05), 3)
-    0.767
+    0.766
     """
     if error == 0:
         return 0.0

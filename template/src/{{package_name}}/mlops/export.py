@@ -8,9 +8,12 @@ import msgspec
 import numpy as np
 import polars as pl
 
+from .. import model as team
 from ..contract import CONTRACT
-from .bundle import Bundle, Expected, Golden, ModelFacts, write_json
+from .bundle import Bias, Bundle, Expected, Golden, ModelFacts, write_json
+from .concept import bias
 from .counts import Histogram
+from .drift import days_of
 from .frames import as_rows, columns
 from .project import Project
 from .schema import Field, Kind
@@ -43,8 +46,9 @@ def export(project: Project) -> None:
     ordered = train if CONTRACT.time is None else train.sort(CONTRACT.time, maintain_order=True)
     reference = _spread(_scored(ordered, model, bundle.model), REFERENCE_ROWS)
     reference.write_parquet(bundle.reference)
-    write_json(folder / "expected.json", _expected(reference, bundle.model.kind))
     test = pl.read_parquet(project.root / "data" / "test.parquet")
+    tested = _bias(test, _scored(test, model, bundle.model))
+    write_json(folder / "expected.json", _expected(reference, bundle.model.kind, tested))
     write_json(folder / "golden.json", _golden(_scored(_spread(test, GOLDEN_ROWS), model, bundle.model), train))
     card = _card(bundle, train, project)
     (folder / "card.md").write_text(card, encoding="utf-8", newline="\n")
@@ -63,7 +67,15 @@ def _spread(frame: pl.DataFrame, rows: int) -> pl.DataFrame:
     return spread
 
 
-def _expected(reference: pl.DataFrame, kind: str) -> Expected:
+def _bias(test: pl.DataFrame, scored: pl.DataFrame) -> Bias | None:
+    truth = team.target(columns(test, CONTRACT.outcome_fields))
+    # Where rows have no time, each is a draw of its own.
+    days = np.arange(test.height) if CONTRACT.time is None else days_of(test[CONTRACT.time])
+    found = bias(truth, scored["score"].cast(pl.Float64).to_numpy(), days)
+    return found and Bias(value=float(f"{found.value:.6g}"), error=float(f"{found.error:.6g}"), days=found.days)
+
+
+def _expected(reference: pl.DataFrame, kind: str, tested: Bias | None) -> Expected:
     scores = reference["score"].cast(pl.Float64)
     bounds: set[float] = set(PROBABILITIES)
     if kind == "number":
@@ -74,7 +86,7 @@ def _expected(reference: pl.DataFrame, kind: str) -> Expected:
     histogram.total = round(histogram.total, 4)
     fields = [field.name for field in CONTRACT.fields if field.optional]
     missing = {name: round(reference[name].null_count() / reference.height, 4) for name in fields}
-    return Expected(scores=histogram, missing=missing)
+    return Expected(scores=histogram, missing=missing, bias=tested)
 
 
 def _golden(frame: pl.DataFrame, train: pl.DataFrame) -> Golden:

@@ -12,8 +12,9 @@ from datetime import datetime, timedelta
 import msgspec
 import polars as pl
 
-from . import labels, live, registry
+from . import concept, live, registry
 from .bundle import Bundle
+from .concept import Outcome
 from .drift import Verdict
 from .errors import MlopsError
 from .experiment import Measure, estimate
@@ -26,6 +27,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
 
     `due` predictions should have a label by now, `labelled` have one. `value` is `None`, and `unknown` says why,
     where they are too few; `groups` holds the metric of each large enough group of rows, as `origin = JFK`.
+    `outcome` is what was expected and what happened, where these days tell.
     """
 
     version: int
@@ -37,12 +39,14 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     high: float | None
     unknown: str
     groups: dict[str, float]
+    outcome: Outcome | None = None
 
 
 class Window(msgspec.Struct, frozen=True, kw_only=True):
     """Predictions from `since` to just before `until`, judged against the reference of the version that made most.
 
-    `sizes` is how far each column has moved, as a population stability index.
+    `sizes` is how far each column has moved, as a population stability index; `moved` holds those that ask for a look
+    or for more.
     """
 
     since: datetime
@@ -53,18 +57,19 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Verdict
     sentence: str
     sizes: dict[str, float]
+    moved: dict[str, Verdict]
     quality: list[Measured]
 
 
 def judge_windows(
     project: Project, environment: str, champion: Bundle, log: pl.DataFrame, until: datetime, rule: WindowPolicy
 ) -> list[Window]:
-    """Judge every window of an environment's log, the oldest first; labels count as they were known at `until`.
+    """Judge every window of an environment's log, which knows what happened, the oldest first.
 
     Bundles of other versions than the champion's come from the registry.
     """
     judge = _Judge(project, environment, champion, rule)
-    return [judge.window(since, end, part) for since, end, part in cut(judge.labelled(log, until), until, rule)]
+    return [judge.window(since, end, part) for since, end, part in cut(log, until, rule)]
 
 
 def cut(log: pl.DataFrame, until: datetime, rule: WindowPolicy) -> Iterator[tuple[datetime, datetime, pl.DataFrame]]:
@@ -103,12 +108,6 @@ class _Judge:
         self._block_hours = min(24, rule.days * 24 / 7)
         self._bundles: dict[str, Bundle | None] = {champion.digest: champion}
 
-    def labelled(self, log: pl.DataFrame, now: datetime) -> pl.DataFrame:
-        """Add what really happened, where the policy says where that is told."""
-        if self._labels is None:
-            return log
-        return labels.join(log, labels.read(self._project, self._labels), self._labels, now)
-
     def window(self, since: datetime, until: datetime, part: pl.DataFrame) -> Window:
         """Judge the version that answered most, and measure all that have labels."""
         from . import monitor  # a report of it holds these windows
@@ -130,17 +129,20 @@ class _Judge:
             verdict=judged.verdict if judged else Verdict.INSUFFICIENT_DATA,
             sentence=judged.summary if judged else absent,
             sizes={one.name: one.psi for one in findings if one.verdict is not Verdict.INSUFFICIENT_DATA},
+            moved={one.name: one.verdict for one in monitor.moved(findings)},
             quality=[self._quality(part.filter(digest=of), version, of) for version, of in versions if self._labels],
         )
 
     def _quality(self, part: pl.DataFrame, version: int, digest: str) -> Measured:
-        labelled, found, groups = part[TRUTH].count(), None, {}
+        labelled, found, groups, outcome = part[TRUTH].count(), None, {}, None
         unknown = self._unknown(part, labelled)
         bundle = self._bundle(version, digest)
         if bundle and not unknown:
             measure = live.measured_by(bundle.model, self._metric)
             found = estimate(live.sample_of(part, measure, live.by_time(part, self._block_hours)))
-            groups = self._groups(part, measure)
+            known = part.filter(pl.col(TRUTH).is_not_null())
+            groups = self._groups(known, measure)
+            outcome = concept.outcome(bundle, known, self._project.policy.privacy.hidden)
         low, high = found.for_one_look(0.05) if found else (None, None)
         return Measured(
             version=version,
@@ -152,6 +154,7 @@ class _Judge:
             high=high,
             unknown=unknown or ("" if found else "its labels do not decide the metric"),
             groups=groups,
+            outcome=outcome,
         )
 
     def _unknown(self, part: pl.DataFrame, labelled: int) -> str:
@@ -159,8 +162,8 @@ class _Judge:
         few = f"{labelled:,} labelled predictions, at least {least:,} are needed" if labelled < least else ""
         return few or (live.too_few_labels(part, self._labels) if self._labels else "")
 
-    def _groups(self, part: pl.DataFrame, measure: Measure) -> dict[str, float]:
-        slices, known = self._project.policy.gates.slices, part.filter(pl.col(TRUTH).is_not_null())
+    def _groups(self, known: pl.DataFrame, measure: Measure) -> dict[str, float]:
+        slices = self._project.policy.gates.slices
         found = {}
         for column in slices.columns:
             for (value,), rows in sorted(known.group_by(column), key=lambda group: str(group[0])):

@@ -60,6 +60,17 @@ def read(project: Project, rule: LabelPolicy) -> Labels:
     return _one_for_each(_typed(given.filter(known_outcome), rule), rule.key, outcome)
 
 
+def attach(
+    project: Project, log: pl.DataFrame, now: datetime, mask: Mask | None = None
+) -> tuple[pl.DataFrame, list[str]]:
+    """Join a log with the labels there are, and say what was wrong with others; without a rule do nothing."""
+    rule = project.policy.labels
+    if rule is None:
+        return log, []
+    told = read(project, rule)
+    return join(log, told, rule, now, mask), told.remarks
+
+
 def join(log: pl.DataFrame, labels: Labels, rule: LabelPolicy, now: datetime, mask: Mask | None = None) -> pl.DataFrame:
     """Add `truth`, which is null where nothing is known, and `is_due`.
 

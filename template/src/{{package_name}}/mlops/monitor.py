@@ -5,13 +5,16 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 import msgspec
 import polars as pl
 
 from ..contract import CONTRACT
 from .bundle import Bundle, ModelFacts
-from .drift import Days, Finding, Verdict, find
+from .concept import Concept
+from .concept import State as ConceptState
+from .drift import Days, Finding, Verdict, find, percent
 from .errors import MlopsError
 from .history import Window, judge_windows, together
 from .project import Hidden, MonitorPolicy, Project
@@ -43,6 +46,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     model: str
+    kind: Literal["class", "number"]
     environment: str
     version: int | None
     digest: str
@@ -61,6 +65,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     left_out: dict[str, str]
     windows: list[Window] = []
     quality: Quality | None = None
+    concept: Concept | None = None
     skew: Skew | None = None
     deleted: int = 0
     refused: list[Refused] = []
@@ -74,8 +79,10 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def wants_retraining(self) -> bool:
-        """Whether columns have moved, or quality has gone, so far that newer rows are worth learning from."""
-        return self.drift is Verdict.ACT or (self.quality is not None and self.quality.state is State.BROKEN)
+        """Whether columns or labels have moved, or quality has gone, so far that newer rows are worth learning from."""
+        has_moved = self.concept is not None and self.concept.state is ConceptState.MOVED
+        is_broken = self.quality is not None and self.quality.state is State.BROKEN
+        return self.drift is Verdict.ACT or has_moved or is_broken
 
     @property
     def wants_widening(self) -> bool:
@@ -103,23 +110,27 @@ def run(
     What is older than the policy keeps it is deleted first, but not in a dry run. `until` shows what was known
     then; both times know their zone.
     """
-    from . import history_page, predictions, privacy, report, skew, widening
+    from . import concept, history_page, labels, predictions, privacy, report, skew, widening
 
     privacy.require_known(project)
     now, policy, hidden = until or datetime.now(UTC), project.policy, project.policy.privacy.hidden
     deleted = 0
     if policy.privacy.keep_days is not None and not dry_run:
         deleted = predictions.forget(project, environment, policy.privacy.keep_days, datetime.now(UTC))
-    log = predictions.read(project, environment, since, now)
+    mask = privacy.mask_of(project, environment)
+    log = predictions.read(project, environment, since, now, mask=mask)
+    log, remarks = labels.attach(project, log, now, mask)
     windows = [] if since else judge_windows(project, environment, bundle, log, now, policy.monitor.windows)
     latest = log.filter(pl.col("at") >= windows[-1].since) if windows else log
     judged = judge(bundle, latest, policy.monitor, environment, hidden=hidden)
     start = windows[-1].since if windows else since
     refused = widening.judge(widening.recorded(project, environment, start), latest.height)
     judged = with_age(with_windows(msgspec.structs.replace(judged, deleted=deleted), windows), now)
+    told = concept.check(bundle, log, policy, None if since else now)
+    judged = with_concept(judged, told)
     judged = with_refused(judged, refused, start)
     judged = with_skew(judged, skew.check(bundle, latest, hidden))
-    judged = with_quality(judged, check(project, environment, bundle, since, now))
+    judged = with_quality(judged, check(project, environment, bundle, log, remarks))
     report.write(judged, project.root)
     history_page.write(judged, project.root)
     return judged
@@ -137,6 +148,18 @@ def with_windows(report: Report, windows: list[Window]) -> Report:
     next_step = _next_step(verdict, summary)
     return msgspec.structs.replace(
         report, windows=windows, drift=verdict, verdict=verdict, summary=summary, next_step=next_step
+    )
+
+
+def with_concept(report: Report, concept: Concept | None) -> Report:
+    """Add what the labels say of the champion's expectations; what happens is worth more than any column."""
+    report = msgspec.structs.replace(report, concept=concept)
+    if concept is None or concept.state is not ConceptState.MOVED:
+        return report
+    both = report.verdict is Verdict.ACT
+    summary = f"{concept.sentence}; {report.summary}" if both else concept.sentence
+    return msgspec.structs.replace(
+        report, verdict=Verdict.ACT, summary=summary, next_step=_next_step(Verdict.ACT, summary)
     )
 
 
@@ -239,6 +262,7 @@ def judge(
     summary = _summary(findings, own.height, reference.height, policy)
     return Report(
         model=model.name,
+        kind=model.kind,
         environment=environment,
         version=version,
         digest=bundle.digest,
@@ -268,6 +292,7 @@ def as_text(report: Report) -> str:
         [finding.sentence for finding in moved(report.findings)[1:]],
         _window_lines(report),
         [refusal_line(one) for one in report.refused],
+        [f"concept {report.concept.state.value}: {report.concept.sentence}"] if report.concept else [],
         _quality_lines(report.quality),
         _skew_lines(report.skew),
         deleted(report),
@@ -311,6 +336,11 @@ def shown_size(finding: Finding) -> str:
     return "-" if finding.verdict is Verdict.INSUFFICIENT_DATA else f"{finding.psi:.3f}"
 
 
+def shown_mean(report: Report, mean: float) -> str:
+    """Write a mean of answers: a share of yes, or a quantity."""
+    return percent(mean) if report.kind == "class" else f"{mean:.4g}"
+
+
 def refusal_line(one: Refused) -> str:
     """Write what was refused of a field, with the values that were kept."""
     return f"{one.sentence}{': ' if one.values else ''}{', '.join(one.values)}"
@@ -324,12 +354,16 @@ def _window_lines(report: Report) -> list[str]:
     """The last windows, the latest at the end; a metric without enough labels is unknown."""
     if not report.windows:
         return []
-    lines = [f"{'window':24}  predictions   quality  verdict"]
+    lines = [f"{'window':24}  predictions  expected  happened   quality  verdict"]
     for window in report.windows[-report.limits.windows.last :]:
         known = next((one for one in window.quality if one.version == window.version), None)
         quality = f"{known.value:.4f}" if known and known.value is not None else "unknown"
+        told = known.outcome if known else None
+        expected, happened = (shown_mean(report, told.expected), shown_mean(report, told.happened)) if told else "--"
         when = f"{window.since:%Y-%m-%d} to {window.until:%Y-%m-%d}"
-        lines.append(f"{when:24}  {window.predictions:11,}  {quality:>8}  {window.verdict.value}")
+        lines.append(
+            f"{when:24}  {window.predictions:11,}  {expected:>8}  {happened:>8}  {quality:>8}  {window.verdict.value}"
+        )
     return lines
 
 

@@ -182,7 +182,8 @@ class MonitorPolicy(Settings):
     run may have over all columns together. A champion whose newest training row is more than `max_age_days` old
     is worth a look; without it nobody asks. What the contract refused less than `min_refused` times is left alone;
     more of it is worth a look, and worth doing something from the share `max_refused` of all values of its field
-    on. Without that it is only shown.
+    on. Without that it is only shown. Labels may differ from what was expected by `max_bias` on average, in the unit
+    of the answer; without it nobody asks.
     """
 
     min_rows: Count
@@ -193,8 +194,14 @@ class MonitorPolicy(Settings):
     windows: WindowPolicy = msgspec.field(default_factory=WindowPolicy)
     min_refused: Count = 20
     max_refused: Share | None = None
+    max_bias: Positive | None = None
     quality: QualityPolicy | None = None
     max_age_days: Positive | None = None
+
+    @property
+    def parts(self) -> int:
+        """Into how many parts `p_value` goes: one for the columns, one for the labels where these are judged."""
+        return 1 if self.max_bias is None else 2
 
 
 class ServingPolicy(Settings, omit_defaults=True):
@@ -261,6 +268,8 @@ class Policy(Settings):
                 raise ValueError(f"{place}.metric is {rule.metric}, and no gate says whether more of it is better")
             if rule and self.labels is None:
                 raise ValueError(f"{place} needs labels, which say where to learn what really happened")
+        if self.monitor.max_bias and self.labels is None:
+            raise ValueError("monitor.max_bias needs labels, which say where to learn what really happened")
         for name in self.labels.key if self.labels else []:
             if self.privacy.fields.get(name) == "drop":
                 raise ValueError(f"privacy.fields drops {name}, which labels.key needs; hash it, or label by [id]")

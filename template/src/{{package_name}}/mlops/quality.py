@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
 from enum import Enum
 
 import msgspec
 import polars as pl
 
-from . import deploy, environments, experiment, git, github, labels, live, predictions, privacy
+from . import deploy, environments, experiment, git, github, labels, live
 from .bundle import Bundle
 from .errors import MlopsError
 from .experiment import Estimate
@@ -36,24 +35,23 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
     remarks: list[str]
 
 
-def check(project: Project, name: str, bundle: Bundle, since: datetime | None, now: datetime) -> Quality | None:
-    """Measure what the champion has answered since it was named; `None` when the policy has no rule for that."""
+def check(project: Project, name: str, bundle: Bundle, log: pl.DataFrame, remarks: list[str]) -> Quality | None:
+    """Measure what the champion has answered since it was named; `None` when the policy has no rule for that.
+
+    `log` knows what happened, and `remarks` say what was wrong with its labels.
+    """
     policy = project.policy.monitor
     rule = policy.quality
     if rule is None:
         return None
     where = labels.rule_of(project)
     named = environments.champion_since(project, name)
-    told = labels.read(project, where)
-    mask = privacy.mask_of(project, name)
-    log = predictions.read(project, name, max(since or named, named), now, mask=mask)
-    log = log.filter((pl.col("digest") == bundle.digest) & (pl.col("role") != "shadow"))
-    joined = labels.join(log, told, where, now, mask)
-    by_day = live.by_time(joined, hours=24)
-    sample = live.sample_of(joined, live.measured_by(bundle.model, rule.metric), by_day)
+    own = log.filter((pl.col("digest") == bundle.digest) & (pl.col("at") >= named))
+    by_day = live.by_time(own, hours=24)
+    sample = live.sample_of(own, live.measured_by(bundle.model, rule.metric), by_day)
     found, sign = experiment.estimate(sample), project.policy.gates.metrics[rule.metric].sign
     limit = _limit(rule, bundle, sign)
-    unfit = live.too_few_labels(joined, where)
+    unfit = live.too_few_labels(own, where)
     state, sentence = judge(found, len(sample), rule, policy.p_value, limit=limit, sign=sign, unfit=unfit)
     return Quality(
         state=state,
@@ -62,7 +60,7 @@ def check(project: Project, name: str, bundle: Bundle, since: datetime | None, n
         value=found.value if found else None,
         limit=limit,
         labelled=len(sample),
-        remarks=told.remarks,
+        remarks=remarks,
     )
 
 

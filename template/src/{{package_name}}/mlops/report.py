@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from html import escape
 from pathlib import Path
 
+from .concept import State
 from .drift import Bin, Finding, Verdict, percent
-from .monitor import Report, age_line, basis, deleted, heading, refusal_line, shown_size
+from .monitor import Report, age_line, basis, deleted, heading, refusal_line, shown_mean, shown_size
 
+CONCEPT_VERDICTS = {State.OK: Verdict.OK, State.MOVED: Verdict.ACT, State.UNKNOWN: Verdict.INSUFFICIENT_DATA}
 SYMBOLS = {Verdict.ACT: "▲", Verdict.WATCH: "◆", Verdict.INSUFFICIENT_DATA: "○", Verdict.OK: "●"}
 MOST_BARS = 14
 
@@ -51,7 +55,7 @@ def page(report: Report) -> str:
 </div>
 <p class="over">{escape(basis(report))}. Digest {escape(report.digest.removeprefix("sha256:")[:12])}.</p>
 {_age(report)}{_quality(report)}{_skew(report)}{_link(report)}
-{_refused(report)}
+{_refused(report)}{_concept(report)}
 <h2>Every column, the worst first</h2>
 <table>
 <tr><th>Column</th><th>Moved by</th><th>Limit</th><th>Verdict</th></tr>
@@ -93,6 +97,21 @@ def _refused(report: Report) -> str:
     return f"<h2>What the contract refused</h2>\n<ul>\n{lines}</ul>" if lines else ""
 
 
+def _concept(report: Report) -> str:
+    concept = report.concept
+    if concept is None:
+        return ""
+    verdict = CONCEPT_VERDICTS[concept.state]
+    chart = _chart("what was expected and what happened, by score", concept.bands, partial(shown_mean, report))
+    return f"""<h2>Expected and happened <span class="legend"><i class="before"></i> expected <i class="now"></i>
+happened</span></h2>
+<section class="{tone(verdict)}">
+<h3>{"By score" if chart else "Unknown"} {verdict_mark(verdict)}</h3>
+<p>{escape(concept.sentence)}.</p>
+{chart}
+</section>"""
+
+
 def _row(finding: Finding) -> str:
     return (
         f"<tr><th>{escape(finding.name)}</th><td>{shown_size(finding)}</td>"
@@ -104,31 +123,32 @@ def _card(finding: Finding) -> str:
     return f"""<section class="{tone(finding.verdict)}">
 <h3>{escape(finding.name)} {verdict_mark(finding.verdict)}</h3>
 <p>{escape(finding.sentence)}.</p>
-{_chart(finding)}
+{_chart(f"{finding.name}, share of rows", finding.bins, percent)}
 </section>"""
 
 
-def _chart(finding: Finding) -> str:
+def _chart(name: str, bins: Sequence[Bin], shown: Callable[[float], str]) -> str:
     """Draw a pair of bars for each bin; of many bins those that moved most, in their order."""
-    largest = sorted(finding.bins, key=lambda group: -abs(group.now - group.reference))[:MOST_BARS]
-    bins = [group for group in finding.bins if group in largest]
-    if not bins:
+    largest = sorted(bins, key=lambda group: -abs(group.now - group.reference))[:MOST_BARS]
+    drawn = [group for group in bins if group in largest]
+    if not drawn:
         return ""
-    top = max(max(group.reference, group.now) for group in bins)
-    told = "; ".join(f"{group.label} {percent(group.reference)}, now {percent(group.now)}" for group in bins)
-    hidden = len(finding.bins) - len(bins)
+    top = max(max(group.reference, group.now) for group in drawn)
+    told = "; ".join(f"{group.label} {shown(group.reference)}, now {shown(group.now)}" for group in drawn)
+    hidden = len(bins) - len(drawn)
     rest = f"<p>and {hidden} more that moved less</p>\n" if hidden else ""
     return (
-        f'<div class="chart" role="img" aria-label="{escape(f"{finding.name}, share of rows: {told}")}">\n'
-        f"{''.join(_bars(group, top) for group in bins)}</div>\n{rest}"
+        f'<div class="chart" role="img" aria-label="{escape(f"{name}: {told}")}">\n'
+        f"{''.join(_bars(group, top, shown) for group in drawn)}</div>\n{rest}"
     )
 
 
-def _bars(group: Bin, top: float) -> str:
-    before, now = (f"width:{100 * share / top:.1f}%" for share in (group.reference, group.now))
+def _bars(group: Bin, top: float, shown: Callable[[float], str]) -> str:
+    # Where means are negative there is no bar, and the figures tell.
+    before, now = (f"width:{max(0, 100 * mean / (top or 1)):.1f}%" for mean in (group.reference, group.now))
     return (
         f'<span>{escape(group.label)}</span><div><i class="before" style="{before}"></i>'
-        f'<i class="now" style="{now}"></i></div><span>{percent(group.reference)} → {percent(group.now)}</span>\n'
+        f'<i class="now" style="{now}"></i></div><span>{shown(group.reference)} → {shown(group.now)}</span>\n'
     )
 
 
