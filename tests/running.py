@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -152,12 +153,12 @@ class RunningProject:
         assert port is not None
         return f"http://127.0.0.1:{port[1]}"
 
-    def flights(self, count: int, month: int = 9) -> list[dict[str, Any]]:
-        """Rows of the sample as a client would send them."""
+    def flights(self, count: int, months: Sequence[int] = (9,)) -> list[dict[str, Any]]:
+        """Rows of the sample as a client would send them, drawn from some months."""
         code = (
             "import json, polars as pl; from flight_delays.contract import CONTRACT;"
             "frame = pl.read_parquet('data/valid.parquet');"
-            f"rows = frame.filter(pl.col('departs').dt.month() == {month}).sample({count}, seed=1);"
+            f"rows = frame.filter(pl.col('departs').dt.month().is_in({[*months]})).sample({count}, seed=1);"
             "rows = rows.select(f.name for f in CONTRACT.fields)"
             ".with_columns(pl.col('departs').dt.strftime('%Y-%m-%dT%H:%M:%S'));"
             "print(json.dumps(rows.to_dicts()))"

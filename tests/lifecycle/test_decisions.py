@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -163,10 +164,10 @@ def test_raw_rows_that_the_pipeline_refuses_become_a_proposed_contract(trained_p
     assert trained_project.mlops("pipeline").exit_code == 0
 
 
-def replay_september(project: RunningProject) -> None:
-    """Two weeks of the month in which fewer flights are late than the model has learned."""
+def replay(project: RunningProject, months: Sequence[int]) -> None:
+    """Answer a thousand flights of some months, in each of two weeks."""
     project.release("staging")
-    assert project.request("POST", "/predict", {"rows": project.flights(1000)}).status == 200
+    assert project.request("POST", "/predict", {"rows": project.flights(1000, months)}).status == 200
 
     def recorded() -> int:
         return sum(
@@ -184,7 +185,7 @@ def environments(project: RunningProject) -> dict[str, str]:
 
 @edge("E16", "monitoring → retraining")
 def test_drift_becomes_a_candidate_and_no_promotion(trained_project: RunningProject) -> None:
-    replay_september(trained_project)
+    replay(trained_project, months=[9])
     before = environments(trained_project)
     told = next_step(trained_project)
 
@@ -212,6 +213,54 @@ def test_drift_becomes_a_candidate_and_no_promotion(trained_project: RunningProj
     assert environments(trained_project) == before
     assert trained_project.request("GET", "/version").body["version"] == 1
     assert trained_project.mlops("audit").exit_code == 0  # the alias of staging is still that of its champion
+
+
+#: The months that the model has learned from, so that no column moves.
+LEARNED = range(1, 7)
+
+#: What the airport publishes of every flight: that it was on time, or what really happened.
+TELL = """
+import sys
+from pathlib import Path
+import polars as pl
+
+arrivals = pl.read_parquet("data/valid.parquet").select("departs", "carrier", "flight", "origin", "arr_delay")
+Path("data/labels").mkdir()
+arrivals.with_columns(arr_delay=eval(sys.argv[1], {"pl": pl})).write_csv("data/labels/arrivals.csv")
+"""
+
+
+@edge("E16", "monitoring → retraining")
+def test_labels_that_contradict_the_model_become_a_candidate_though_no_column_moves(
+    trained_project: RunningProject,
+) -> None:
+    replay(trained_project, LEARNED)
+    trained_project.run("python", "-c", TELL, "pl.lit(0)")
+    report = json.loads(trained_project.mlops("monitor", "staging", "--json", check=False).stdout)
+    told = next_step(trained_project)
+
+    assert {one["verdict"] for one in report["findings"]} == {"ok"}
+    assert (report["verdict"], report["concept"]["state"]) == ("act", "moved")
+    assert re.match(r"late was true for 0\.0 % of 1,001 labelled answers, 2\d\.\d % were expected", report["summary"])
+    branch = branch_in(paste(trained_project, told))
+    assert report["summary"] in git(trained_project.root, "log", "-1", "--format=%B", branch)
+    assert len(trained_project.versions()) == 1
+
+
+@edge("E16", "monitoring → retraining", fault="no label says that the model is wrong")
+@pytest.mark.parametrize(
+    ("happened", "state"),
+    [("pl.col('arr_delay')", "ok"), ("pl.when(pl.col('arr_delay') > 15).then('arr_delay')", "unknown")],
+    ids=["all is as it was", "only late flights have a label"],
+)
+def test_what_labels_do_not_show_makes_no_candidate(trained_project: RunningProject, happened: str, state: str) -> None:
+    replay(trained_project, LEARNED)
+    trained_project.run("python", "-c", TELL, happened)
+
+    report = json.loads(trained_project.mlops("monitor", "staging", "--json").stdout)
+
+    assert (report["verdict"], report["concept"]["state"]) == ("ok", state)
+    assert "retrain" not in report["next_step"]
 
 
 @edge("E16", "monitoring → retraining", fault="the candidate is below a limit")

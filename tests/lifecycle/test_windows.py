@@ -6,7 +6,7 @@ from running import RunningProject
 
 def test_one_odd_week_is_watched_and_a_second_one_acted_on(trained_project: RunningProject) -> None:
     trained_project.release("staging")
-    rows = trained_project.flights(300, month=9)
+    rows = trained_project.flights(300)
     assert trained_project.request("POST", "/predict", {"rows": rows}).status == 200
     trained_project.stop()
 

@@ -132,7 +132,7 @@ def test_an_unsigned_version_is_not_deployed(company: Company, staged: WorkflowR
 def test_the_monitor_publishes_its_report_and_asks_for_a_candidate(company: Company, staged: WorkflowRun) -> None:
     assert staged.ended("failure") == set()
     company.project.run("dvc", "pull", env=company.store.reader)
-    for row in company.project.flights(300, month=9):
+    for row in company.project.flights(300):
         assert company.project.request("POST", "/predict", row, environment="production").status == 200
     say_the_same_a_week_ago(company.state / "predictions" / "production")
     company.forge.calls.clear()
