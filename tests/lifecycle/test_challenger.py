@@ -5,53 +5,13 @@ from pathlib import Path
 
 import pytest
 from rendering import git
+from replay import answer, tell
 from running import RunningProject, give_free_ports
 
 STAGING = "deploy/environments/staging.yaml"
 
-#: Answers flights as servers would have, with the models themselves, at the time each flight was to leave.
-REPLAY = """
-import json, sys
-from datetime import UTC
-import msgspec, polars as pl
-from flight_delays.contract import CONTRACT
-from flight_delays.mlops import predictions
-from flight_delays.mlops.frames import as_rows, columns
-from flight_delays.mlops.project import Project
-from flight_delays.mlops.registry import Registry
-from flight_delays.mlops.scoring import Scorer
-
-project, since, answering = Project.find(), sys.argv[1], json.loads(sys.argv[2])
-registry, folder = Registry.open(project), predictions.folder(project.state, "staging")
-folder.mkdir(parents=True)
-flights = pl.read_parquet("data/valid.parquet").sort("departs").with_row_index("number")
-flights = flights.filter(pl.col("departs").dt.strftime("%Y-%m-%d") >= since)
-for place, (role, number) in enumerate(answering.items()):
-    version = registry.find(str(number))
-    scorer = Scorer(registry.fetch(version))
-    # A canary and its champion share the requests, a shadow gets all that its champion gets.
-    mine = flights if "shadow" in answering else flights.filter(pl.col("number") % len(answering) == place)
-    scores = scorer.scores(columns(mine, CONTRACT.fields))
-    about = zip(mine["number"], mine["departs"], as_rows(mine), scores.tolist(), scorer.answers(scores), strict=True)
-    lines = [
-        predictions.Prediction(
-            f"flight-{flight}", at.replace(tzinfo=UTC), "staging", number, version.digest, row, score, answer, role
-        )
-        for flight, at, row, score, answer in about
-    ]
-    (folder / f"{since}.{place}.jsonl").write_bytes(msgspec.json.Encoder().encode_lines(lines))
-"""
-
-#: What the airport publishes: who arrived how late, of all flights before a day.
-TELL = """
-import sys
-from pathlib import Path
-import polars as pl
-
-known = pl.read_parquet("data/valid.parquet").filter(pl.col("departs").dt.strftime("%Y-%m-%d") < sys.argv[1])
-Path("data/labels").mkdir(exist_ok=True)
-known.select("departs", "carrier", "flight", "origin", "arr_delay").write_csv("data/labels/arrivals.csv")
-"""
+#: The flights are of 2013.
+END = "2014-01-01"
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +63,7 @@ def put_on_trial(project: RunningProject, champion: int, challenger: int, mode: 
         file.write(f"\nchallenger:\n{release(project, challenger)}  mode: {mode}\n  share: 0.5\n")
     commit_on(project, day)
     role = {"canary": "challenger"}.get(mode, mode)
-    project.run("python", "-c", REPLAY, day, json.dumps({"champion": champion, role: challenger}))
+    answer(project, day, END, {"champion": champion, role: challenger})
 
 
 def release(project: RunningProject, version: int) -> str:
@@ -115,10 +75,6 @@ def commit_on(project: RunningProject, day: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GIT_COMMITTER_DATE", f"{day}T00:00:00+00:00")
         project.commit("Change staging")
-
-
-def tell_arrivals(project: RunningProject, until: str) -> None:
-    project.run("python", "-c", TELL, until)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +100,7 @@ def test_a_verdict_on_real_flights_becomes_a_proposed_change(
     gain: float,
 ) -> None:
     put_on_trial(project, champion, challenger, mode, since)
-    tell_arrivals(project, until)
+    tell(project, until)
     before = git(project.root, "rev-parse", "HEAD")
 
     compared = json.loads(project.mlops("compare", "--live", "staging", "--until", until, "--json").stdout)
@@ -167,7 +123,7 @@ def test_a_verdict_on_real_flights_becomes_a_proposed_change(
 def test_a_trial_waits_while_labels_are_few_and_says_what_is_missing(project: RunningProject) -> None:
     """A week settles nothing yet; a month of which only a week has labels must not settle anything."""
     put_on_trial(project, 3, 1, "shadow", "2013-12-01")
-    tell_arrivals(project, "2013-12-08")
+    tell(project, "2013-12-08")
 
     early = project.mlops("compare", "--live", "staging", "--until", "2013-12-08").stdout
     decided = project.mlops("decide", "staging", "--until", "2013-12-08").stdout
@@ -185,7 +141,7 @@ def test_a_trial_waits_while_labels_are_few_and_says_what_is_missing(project: Ru
 
 def test_a_rule_changed_during_the_trial_does_not_hold_and_is_told(project: RunningProject) -> None:
     put_on_trial(project, 1, 3, "shadow", "2013-12-01")
-    tell_arrivals(project, "2014-01-01")
+    tell(project, "2014-01-01")
     before = project.mlops("compare", "--live", "staging", "--until", "2014-01-01").stdout
     project.edit("policy.yaml", "metric: brier\n  # The smallest", "metric: recall\n  # The smallest")
     project.commit("Choose another metric after the fact")
@@ -199,14 +155,14 @@ def test_a_rule_changed_during_the_trial_does_not_hold_and_is_told(project: Runn
 
 def test_shadows_are_compared_on_the_requests_that_both_answered(project: RunningProject) -> None:
     put_on_trial(project, 1, 3, "shadow", "2013-12-01")
-    tell_arrivals(project, "2014-01-01")
-    shadow = next((project.root / ".mlops/predictions/staging").glob("*.1.jsonl"))
-    lines = shadow.read_bytes().splitlines(keepends=True)
-    shadow.write_bytes(b"".join(lines[300:]))
+    tell(project, "2014-01-01")
+    shadow = project.root / ".mlops/predictions/staging/2013-12-03.shadow.jsonl"
+    lost = len(shadow.read_bytes().splitlines())
+    shadow.unlink()
 
     said = project.mlops("compare", "--live", "staging", "--until", "2014-01-01").stdout
 
-    assert "300 labelled predictions have no counterpart and are left out" in said
+    assert f"{lost} labelled predictions have no counterpart and are left out" in said
 
 
 def test_no_verdict_without_two_versions_and_a_rule_made_before(project: RunningProject) -> None:
@@ -234,7 +190,7 @@ def fail_in_winter(project: RunningProject, action: str) -> None:
     project.edit("policy.yaml", "action: propose", f"action: {action}")
     name_champion(project, 1, "2013-10-01")
     name_champion(project, 3, "2013-12-01")
-    project.run("python", "-c", REPLAY, "2013-12-01", json.dumps({"champion": 3}))
+    answer(project, "2013-12-01", END, {"champion": 3})
 
 
 def test_a_champion_that_fails_its_labels_is_proposed_to_be_rolled_back(project: RunningProject) -> None:
@@ -242,7 +198,7 @@ def test_a_champion_that_fails_its_labels_is_proposed_to_be_rolled_back(project:
 
     unlabelled = project.mlops("monitor", "staging", check=False)
     branches = git(project.root, "branch", "--list")
-    tell_arrivals(project, "2014-01-01")
+    tell(project, "2014-01-01")
     dry = project.mlops("monitor", "staging", "--dry-run", check=False)
     then = project.mlops("monitor", "staging", "--until", "2014-01-01", check=False)
     branches += git(project.root, "branch", "--list")
@@ -259,7 +215,7 @@ def test_a_champion_that_fails_its_labels_is_proposed_to_be_rolled_back(project:
 
 def test_a_champion_that_fails_its_labels_is_rolled_back_where_the_policy_says_perform(project: RunningProject) -> None:
     fail_in_winter(project, "perform")
-    tell_arrivals(project, "2014-01-01")
+    tell(project, "2014-01-01")
 
     result = project.mlops("monitor", "staging", check=False)
 

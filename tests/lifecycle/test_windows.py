@@ -1,6 +1,11 @@
 """The monitor's verdict over several windows, on a server's own log."""
 
+import json
+from typing import Any
+
 from clients import say_the_same_a_week_ago
+from rendering import git
+from replay import answer, tell
 from running import RunningProject
 
 
@@ -25,3 +30,25 @@ def test_one_odd_week_is_watched_and_a_second_one_acted_on(trained_project: Runn
     assert page.count("<td>1</td><td>301</td><td>0</td><td>0</td>") == 1
     assert page.count("<td>1</td><td>301</td><td>301</td><td>0</td>") == 1
     assert "unknown: 0 labelled predictions" in page
+
+
+def test_labels_speak_in_september_and_in_december(trained_project: RunningProject) -> None:
+    """As docs/monitoring.md says: in both months fewer or more flights are late than the half year before taught."""
+    trained_project.mlops("promote", "staging")
+    git(trained_project.root, "merge", "--quiet", "--no-edit", "promote/staging-v1")
+    answer(trained_project, "2013-07-01", "2014-01-01", {"champion": 1})
+    tell(trained_project, "2014-01-01")
+
+    def concept(until: str) -> dict[str, Any]:
+        report = trained_project.mlops("monitor", "staging", "--until", until, "--json", check=False)
+        found: dict[str, Any] = json.loads(report.stdout)["concept"]
+        return found
+
+    *others, september, december = [
+        concept(until) for until in ("2013-08-01", "2013-09-01", "2013-11-01", "2013-12-01", "2013-10-01", "2014-01-01")
+    ]
+
+    assert [one["state"] for one in others] == ["ok"] * 4
+    assert september["sentence"] == "late was true for 13.2 % of 1,888 labelled answers, 20.9 % were expected"
+    assert december["sentence"] == "late was true for 35.2 % of 1,794 labelled answers, 23.7 % were expected"
+    assert {september["state"], december["state"]} == {"moved"}
