@@ -1,8 +1,8 @@
-"""Draws what the dashboard of a project with containers shows: each of its queries, asked of a live Prometheus.
+"""Draws what the dashboard of a project shows: each of its queries, asked of a live Prometheus.
 
     uv run --no-project --with matplotlib==3.11.1 python benchmarks/dashboard.py PROJECT
 
-PROJECT has containers, and its pipeline has run. Its server gets ten minutes of flights: as it learned them, then
+The pipeline of PROJECT has run. Its server gets ten minutes of flights: as it learned them, then
 without their weather and two months too old, with some that are refused. Needs `prometheus`.
 Writes `docs/dashboard.svg`.
 """
@@ -128,7 +128,7 @@ def draw(panels: list[dict[str, Any]], ask: Callable[[str], list[dict[str, Any]]
 def main() -> None:
     """Serve, ask, watch, draw."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("project", type=Path, help="A generated project with containers whose pipeline has run.")
+    parser.add_argument("project", type=Path, help="A generated project whose pipeline has run.")
     project = parser.parse_args().project.resolve()
     dashboard = json.loads((project / "monitoring/grafana/dashboards/serving.json").read_text("utf-8"))
     rows, stop = flights(project), threading.Event()

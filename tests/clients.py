@@ -5,12 +5,14 @@ import json
 import re
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from running import RunningProject
 
@@ -129,3 +131,21 @@ def say_the_same_a_week_ago(folder: Path) -> None:
             earlier.append(json.dumps(prediction | {"at": at.isoformat()}, separators=(",", ":")) + "\n")
         before = date.fromisoformat(day) - timedelta(days=7)
         path.with_name(f"{before}.{rest}").write_text("".join(earlier), encoding="utf-8")
+
+
+def series(prometheus: str, expression: str) -> list[dict[str, Any]]:
+    """What Prometheus, at this address, says of an expression now."""
+    with urllib.request.urlopen(f"{prometheus}/api/v1/query?{urlencode({'query': expression})}", timeout=10) as answer:
+        found: list[dict[str, Any]] = json.load(answer)["data"]["result"]
+    return found
+
+
+def empty_while(ask: Callable[[], object], prometheus: str, expressions: list[str]) -> list[str]:
+    """Those of the expressions that have no value although people ask for a minute."""
+    empty = expressions
+    until = time.monotonic() + 60
+    while empty and time.monotonic() < until:
+        ask()
+        time.sleep(0.5)
+        empty = [one for one in empty if all(found["value"][1] == "NaN" for found in series(prometheus, one))]
+    return empty

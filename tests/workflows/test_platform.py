@@ -6,7 +6,6 @@ import re
 import shutil
 import stat
 import subprocess
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clients import wait_until
+from clients import empty_while, series, wait_until
 from containers import ContainerProject
 from parts import part
 from rendering import git
@@ -47,8 +46,7 @@ class Platform:
 
     def query(self, expression: str) -> list[dict[str, Any]]:
         """Ask Prometheus; returns the series."""
-        found: list[dict[str, Any]] = self.ask("prometheus", "/api/v1/query", query=expression)["data"]["result"]
-        return found
+        return series(self.pages["prometheus"], expression)
 
 
 @pytest.fixture(scope="module")
@@ -143,14 +141,10 @@ def test_starting_again_keeps_secrets_and_runs(platform: Platform) -> None:
 
 
 def empty_after_traffic(platform: Platform, expressions: list[str]) -> list[str]:
-    """Those of the expressions that have no value although people ask for a minute."""
-    empty = expressions
-    until = time.monotonic() + 60
-    while empty and time.monotonic() < until:
-        platform.project.request("POST", "/predict", {"rows": [platform.flight | {"temp": None}] * 50})
-        time.sleep(0.5)
-        empty = [one for one in empty if all(series["value"][1] == "NaN" for series in platform.query(one))]
-    return empty
+    rows = [platform.flight | {"temp": None}] * 50
+    return empty_while(
+        lambda: platform.project.request("POST", "/predict", {"rows": rows}), platform.pages["prometheus"], expressions
+    )
 
 
 def test_each_panel_shows_something_of_the_running_server(platform: Platform) -> None:

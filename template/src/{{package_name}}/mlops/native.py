@@ -9,6 +9,8 @@
         supervisor.lock   held by the supervisor as long as it lives
         server.log        what supervisor and servers have to say
 
+`.mlops/targets/<environment>.json` says where that answers, for Prometheus: written by `switch`, removed by `stop`.
+
 The JSON files are replaced in one step, and the lock goes with its process, so that whatever is
 killed at whatever moment, the next `switch` finds out what is true and goes on from there.
 """
@@ -155,6 +157,7 @@ class Place:
         self.state = state
         self.folder = state / "environments" / environment
         self.log = self.folder / "server.log"
+        self.target = state / "targets" / f"{environment}.json"
         self._lock = self.folder / "supervisor.lock"
 
     def lock(self, timeout_s: float = 0) -> filelock.BaseFileLock:
@@ -189,6 +192,16 @@ class Place:
         draft.write_bytes(msgspec.json.encode(content))
         draft.replace(path)
 
+    def announce(self, run: Run) -> None:
+        """Say where an environment answers, as Prometheus reads it (its documentation, "file_sd_config")."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(run.host, run.host)  # noqa: S104 - who listens everywhere
+        address = f"[{host}]:{run.port}" if ":" in host else f"{host}:{run.port}"
+        targets = [{"targets": [address], "labels": {"environment": run.environment}}]
+        self.target.parent.mkdir(exist_ok=True)
+        draft = self.target.with_suffix(".draft")
+        draft.write_bytes(msgspec.json.encode(targets))
+        draft.replace(self.target)
+
     def forget(self, kind: type[Desired] | type[State] | type[Traffic]) -> None:
         """Remove one of them."""
         self.path_of(kind).unlink(missing_ok=True)
@@ -211,6 +224,7 @@ def switch(project: Project, run: Run, rival: Rival | None = None, timeout_s: fl
     place = Place(project.state, run.environment)
     before = status(project, run.environment)
     if before and before.phase == "serving" and _runs(before, run, rival):
+        place.announce(run)
         say(f"version {run.version} already answers on {run.host}:{run.port}")
         return
     if run.privacy and before and not before.knows_privacy:
@@ -234,6 +248,7 @@ def switch(project: Project, run: Run, rival: Rival | None = None, timeout_s: fl
             f"the servers of {run.environment} belong to a platform that knows neither workers nor challengers",
             f"mlops stop {run.environment}, then mlops deploy {run.environment}",
         )
+    place.announce(run)
     say(f"version {run.version} answers on {run.host}:{run.port}")
     if rival:
         say(f"version {rival.run.version} challenges it: {rival.mode} of {rival.share:.0%}")
@@ -267,6 +282,7 @@ def stop(project: Project, environment: str, timeout_s: float = 30) -> bool:
     if not place.folder.is_dir():
         return False
     place.forget(Desired)
+    place.target.unlink(missing_ok=True)
     was_running = place.is_supervised()
     deadline = time.monotonic() + timeout_s
     while place.is_supervised():
