@@ -20,7 +20,7 @@ import polars as pl
 
 from ..contract import CONTRACT
 from .errors import MlopsError
-from .frames import Violation, columns, files_of, parse, read_chunks
+from .frames import MODEL_COLUMN, Violation, columns, files_of, parse, read_chunks
 from .native import Say
 from .scoring import Scorer
 
@@ -101,7 +101,7 @@ def _predicted(scorer: Scorer, frame: pl.DataFrame, *, with_score: bool) -> pl.D
 
 def _assemble(parts: Path, target: Path, digest: str) -> None:
     """Turn the parts into the target, in their order and without holding them all; each row names its model."""
-    answers = pl.scan_ipc(sorted(parts.glob("*.arrow"))).with_columns(pl.lit(digest).alias("model"))
+    answers = pl.scan_ipc(sorted(parts.glob("*.arrow"))).with_columns(pl.lit(digest).alias(MODEL_COLUMN))
     sink = answers.sink_csv if target.suffix == ".csv" else answers.sink_parquet
     draft = parts / f"target{target.suffix}.draft"
     sink(draft)

@@ -22,8 +22,10 @@ from .schema import Column, Columns, Contract, Field, Kind, Row
 #: Where a raw row came from, so that a complaint can name it: file and row, the first row being 1.
 SOURCE = "source_row"
 
-#: Columns that only the prediction log has. Data that carries them is a model's own output.
+#: Columns that only the prediction log has, and what a batch writes beside each answer. Data that carries either is a
+#: model's own output.
 PREDICTION_MARKS = {"digest", "score", "answer"}
+MODEL_COLUMN, DIGEST = "model", "^sha256:[0-9a-f]{64}$"
 
 _READERS = {".csv": "csv", ".gz": "csv", ".parquet": "parquet"}
 _FIRST_ROWS = 3
@@ -134,9 +136,10 @@ def _read_file(path: Path) -> pl.DataFrame:
 
 def _numbered(frame: pl.DataFrame, path: Path, start: int) -> pl.DataFrame:
     """Say where each row came from, unless these are a model's own answers."""
-    if frame.columns and set(frame.columns) >= PREDICTION_MARKS:
+    names_a_model = MODEL_COLUMN in frame.columns and frame[MODEL_COLUMN].str.contains(DIGEST).any()
+    if set(frame.columns) >= PREDICTION_MARKS or names_a_model:
         raise MlopsError(
-            f"{path} is a prediction log: a model's answers must not come back as training data",
+            f"{path} holds predictions: a model's answers must not come back as training data or labels",
             "take the rows from where they were observed, not from what was predicted",
         )
     row = (pl.int_range(1, pl.len() + 1) + start).cast(pl.String)

@@ -21,6 +21,8 @@ from .project import LabelPolicy, Project
 #: The columns that joining adds: whether the label should be there by now, and what happened.
 IS_DUE, TRUTH = "is_due", "truth"
 _SHOWN = 3
+#: Fewer labels than this can be like the answers by chance.
+FEWEST_ECHOES, ECHO = 100, 1e-6
 
 
 class Labels(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,7 +70,8 @@ def attach(
     if rule is None:
         return log, []
     told = read(project, rule)
-    return join(log, told, rule, now, mask), told.remarks
+    joined = join(log, told, rule, now, mask)
+    return joined, told.remarks + _echo(joined)
 
 
 def join(log: pl.DataFrame, labels: Labels, rule: LabelPolicy, now: datetime, mask: Mask | None = None) -> pl.DataFrame:
@@ -86,6 +89,15 @@ def join(log: pl.DataFrame, labels: Labels, rule: LabelPolicy, now: datetime, ma
     due = (pl.col("at") + timedelta(days=rule.delay_days) <= now).alias(IS_DUE)
     joined = log.with_columns(due).join(typed, on=labels.key, how="left", maintain_order="left")
     return joined.with_columns(pl.when(IS_DUE).then(TRUTH))
+
+
+def _echo(joined: pl.DataFrame) -> list[str]:
+    """Say that labels may be a model's own answers; nobody can know, as a model may be right each time."""
+    known = joined.filter(pl.col(TRUTH).is_not_null())
+    same = (known[TRUTH] - known["answer"]).abs() < ECHO
+    if known.height < FEWEST_ECHOES or known[TRUTH].n_unique() == 1 or not same.all():
+        return []
+    return [f"mind: all {known.height:,} labels are exactly what was answered; are they a model's own answers?"]
 
 
 def _typed(given: pl.DataFrame, rule: LabelPolicy) -> pl.DataFrame:
