@@ -26,11 +26,10 @@ from running import RunningProject, give_free_ports
 MINUTES = float(os.environ.get("SLIPWAY_SOAK_MINUTES", "0.5"))
 WORKERS = 2
 
+MAX_MEMORY_KB = 250_000
+
 #: From one part of the while to the next, once everything has been asked at least once.
 MAX_GROWTH = 1.1
-
-#: What may wait for a shadow: `MAX_COPIED_BYTES` of front.py, and once more as it is being sent.
-COPIES_KB = 64_000
 
 
 @dataclass
@@ -118,7 +117,7 @@ def served(trained: RunningProject, tmp_path: Path) -> Iterator[RunningProject]:
 
 def test_only_a_killed_worker_loses_requests_and_memory_does_not_grow(served: RunningProject) -> None:
     clients = habits(served.flights(100))
-    part_s = MINUTES * 60 / 5
+    part_s = MINUTES * 60 / 6
     with asked(clients, port(served)):
         time.sleep(part_s)
         served.release("staging")
@@ -134,18 +133,19 @@ def test_only_a_killed_worker_loses_requests_and_memory_does_not_grow(served: Ru
         killed, *stayed = state(served)["workers"]
         os.kill(killed, signal.SIGKILL)
         wait_until(lambda: len(set(state(served)["workers"]) - {killed}) == WORKERS)
-        time.sleep(part_s)
-        sizes.append(sizes_of(served))
+        # A client keeps its worker: the one that stays may get some kind of request for the first time only now.
+        for _ in range(2):
+            time.sleep(part_s)
+            sizes.append(sizes_of(served))
 
     lost = [len(client.lost) for client in clients]
     for client in clients:
         print(f"{client.name}: {sum(client.answers.values()):,} answers, {len(client.lost)} lost {client.lost}")
     series = {process: [size[process] for size in sizes] for process in stayed}
-    print(f"kB after a deploy, with a canary, with a shadow, at the end: {series}")
+    print(f"kB after a deploy, with a canary, with a shadow, after a kill, at the end: {series}")
     assert before == [0] * len(clients), [client.lost for client in clients]
     assert all(count <= 1 for count in lost), "a client has one request under way, so each can lose one at most"
     assert [set(client.answers) for client in clients] == [{client.expected} for client in clients]
     assert series
-    for deployed, with_canary, *with_shadow in series.values():
-        assert with_canary < MAX_GROWTH * deployed
-        assert max(with_shadow) < MAX_GROWTH * deployed + COPIES_KB
+    assert all(max(one) < MAX_MEMORY_KB for one in series.values())
+    assert all(one[-1] < MAX_GROWTH * one[-2] for one in series.values())
