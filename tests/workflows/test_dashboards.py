@@ -36,7 +36,7 @@ def test_grafana_knows_all_that_the_dashboard_says() -> None:
 
     assert unknown(dashboard) == []
     assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
-    assert len({(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in dashboard["panels"]}) == 12
+    assert len({(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in dashboard["panels"]}) == 14
 
 
 @pytest.mark.parametrize(

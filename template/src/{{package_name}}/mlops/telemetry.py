@@ -131,6 +131,7 @@ class Telemetry(Collector):
         if any(self._expected.scores.counts):
             counts.expected[version] = self._expected.scores
         counts.missing = self._watch.missing()
+        counts.violations = {field.name: 0 for field in CONTRACT.fields}
         counts.predictions[version] = 0
         if self._decides:
             counts.positives[version] = 0
