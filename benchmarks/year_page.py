@@ -34,7 +34,7 @@ whether they are right.
 ## A model that has seen half a year
 
 It learned from all flights that left New York from January to June 2013. Its test months, July and August, are those of
-the project that ships: they set the limit of its quality, and what is expected.
+the project that ships, and set the limit of its quality.
 
 {half_found}
 
@@ -195,14 +195,15 @@ def found(story: Story) -> Iterator[str]:
     gains = [trial["gain"] for trial in tried]
     better, worse = sum(trial["low"] > 0 for trial in tried), sum(trial["high"] < 0 for trial in tried)
     promoted = [month for month in months if month.trial and month.trial["verdict"]["decision"] == "promote"]
-    yield f"""Of {len(tried)} candidates, {better} were shown to be better than the champion in the month after,
-        {worse} to be worse, and {len(promoted)} were promoted. Their gains in Brier score are between {min(gains):+.4f}
-        and {max(gains):+.4f}; `experiment.smallest_gain` is {tried[0]["rule"]["smallest_gain"]:g}."""
+    yield f"""Of {len(tried)} candidates, {better} were shown to be better than the champion in the month of their trial,
+        {worse} to be worse; {_listed([f"that of {month.name}" for month in promoted])} was promoted. Their gains in Brier
+        score are between {min(gains):+.4f} and {max(gains):+.4f}; `experiment.smallest_gain` is
+        {tried[0]["rule"]["smallest_gain"]:g}."""
     for month in promoted:
         later = [one for one in months if one.day > month.day]
         if month.trial and later:
             stale, fresh = (weighted(story, version, later) for version in (month.champion, month.challenger or 1))
-            yield f"""The candidate promoted after {month.name} had a Brier score of {fresh:.4f} from then to
+            yield f"""The candidate promoted at the end of {month.name} had a Brier score of {fresh:.4f} from then to
                 December, the champion that it replaced would have had {stale:.4f}."""
     stale_figures = [story.of(1, month.day) for month in months]
     for metric, words in (("brier", "Brier score"), ("roc_auc", "ROC AUC")):
@@ -341,6 +342,7 @@ def draw_labels(axes: Axes, story: Story) -> None:
         if month.moved:
             axes.annotate("act", (name, one["happened"]), (10, 0), textcoords="offset points", color="tab:red")
     axes.set(title="Share of late flights", ylim=(0, None))
+    axes.margins(x=0.1)
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small", loc="lower left")
 

@@ -32,8 +32,8 @@ def test_one_odd_week_is_watched_and_a_second_one_acted_on(trained_project: Runn
     assert "unknown: 0 labelled predictions" in page
 
 
-def test_labels_speak_in_september_and_in_december(trained_project: RunningProject) -> None:
-    """As docs/monitoring.md says: in both months fewer or more flights are late than the half year before taught."""
+def test_labels_speak_in_autumn_and_in_december(trained_project: RunningProject) -> None:
+    """As docs/monitoring.md says: fewer or more flights are late there than the half year before has taught."""
     trained_project.mlops("promote", "staging")
     git(trained_project.root, "merge", "--quiet", "--no-edit", "promote/staging-v1")
     answer(trained_project, "2013-07-01", "2014-01-01", {"champion": 1})
@@ -44,11 +44,11 @@ def test_labels_speak_in_september_and_in_december(trained_project: RunningProje
         found: dict[str, Any] = json.loads(report.stdout)["concept"]
         return found
 
-    *others, september, december = [
-        concept(until) for until in ("2013-08-01", "2013-09-01", "2013-11-01", "2013-12-01", "2013-10-01", "2014-01-01")
-    ]
+    ends = ["2013-08-01", "2013-09-01", "2013-10-01", "2013-11-01", "2013-12-01", "2014-01-01"]
+    july, august, september, october, november, december = map(concept, ends)
 
-    assert [one["state"] for one in others] == ["ok"] * 4
-    assert september["sentence"] == "late was true for 13.2 % of 1,888 labelled answers, 20.9 % were expected"
-    assert december["sentence"] == "late was true for 35.2 % of 1,794 labelled answers, 23.7 % were expected"
-    assert {september["state"], december["state"]} == {"moved"}
+    assert {one["state"] for one in (july, august, november)} == {"ok"}
+    assert {one["state"] for one in (september, october, december)} == {"moved"}
+    assert september["sentence"] == "late was true for 13.2 % of 1,888 labelled answers, 22.6 % were expected"
+    assert december["sentence"] == "late was true for 35.2 % of 1,794 labelled answers, 25.4 % were expected"
+    assert november["sentence"].endswith("and chance may explain that")

@@ -67,7 +67,7 @@ class Bias(msgspec.Struct, frozen=True, kw_only=True):
 class Expected(msgspec.Struct, frozen=True, kw_only=True):
     """`expected.json`: how the scores of the training rows spread, and which part of each field's values is missing.
 
-    `scores` has the bounds that the scores of live rows are counted by, `bias` is that of the test rows.
+    `scores` has the bounds that the scores of live rows are counted by, `bias` is that of the training rows.
     Older bundles have no such file.
     """
 

@@ -2,8 +2,8 @@
 
 No column need move for it. A model that is right on the whole expects as much as happens: the mean of its scores is the
 share of yes, or the mean of the quantity. What happens less what was expected is its bias (calibration in the large:
-D. R. Cox, "Two further applications of a model for binary regression", Biometrika 45, 1958). A bias that its own test
-rows had already is no drift: it is expected as well.
+D. R. Cox, "Two further applications of a model for binary regression", Biometrika 45, 1958). A bias that the rows
+it learned from have as well, as where a median is predicted, is no drift: it is expected.
 
 Rows of one day are alike, so it is days that are counted: the bias is a ratio of sums over days (W. G. Cochran,
 "Sampling Techniques", 3rd edition, 1977, 9A.1), and its error has Student's distribution, as days are few.
@@ -93,10 +93,10 @@ def check(bundle: Bundle, log: pl.DataFrame, policy: Policy, now: datetime | Non
     unknown = live.too_few_labels(own, rule)
     if known.height < policy.monitor.min_rows:
         unknown = f"{known.height:,} labelled predictions, at least {policy.monitor.min_rows:,} are needed"
-    found, tested = outcome(bundle, known, policy.privacy.hidden), bundle.expected.bias
-    if unknown or found is None or tested is None:
+    found, learned = outcome(bundle, known, policy.privacy.hidden), bundle.expected.bias
+    if unknown or found is None or learned is None:
         return Concept(state=State.UNKNOWN, sentence=unknown or _undecided(bundle), labelled=known.height)
-    p_value = min(1.0, policy.monitor.parts * chance(found, tested))
+    p_value = min(1.0, policy.monitor.parts * chance(found, learned))
     is_large, is_chance = abs(found.happened - found.expected) >= limit, p_value >= policy.monitor.p_value
     told = sentence(bundle.model, found, known.height)
     return Concept(
@@ -105,7 +105,7 @@ def check(bundle: Bundle, log: pl.DataFrame, policy: Policy, now: datetime | Non
         labelled=known.height,
         outcome=found,
         p_value=p_value,
-        bands=_bands(bundle, known, tested),
+        bands=_bands(bundle, known, learned),
     )
 
 
@@ -116,11 +116,11 @@ def outcome(bundle: Bundle, known: pl.DataFrame, hidden: Collection[str] = ()) -
     """
     time = "at" if CONTRACT.time is None or CONTRACT.time in hidden else CONTRACT.time
     truth, scores = known[TRUTH].to_numpy(), known["score"].to_numpy()
-    found, tested = bias(truth, scores, days_of(known[time])), bundle.expected.bias
-    if found is None or tested is None:
+    found, learned = bias(truth, scores, days_of(known[time])), bundle.expected.bias
+    if found is None or learned is None:
         return None
     return Outcome(
-        expected=float(scores.mean()) + tested.value, happened=float(truth.mean()), error=found.error, days=found.days
+        expected=float(scores.mean()) + learned.value, happened=float(truth.mean()), error=found.error, days=found.days
     )
 
 
@@ -141,12 +141,12 @@ def bias(truth: Column, scores: Column, days: Counts) -> Bias | None:
     return Bias(value=float(value), error=float(np.sqrt(variance) / rows.sum()), days=many)
 
 
-def chance(found: Outcome, tested: Bias) -> float:
-    """The chance of labels at least as far from what was expected when nothing has changed since the test."""
-    apart, error = abs(found.happened - found.expected), hypot(found.error, tested.error)
+def chance(found: Outcome, learned: Bias) -> float:
+    """The chance of labels at least as far from what was expected when nothing has changed."""
+    apart, error = abs(found.happened - found.expected), hypot(found.error, learned.error)
     if error == 0:
         return float(apart == 0)
-    return float(2 * stdtr(min(found.days, tested.days) - 1, -apart / error))
+    return float(2 * stdtr(min(found.days, learned.days) - 1, -apart / error))
 
 
 def sentence(model: ModelFacts, found: Outcome, labelled: int) -> str:
@@ -160,18 +160,18 @@ def sentence(model: ModelFacts, found: Outcome, labelled: int) -> str:
 
 def _undecided(bundle: Bundle) -> str:
     if bundle.expected.bias is None:
-        return "its bundle does not say how far off it was when it was tested; register that version once more"
+        return "its bundle does not say how far off it is on the rows it learned from; register that version once more"
     return f"the labels are of fewer than {FEWEST_DAYS} days"
 
 
-def _bands(bundle: Bundle, known: pl.DataFrame, tested: Bias) -> list[Bin]:
+def _bands(bundle: Bundle, known: pl.DataFrame, learned: Bias) -> list[Bin]:
     """What was expected and what happened where scores were low, and so on up to where they were high."""
     truth, scores = known[TRUTH].to_numpy(), known["score"].to_numpy()
     reference = pl.read_parquet(bundle.reference, columns=["score"])["score"].cast(pl.Float64)
     edges = decile_edges(reference.sort().to_numpy())
     places = place(scores, edges)
     rows, expected, happened = (
-        np.bincount(places, weights, minlength=len(edges) + 2) for weights in (None, scores + tested.value, truth)
+        np.bincount(places, weights, minlength=len(edges) + 2) for weights in (None, scores + learned.value, truth)
     )
     return [
         Bin(label, float(expected[number] / rows[number]), float(happened[number] / rows[number]))

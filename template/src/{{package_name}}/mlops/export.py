@@ -44,11 +44,11 @@ def export(project: Project) -> None:
     train = pl.read_parquet(project.root / "data" / "train.parquet")
     # In the order of time the newest row is in the reference: the monitor tells the model's age by it.
     ordered = train if CONTRACT.time is None else train.sort(CONTRACT.time, maintain_order=True)
-    reference = _spread(_scored(ordered, model, bundle.model), REFERENCE_ROWS)
+    scored = _scored(ordered, model, bundle.model)
+    reference = _spread(scored, REFERENCE_ROWS)
     reference.write_parquet(bundle.reference)
+    write_json(folder / "expected.json", _expected(reference, bundle.model.kind, _bias(ordered, scored)))
     test = pl.read_parquet(project.root / "data" / "test.parquet")
-    tested = _bias(test, _scored(test, model, bundle.model))
-    write_json(folder / "expected.json", _expected(reference, bundle.model.kind, tested))
     write_json(folder / "golden.json", _golden(_scored(_spread(test, GOLDEN_ROWS), model, bundle.model), train))
     card = _card(bundle, train, project)
     (folder / "card.md").write_text(card, encoding="utf-8", newline="\n")
@@ -67,15 +67,15 @@ def _spread(frame: pl.DataFrame, rows: int) -> pl.DataFrame:
     return spread
 
 
-def _bias(test: pl.DataFrame, scored: pl.DataFrame) -> Bias | None:
-    truth = team.target(columns(test, CONTRACT.outcome_fields))
+def _bias(train: pl.DataFrame, scored: pl.DataFrame) -> Bias | None:
+    truth = team.target(columns(train, CONTRACT.outcome_fields))
     # Where rows have no time, each is a draw of its own.
-    days = np.arange(test.height) if CONTRACT.time is None else days_of(test[CONTRACT.time])
+    days = np.arange(train.height) if CONTRACT.time is None else days_of(train[CONTRACT.time])
     found = bias(truth, scored["score"].cast(pl.Float64).to_numpy(), days)
     return found and Bias(value=float(f"{found.value:.6g}"), error=float(f"{found.error:.6g}"), days=found.days)
 
 
-def _expected(reference: pl.DataFrame, kind: str, tested: Bias | None) -> Expected:
+def _expected(reference: pl.DataFrame, kind: str, learned: Bias | None) -> Expected:
     scores = reference["score"].cast(pl.Float64)
     bounds: set[float] = set(PROBABILITIES)
     if kind == "number":
@@ -86,7 +86,7 @@ def _expected(reference: pl.DataFrame, kind: str, tested: Bias | None) -> Expect
     histogram.total = round(histogram.total, 4)
     fields = [field.name for field in CONTRACT.fields if field.optional]
     missing = {name: round(reference[name].null_count() / reference.height, 4) for name in fields}
-    return Expected(scores=histogram, missing=missing, bias=tested)
+    return Expected(scores=histogram, missing=missing, bias=learned)
 
 
 def _golden(frame: pl.DataFrame, train: pl.DataFrame) -> Golden:
