@@ -195,10 +195,10 @@ def found(story: Story) -> Iterator[str]:
     gains = [trial["gain"] for trial in tried]
     better, worse = sum(trial["low"] > 0 for trial in tried), sum(trial["high"] < 0 for trial in tried)
     promoted = [month for month in months if month.trial and month.trial["verdict"]["decision"] == "promote"]
-    yield f"""Of {len(tried)} candidates, {better} were shown to be better than the champion in the month of their trial,
-        {worse} to be worse; {_listed([f"that of {month.name}" for month in promoted])} was promoted. Their gains in Brier
-        score are between {min(gains):+.4f} and {max(gains):+.4f}; `experiment.smallest_gain` is
-        {tried[0]["rule"]["smallest_gain"]:g}."""
+    names = _listed([f"the one tried in {month.name}" for month in promoted])
+    yield f"""Of {len(tried)} candidates, {better} were shown to be better than the champion in the month of their
+        trial, {worse} to be worse. Promoted: {names}. Their gains in Brier score are between {min(gains):+.4f} and
+        {max(gains):+.4f}; `experiment.smallest_gain` is {tried[0]["rule"]["smallest_gain"]:g}."""
     for month in promoted:
         later = [one for one in months if one.day > month.day]
         if month.trial and later:
