@@ -5,7 +5,7 @@ import re
 
 import pytest
 from actions import WorkflowRun, assert_green, assert_red, declared
-from clients import say_the_same_a_week_ago
+from clients import say_the_same_a_week_ago, wait_until
 from company import REPOSITORY, Company
 from rendering import git
 
@@ -129,26 +129,40 @@ def test_an_unsigned_version_is_not_deployed(company: Company, staged: WorkflowR
     assert answering(company, "staging") == before
 
 
-def test_the_monitor_publishes_its_report_and_asks_for_a_candidate(company: Company, staged: WorkflowRun) -> None:
+def recorded_refusals(company: Company) -> int:
+    paths = (company.state / "refused" / "production").glob("*.jsonl")
+    return sum(json.loads(line)["times"] for path in paths for line in path.read_text("utf-8").splitlines())
+
+
+def test_the_monitor_publishes_its_report_and_proposes_what_follows(company: Company, staged: WorkflowRun) -> None:
     assert staged.ended("failure") == set()
     company.project.run("dvc", "pull", env=company.store.reader)
     for row in company.project.flights(300):
         assert company.project.request("POST", "/predict", row, environment="production").status == 200
     say_the_same_a_week_ago(company.state / "predictions" / "production")
+    for row in company.project.flights(30):
+        unknown = row | {"carrier": "ZZ"}
+        assert company.project.request("POST", "/predict", unknown, environment="production").status == 422
+    wait_until(lambda: recorded_refusals(company) == 30)
     company.forge.calls.clear()
 
     run = company.runner.run("monitor.yml", "schedule")
 
-    expected = steps(company, "monitor.yml", "monitor", "retrain")
-    expected["monitor"].remove("Propose a wider contract")
-    assert_green(run, expected)
+    assert_green(run, steps(company, "monitor.yml", "monitor", "retrain"))
     assert "production: **act**" in run.summary
     pages = {path.name: path.read_text("utf-8") for path in (run.artifacts / "monitor-production").rglob("*.html")}
     assert pages.keys() == {"monitor-production.html", "monitor-production-history.html"}
     assert all("<html" in page for page in pages.values())
     title, branch = "Learn from rows until 2013-12-31", "retrain/2013-12-31"
     workflows = f"/repos/{REPOSITORY}/actions/workflows"
-    assert company.forge.calls == [
+    *widened, opened, checked, trained = company.forge.calls
+    assert [path for _, path, _ in widened] == [
+        f"/repos/{REPOSITORY}/pulls", f"{workflows}/pull-request.yml/dispatches"
+    ]  # fmt: skip
+    assert widened[0][2]["title"] == "Accept more values of carrier"
+    added = company.forge.git(REPOSITORY, "diff", "--unified=0", "main", widened[0][2]["head"])
+    assert '"YV", "ZZ"]' in added
+    assert [opened, checked, trained] == [
         ("POST", f"/repos/{REPOSITORY}/pulls", {"title": title, "head": branch, "base": "main"}),
         ("POST", f"{workflows}/pull-request.yml/dispatches", {"ref": branch}),
         ("POST", f"{workflows}/train.yml/dispatches", {"ref": branch}),

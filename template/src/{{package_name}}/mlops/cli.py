@@ -350,7 +350,7 @@ def batch(
 @app.command()
 def monitor(
     environment: EnvironmentName,
-    since: Annotated[str | None, typer.Option(help="How far back: 7d, 12h, or a date; everything by default.")] = None,
+    since: Annotated[str | None, typer.Option(help="How far back: 7d, 12h, or a date; windows by default.")] = None,
     until: Until = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say only; roll nothing back, delete nothing. `--until` does the same.")
@@ -366,7 +366,7 @@ def monitor(
         project, environment, _bundle_of(project, environment), start, end, dry_run=dry_run or end is not None
     )
     github.output(verdict=report.verdict.value, finding=report.summary)
-    github.output(retrain=report.wants_retraining, widen=report.wants_widening)
+    github.output(retrain=report.wants_retraining, widen=report.wants_widening, begin=report.begin)
     github.summarize(f"{environment}: **{report.verdict.value}**, {report.summary}; next: {report.next_step}")
     _print(report, monitoring.as_text(report), as_json=as_json)
     rule = project.policy.monitor.quality

@@ -38,11 +38,11 @@ _NEXT_STEPS = {
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """What a run of the monitor found; `mlops monitor --json` prints it as it is.
 
-    `since` and `until` are the times of the first and the last prediction looked at, `version`
-    is unknown while there is none. `left_out` says why a column was not compared, `deleted` how many files of
-    the log were older than the policy keeps them. `learned_until` is the time of the newest row that the champion
-    learned from, as the contract's time has it; without one it has no age. `drift` is what the columns alone say,
-    `verdict` what everything together does.
+    What was logged from `start` on is judged, everything where that is unknown. `since` and `until` are the times of
+    the first and the last prediction looked at, `version` is unknown while there is none. `left_out` says why a column
+    was not compared, `deleted` how many files of the log were older than the policy keeps them. `learned_until` is the
+    time of the newest row that the champion learned from, as the contract's time has it; without one it has no age.
+    `drift` is what the columns alone say, `verdict` what everything together does.
     """
 
     model: str
@@ -63,6 +63,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     page: str
     findings: list[Finding]
     left_out: dict[str, str]
+    start: datetime | None = None
     windows: list[Window] = []
     quality: Quality | None = None
     concept: Concept | None = None
@@ -76,6 +77,11 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     def history(self) -> str:
         """Where the page of all windows is, below the project."""
         return self.page.replace(".html", "-history.html")
+
+    @property
+    def begin(self) -> str:
+        """From when on was judged, as an option of a command; empty for everything."""
+        return f"{self.start.astimezone(UTC):%Y-%m-%dT%H:%M}" if self.start else ""
 
     @property
     def wants_retraining(self) -> bool:
@@ -124,11 +130,11 @@ def run(
     latest = log.filter(pl.col("at") >= windows[-1].since) if windows else log
     judged = judge(bundle, latest, policy.monitor, environment, hidden=hidden)
     start = windows[-1].since if windows else since
-    refused = widening.judge(widening.recorded(project, environment, start), latest.height)
-    judged = with_age(with_windows(msgspec.structs.replace(judged, deleted=deleted), windows), now)
+    judged = msgspec.structs.replace(judged, start=start, deleted=deleted)
+    judged = with_age(with_windows(judged, windows), now)
     told = concept.check(bundle, log, policy, None if since else now)
     judged = with_concept(judged, told)
-    judged = with_refused(judged, refused, start)
+    judged = with_refused(judged, widening.judge(widening.recorded(project, environment, start), latest.height))
     judged = with_skew(judged, skew.check(bundle, latest, hidden))
     judged = with_quality(judged, check(project, environment, bundle, log, remarks))
     report.write(judged, project.root)
@@ -176,7 +182,7 @@ def with_skew(report: Report, skew: Skew) -> Report:
     )
 
 
-def with_refused(report: Report, refused: list[Refused], since: datetime | None = None) -> Report:
+def with_refused(report: Report, refused: list[Refused]) -> Report:
     """Add what the contract refused; who gets no answer at all is worth more than a column that moved."""
     report = msgspec.structs.replace(report, refused=refused)
     order = list(Verdict)
@@ -184,8 +190,7 @@ def with_refused(report: Report, refused: list[Refused], since: datetime | None 
     verdict = _refusal_verdict(worst, report.limits) if worst else Verdict.OK
     if worst is None or verdict is Verdict.OK or (verdict is Verdict.WATCH and report.verdict is Verdict.ACT):
         return report
-    span = f" --since {since.astimezone(UTC):%Y-%m-%dT%H:%M}" if since else ""
-    command = f"mlops widen {report.environment}{span}"
+    command = f"mlops widen {report.environment}{f' --since {report.begin}' if report.begin else ''}"
     both = report.verdict is Verdict.ACT
     return msgspec.structs.replace(
         report,
