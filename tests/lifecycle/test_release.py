@@ -1,6 +1,7 @@
 """From a second version back to the first: comparing, promoting, rolling back, and who may not."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,9 @@ from running import RunningProject, prepare, train
 
 
 def test_rolling_back_answers_with_the_earlier_version_and_its_code(trained_project: RunningProject) -> None:
-    """The feature code has changed in between, so the earlier version needs the earlier code."""
+    """By the first steps of docs/runbook.md. The features have changed, so version 1 needs the earlier code."""
+    page = (trained_project.root / "docs/runbook.md").read_text("utf-8")
+    (first_steps,) = re.findall(r"^```bash\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
     trained_project.release("staging")
     row = trained_project.flights(1)[0]
     before = trained_project.request("POST", "/predict", row).body
@@ -21,9 +24,10 @@ def test_rolling_back_answers_with_the_earlier_version_and_its_code(trained_proj
     trained_project.release("staging")
     assert trained_project.request("GET", "/version").body["version"] == 2
 
-    result = trained_project.mlops("rollback", "staging")
+    result = trained_project.run("bash", "-e", "-c", first_steps.replace("production", "staging"))
 
     after = trained_project.request("POST", "/predict", row).body
+    assert "staging     should run version 2, runs version 2" in result.stdout
     assert "names version 1 again" in result.stdout
     assert after["late"] == before["late"]
     assert after["model"] == before["model"]
