@@ -6,6 +6,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 
 import msgspec
+import numpy as np
 
 Tally = dict[str, int]
 
@@ -32,6 +33,13 @@ class Histogram(msgspec.Struct):
         """Count a value."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
+
+    def observe_all(self, values: Sequence[float]) -> None:
+        """Count many values; for one alone, the other way is quicker."""
+        places = np.searchsorted(self.bounds, values)
+        found = np.bincount(places, minlength=len(self.counts)).tolist()
+        self.counts[:] = [one + more for one, more in zip(self.counts, found, strict=True)]
+        self.total += sum(values)
 
     def add(self, other: Histogram) -> None:
         """Take in another one. Raises `ValueError` when its bounds are not the same."""

@@ -150,19 +150,24 @@ class Telemetry(Collector):
 
     def predicted(self, rows: Sequence[Row], made: Sequence[Made]) -> None:
         """Count the rows of an answered request; of a challenger, of one that the champion passed on."""
-        counts, observe = self.counts, self._scores.observe
+        counts = self.counts
         counts.predictions[self._version] += len(made)
-        for _, answer, score in made:
-            observe(score)
-            if answer is True:
-                counts.positives[self._version] += 1
+        _, answers, scores = zip(*made, strict=True)
+        self._observe(scores)
+        if self._decides:
+            counts.positives[self._version] += answers.count(True)
         self._watch.look(rows, counts.missing, self._ages)
 
     def shadowed(self, made: Sequence[Made]) -> None:
         """Count rows that were scored and shown to nobody."""
         count(self.counts.shadows, self._version, len(made))
-        for one in made:
-            self._scores.observe(one.score)
+        self._observe([one.score for one in made])
+
+    def _observe(self, scores: Sequence[float]) -> None:
+        if len(scores) == 1:  # so are most requests
+            self._scores.observe(scores[0])
+        else:
+            self._scores.observe_all(scores)
 
     def refused(self, status: int, fields: list[str]) -> None:
         """Count a request that got no prediction, and the fields that were to blame."""
