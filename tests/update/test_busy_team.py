@@ -131,7 +131,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     template = history(place / "template")
 
     def add(root: Path) -> None:
-        (root / "template" / FOLDER).mkdir()
+        (root / "template" / FOLDER).mkdir(exist_ok=True)
         for key, row in TABLE.items():
             if row.before is not None:
                 write(row.before.format(key=key))(root / "template" / FOLDER / f"{key}.txt")

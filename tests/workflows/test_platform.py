@@ -279,6 +279,8 @@ def test_an_alert_reaches_alertmanager_when_the_thing_happens(
     faster(platform.project.root / "monitoring" / "alerts.yml")
     platform.project.engine.docker("kill", "--signal", "HUP", "flight-delays-prometheus-1")
     wait_until(lambda: rules(platform)["ServerDown"]["duration"] == 1)
+    # It forgets Alertmanager for some seconds, and what it tells nobody then it says again after a minute only.
+    wait_until(lambda: platform.ask("prometheus", "/api/v1/alertmanagers")["data"]["activeAlertmanagers"] != [])
     assert not firing(platform, alert)
 
     def seen() -> bool:
