@@ -121,6 +121,8 @@ def draw(panels: list[dict[str, Any]], ask: Callable[[str], list[dict[str, Any]]
         axes.set_title(panel["title"], fontsize=9, wrap=True)
         axes.grid(alpha=0.3)
         axes.legend(fontsize=7)
+    for axes in places.flat[len(panels) :]:
+        axes.remove()
     figure.supxlabel("minutes; from the fifth on other rows come")
     figure.savefig(TARGET, metadata={"Date": None})
 

@@ -35,7 +35,9 @@ class Histogram(msgspec.Struct):
         self.total += value
 
     def observe_all(self, values: Sequence[float]) -> None:
-        """Count many values; for one alone, the other way is quicker."""
+        """Count many values at once; of one alone, the other way is quicker."""
+        if not values:
+            return
         places = np.searchsorted(self.bounds, values)
         found = np.bincount(places, minlength=len(self.counts)).tolist()
         self.counts[:] = [one + more for one, more in zip(self.counts, found, strict=True)]

@@ -1,8 +1,8 @@
 """What the server counts, in the words of Prometheus.
 
-Counting is adding to plain numbers, because the hot path does it for each request. Several times a second
-each server process writes its numbers to a file of its own, and whichever process is asked for
-metrics adds up all of them. A process that is killed takes the last tenth of a second along.
+A request is only noted. Several times a second what was noted is counted, which takes a fraction of the time that it
+would take for each request alone, and each server process writes its numbers to a file of its own. Whichever process
+is asked for metrics adds up all of them. A process that is killed takes the last tenth of a second along.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import accumulate
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -40,17 +41,16 @@ AGES = (60.0, 3_600.0, 21_600.0, 86_400.0, 604_800.0, 2_592_000.0, 31_536_000.0)
 #: Of the requests that may be in progress.
 PARTS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 
-EPOCH = datetime.fromtimestamp(0, UTC)
-NAIVE_EPOCH = EPOCH.replace(tzinfo=None)
+#: So many answered rows are counted at once, at most: nobody may have to wait for it.
+MOST_NOTED = 2_000
 
 
 class Watch:
     """What is looked at in the rows of an answered request: the values that may be missing, and the time."""
 
     def __init__(self, contract: Contract) -> None:
-        places = {field.name: place for place, field in enumerate(contract.fields)}
-        self._optional = [(field.name, places[field.name]) for field in contract.fields if field.optional]
-        self._time = places[contract.time] if contract.time else None
+        self._optional = [(field.name, attrgetter(field.name)) for field in contract.fields if field.optional]
+        self._time = attrgetter(contract.time) if contract.time else None
         self.age_limit = contract.max_age_days * 86_400.0 if contract.time and contract.max_age_days else None
 
     def missing(self) -> Tally:
@@ -63,27 +63,28 @@ class Watch:
         return None if self._time is None else Histogram.of(sorted({*AGES, *limits}))
 
     def look(self, rows: Sequence[Row], missing: Tally, ages: Histogram | None) -> None:
-        """Count missing values, and how old the newest row is; a time that is still to come is of age 0."""
-        if len(rows) == 1:  # so are most requests, and for one row columns would cost more than the rest
-            values = msgspec.structs.astuple(rows[0])
-            if None in values:
-                for name, place in self._optional:
-                    missing[name] += values[place] is None
-            newest = values[self._time] if self._time is not None else None
-        else:
-            columns = [*zip(*map(msgspec.structs.astuple, rows), strict=True)]
-            for name, place in self._optional:
-                missing[name] += columns[place].count(None)
-            times = () if self._time is None else columns[self._time]
-            newest = max((time for time in times if time is not None), default=None)
-        if newest is not None and ages is not None:
-            ages.observe(max(0.0, _age(newest)))
+        """Count what is missing in the rows of as many requests, and how old each row is."""
+        times = self._times(rows, missing)
+        if ages is not None:
+            ages.observe_all(_ages(times))
+
+    def look_together(self, rows: Sequence[Row], missing: Tally, ages: Histogram | None) -> None:
+        """Count what is missing in the rows of one request, and how old its newest row is."""
+        times = self._times(rows, missing)
+        if ages is not None and times:
+            ages.observe_all(_ages([max(times)]))
+
+    def _times(self, rows: Sequence[Row], missing: Tally) -> list[datetime]:
+        for name, value in self._optional:
+            missing[name] += [*map(value, rows)].count(None)
+        return [] if self._time is None else [at for at in map(self._time, rows) if at is not None]
 
 
-def _age(at: datetime) -> float:
-    """Seconds since then. A time without a zone counts as UTC, as it does in columns."""
-    since = at - (EPOCH if at.tzinfo else NAIVE_EPOCH)
-    return time.time() - since.days * 86_400 - since.seconds
+def _ages(times: Sequence[datetime]) -> list[float]:
+    """Seconds since then, 0 for times to come. A time without a zone counts as UTC, as it does in columns."""
+    now = datetime.now(UTC)
+    naive = now.replace(tzinfo=None)
+    return [max(0.0, ((now if at.tzinfo else naive) - at).total_seconds()) for at in times]
 
 
 class Telemetry(Collector):
@@ -116,15 +117,21 @@ class Telemetry(Collector):
         if workers == 1:  # the memory of one process of several would look like the memory of all
             ProcessCollector(registry=self._registry)
         self._prepare()
-        #: Count a request by how many others were in progress when it came.
-        self.arrived = self.counts.in_progress[version].observe
+        # Of requests with one row, which most have; flat lists, for the garbage collector's sake.
+        self._rows: list[Row] = []
+        self._answers: list[Any] = []
+        self._scored: list[float] = []
+        self._took: list[float] = []
+        self._arrivals: list[int] = []
+        #: Note a request by how many others were in progress when it came.
+        self.arrived = self._arrivals.append
 
     def _prepare(self) -> None:
         """Begin each histogram, and each count whose name is known, at 0: a rate needs to see the first one."""
         counts, version = self.counts, self._version
         self._seconds = counts.seconds[version] = Histogram.of(SECONDS)
         self._scores = counts.scores[version] = Histogram.of(self._expected.scores.bounds)
-        counts.in_progress[version] = Histogram.of([part * self._room for part in PARTS])
+        self._in_progress = counts.in_progress[version] = Histogram.of([part * self._room for part in PARTS])
         self._ages = self._watch.ages()
         if self._ages:
             counts.ages[version] = self._ages
@@ -137,9 +144,8 @@ class Telemetry(Collector):
             counts.positives[version] = 0
 
     def answered(self, rows: Sequence[Row], made: Sequence[Made], seconds: float) -> None:
-        """Count a request that got its predictions from this process."""
-        count(self.counts.requests, "200")
-        self._seconds.observe(seconds)
+        """Note a request that got its predictions from this process."""
+        self._took.append(seconds)
         self.predicted(rows, made)
 
     def forwarded(self, seconds: float) -> None:
@@ -149,25 +155,26 @@ class Telemetry(Collector):
         self.counts.seconds.setdefault(version, Histogram.of(SECONDS)).observe(seconds)
 
     def predicted(self, rows: Sequence[Row], made: Sequence[Made]) -> None:
-        """Count the rows of an answered request; of a challenger, of one that the champion passed on."""
-        counts = self.counts
-        counts.predictions[self._version] += len(made)
-        _, answers, scores = zip(*made, strict=True)
-        self._observe(scores)
-        if self._decides:
-            counts.positives[self._version] += answers.count(True)
-        self._watch.look(rows, counts.missing, self._ages)
+        """Note the row of an answered request; of a challenger, of one that the champion passed on.
+
+        Many rows are counted at once: to keep them would cost more than it saves.
+        """
+        if len(rows) > 1:
+            _, answers, scores = zip(*made, strict=True)
+            self._count_answers(answers, scores)
+            self._watch.look_together(rows, self.counts.missing, self._ages)
+            return
+        ((_, answer, score),) = made
+        self._rows.append(rows[0])
+        self._answers.append(answer)
+        self._scored.append(score)
+        if len(self._rows) >= MOST_NOTED:
+            self._count()
 
     def shadowed(self, made: Sequence[Made]) -> None:
         """Count rows that were scored and shown to nobody."""
         count(self.counts.shadows, self._version, len(made))
-        self._observe([one.score for one in made])
-
-    def _observe(self, scores: Sequence[float]) -> None:
-        if len(scores) == 1:  # so are most requests
-            self._scores.observe(scores[0])
-        else:
-            self._scores.observe_all(scores)
+        self._scores.observe_all([one.score for one in made])
 
     def refused(self, status: int, fields: list[str]) -> None:
         """Count a request that got no prediction, and the fields that were to blame."""
@@ -177,9 +184,10 @@ class Telemetry(Collector):
 
     def publish(self) -> None:
         """Write the numbers where the other processes find them. A full disk costs metrics, no answer."""
+        own = self._own()
         if self._file is None:
             return
-        encoded = msgspec.json.encode(self._own())
+        encoded = msgspec.json.encode(own)
         if encoded == self._published:
             return
         draft = self._file.with_suffix(".draft")
@@ -239,7 +247,28 @@ class Telemetry(Collector):
             share = {(str(self.traffic.version), self.traffic.mode): self.traffic.share}
             yield _gauge("challenger_share", "The challenger's part of the requests.", ["version", "mode"], share)
 
+    def _count(self) -> None:
+        """Count what was noted since the last time."""
+        counts = self.counts
+        self._in_progress.observe_all(self._arrivals)
+        self._arrivals.clear()
+        self._seconds.observe_all(self._took)
+        count(counts.requests, "200", len(self._took))
+        self._took.clear()
+        if self._rows:
+            self._count_answers(self._answers, self._scored)
+            self._watch.look(self._rows, counts.missing, self._ages)
+        for noted in (self._rows, self._answers, self._scored):
+            noted.clear()
+
+    def _count_answers(self, answers: Sequence[Any], scores: Sequence[float]) -> None:
+        self.counts.predictions[self._version] += len(answers)
+        if self._decides:
+            self.counts.positives[self._version] += answers.count(True)
+        self._scores.observe_all(scores)
+
     def _own(self) -> Counts:
+        self._count()
         if self._log is not None:
             self.counts.log_rows, self.counts.log_failures = self._log.written, self._log.failed
         return self.counts
