@@ -72,7 +72,8 @@ class Watch:
         """Count what is missing in the rows of one request, and how old its newest row is."""
         times = self._times(rows, missing)
         if ages is not None and times:
-            ages.observe_all(_ages([max(times)]))
+            zoned, naive = [at for at in times if at.tzinfo], [at for at in times if not at.tzinfo]
+            ages.observe(min(_ages([max(some) for some in (zoned, naive) if some])))
 
     def _times(self, rows: Sequence[Row], missing: Tally) -> list[datetime]:
         for name, value in self._optional:
