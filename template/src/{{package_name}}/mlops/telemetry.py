@@ -41,9 +41,6 @@ AGES = (60.0, 3_600.0, 21_600.0, 86_400.0, 604_800.0, 2_592_000.0, 31_536_000.0)
 #: Of the requests that may be in progress.
 PARTS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 
-#: So many answered rows are counted at once, at most: nobody may have to wait for it.
-MOST_NOTED = 2_000
-
 
 class Watch:
     """What is looked at in the rows of an answered request: the values that may be missing, and the time."""
@@ -169,8 +166,6 @@ class Telemetry(Collector):
         self._rows.append(rows[0])
         self._answers.append(answer)
         self._scored.append(score)
-        if len(self._rows) >= MOST_NOTED:
-            self._count()
 
     def shadowed(self, made: Sequence[Made]) -> None:
         """Count rows that were scored and shown to nobody."""
