@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import accumulate
-from operator import attrgetter
+from operator import attrgetter, countOf
 from pathlib import Path
 from typing import Any
 
@@ -69,12 +69,15 @@ class Watch:
         """Count what is missing in the rows of one request, and how old its newest row is."""
         times = self._times(rows, missing)
         if ages is not None and times:
-            zoned, naive = [at for at in times if at.tzinfo], [at for at in times if not at.tzinfo]
-            ages.observe(min(_ages([max(some) for some in (zoned, naive) if some])))
+            try:
+                newest = [max(times)]
+            except TypeError:  # some have a zone, others none
+                newest = times
+            ages.observe(min(_ages(newest)))
 
     def _times(self, rows: Sequence[Row], missing: Tally) -> list[datetime]:
         for name, value in self._optional:
-            missing[name] += [*map(value, rows)].count(None)
+            missing[name] += countOf(map(value, rows), None)
         return [] if self._time is None else [at for at in map(self._time, rows) if at is not None]
 
 
@@ -158,14 +161,12 @@ class Telemetry(Collector):
         Many rows are counted at once: to keep them would cost more than it saves.
         """
         if len(rows) > 1:
-            _, answers, scores = zip(*made, strict=True)
-            self._count_answers(answers, scores)
+            self._count_answers([one.answer for one in made], [one.score for one in made])
             self._watch.look_together(rows, self.counts.missing, self._ages)
             return
-        ((_, answer, score),) = made
         self._rows.append(rows[0])
-        self._answers.append(answer)
-        self._scored.append(score)
+        self._answers.append(made[0].answer)
+        self._scored.append(made[0].score)
 
     def shadowed(self, made: Sequence[Made]) -> None:
         """Count rows that were scored and shown to nobody."""
