@@ -202,7 +202,8 @@ class Endpoint:
         for one, contribution in zip(content.get("predictions", [content]), contributions, strict=False):
             one["contributions"] = contribution
         encoded = self._encode(content)
-        self._answered(request, question.rows, made, start)
+        # The answer goes out first.
+        asyncio.get_running_loop().call_soon(self._answered, request, question.rows, made, start)
         return Reply(200, self._headers, encoded)
 
     def _answered(self, request: Request, rows: Sequence[Row], made: Sequence[Made], start: float) -> None:
