@@ -66,7 +66,7 @@ class Endpoint:
         self.inference = Inference(answer, scorer.facts.kind, policy)
         self.invocations = Invocations(answer, policy)
         self._is_champion = served.role == "champion"
-        self._predictor = Predictor(scorer, log, served.role)
+        self._predictor = Predictor(scorer, log, served.role, telemetry.scored)
         self._explainer = Explainer(scorer) if policy.explain else None
         self._policy = policy
         self._telemetry = telemetry
@@ -93,7 +93,7 @@ class Endpoint:
         except Exception as error:  # noqa: BLE001 - becomes the answer
             done(self.refuse(request, error))
             return
-        self._predictor.one(row, partial(self._settle, request, row, start, done))
+        self._predictor.one(row, partial(self._settle, request, start, done))
 
     async def answer(self, request: Request) -> Reply:
         """Answer one request."""
@@ -168,12 +168,12 @@ class Endpoint:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _settle(self, request: Request, row: Row, start: float, done: Done, made: Made | Exception) -> None:
+    def _settle(self, request: Request, start: float, done: Done, made: Made | Exception) -> None:
         if isinstance(made, Exception):
             done(self.refuse(request, made))
             return
         done(Reply(200, self._headers, self._encode(self.predict.one(made))))
-        self._answered(request, [row], [made], start)
+        self._sent(request, made.id, start)
 
     async def _slowly(self, request: Request, start: float, done: Done) -> None:
         try:
@@ -207,11 +207,13 @@ class Endpoint:
         return Reply(200, self._headers, encoded)
 
     def _answered(self, request: Request, rows: Sequence[Row], made: Sequence[Made], start: float) -> None:
-        if self._is_champion:
-            self._telemetry.answered(rows, made, perf_counter() - start)
-            self._front.copy(request, made[0].id)
-        else:
-            self._telemetry.predicted(rows, made)
+        self._telemetry.predicted(rows, made)
+        self._sent(request, made[0].id, start)
+
+    def _sent(self, request: Request, id_: str, start: float) -> None:
+        if self._is_champion:  # of a challenger's answers, the champion does the rest
+            self._telemetry.took(perf_counter() - start)
+            self._front.copy(request, id_)
 
 
 class RateLimit:

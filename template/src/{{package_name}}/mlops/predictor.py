@@ -27,6 +27,8 @@ class Made(NamedTuple):
 
 
 Settle = Callable[["Made | Exception"], None]
+#: Is told of rows that were scored together, each of a request of its own: the rows, their scores and answers.
+Note = Callable[[Sequence[Row], Sequence[float], Sequence[Any]], None]
 
 
 class Predictor:
@@ -37,10 +39,11 @@ class Predictor:
     there is only one.
     """
 
-    def __init__(self, scorer: Scorer, log: PredictionLog | None, role: Role = "champion") -> None:
+    def __init__(self, scorer: Scorer, log: PredictionLog | None, role: Role, note: Note) -> None:
         self._scorer = scorer
         self._log = log
         self._role = role
+        self._note = note
         self._waiting: list[tuple[str, Row, Settle]] = []
         self._process = secrets.token_hex(6)
         self._requests = count(1)
@@ -87,7 +90,10 @@ class Predictor:
 
     def _together(self, waiting: Sequence[tuple[str, Row, Settle]]) -> Sequence[Made | Exception]:
         ids, rows, _ = zip(*waiting, strict=True)
-        return self._record(ids, rows, *self._score(rows), self._role)
+        scores, answers = self._score(rows)
+        made = self._record(ids, rows, scores, answers, self._role)
+        self._note(rows, scores, answers)
+        return made
 
     def _alone(self, one: tuple[str, Row, Settle]) -> Made | Exception:
         try:

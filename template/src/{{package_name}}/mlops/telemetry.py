@@ -118,12 +118,14 @@ class Telemetry(Collector):
         if workers == 1:  # the memory of one process of several would look like the memory of all
             ProcessCollector(registry=self._registry)
         self._prepare()
-        # Of requests with one row, which most have; flat lists, for the garbage collector's sake.
+        # Flat lists, for the garbage collector's sake. The first three are of requests with one row, as most are.
         self._rows: list[Row] = []
-        self._answers: list[Any] = []
         self._scored: list[float] = []
+        self._answers: list[Any] = []
         self._took: list[float] = []
         self._arrivals: list[int] = []
+        #: Note how many seconds a request took that got its predictions from this process.
+        self.took = self._took.append
         #: Note a request by how many others were in progress when it came.
         self.arrived = self._arrivals.append
 
@@ -144,10 +146,11 @@ class Telemetry(Collector):
         if self._decides:
             counts.positives[version] = 0
 
-    def answered(self, rows: Sequence[Row], made: Sequence[Made], seconds: float) -> None:
-        """Note a request that got its predictions from this process."""
-        self._took.append(seconds)
-        self.predicted(rows, made)
+    def scored(self, rows: Sequence[Row], scores: Sequence[float], answers: Sequence[Any]) -> None:
+        """Note rows that were scored together, each of a request of its own."""
+        self._rows += rows
+        self._scored += scores
+        self._answers += answers
 
     def forwarded(self, seconds: float) -> None:
         """Count a request that got its predictions from the challenger, which counts the rows itself."""
@@ -156,17 +159,9 @@ class Telemetry(Collector):
         self.counts.seconds.setdefault(version, Histogram.of(SECONDS)).observe(seconds)
 
     def predicted(self, rows: Sequence[Row], made: Sequence[Made]) -> None:
-        """Note the row of an answered request; of a challenger, of one that the champion passed on.
-
-        Many rows are counted at once: to keep them would cost more than it saves.
-        """
-        if len(rows) > 1:
-            self._count_answers([one.answer for one in made], [one.score for one in made])
-            self._watch.look_together(rows, self.counts.missing, self._ages)
-            return
-        self._rows.append(rows[0])
-        self._answers.append(made[0].answer)
-        self._scored.append(made[0].score)
+        """Count the rows of one request at once: to keep many would cost more than it saves."""
+        self._count_answers([one.answer for one in made], [one.score for one in made])
+        self._watch.look_together(rows, self.counts.missing, self._ages)
 
     def shadowed(self, made: Sequence[Made]) -> None:
         """Count rows that were scored and shown to nobody."""
