@@ -15,12 +15,23 @@ from collections import defaultdict
 from contextlib import ExitStack
 from pathlib import Path
 
-from serving import LUA, SEAL, WARM_UP_SECONDS, Server, load, machine, post_in_turns, python, serving
+from serving import (
+    SEAL,
+    WARM_UP_SECONDS,
+    Server,
+    load,
+    machine,
+    post_in_turns,
+    post_script,
+    python,
+    serving,
+    times,
+    trained,
+)
 
 ROUNDS = 30
 SECONDS = 4
 MANY = 1_000
-#: Each is of five requests.
 CALLS = 20
 
 Figures = defaultdict[str, list[float]]
@@ -41,7 +52,7 @@ def measure(server: Server, script: Path, rows: list[object], figures: Figures) 
     before = server.cpu_s()
     took = [post_in_turns(server, rows, [MANY])[MANY] for _ in range(CALLS)]
     figures[f"{MANY:,} rows, ms"].append(statistics.median(took) * 1e3)
-    figures[f"{MANY:,} rows, processor time, ms"].append((server.cpu_s() - before) / CALLS / 5 * 1e3)
+    figures[f"{MANY:,} rows, processor time, ms"].append((server.cpu_s() - before) / CALLS / times(MANY) * 1e3)
 
 
 def table(before: Figures, after: Figures) -> str:
@@ -57,17 +68,15 @@ def table(before: Figures, after: Figures) -> str:
 def main() -> None:
     """Measure, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("before", type=Path, help="A generated project whose pipeline has run.")
-    parser.add_argument("after", type=Path, help="The same, of another version of the template.")
+    parser.add_argument("before", type=trained, help="A generated project whose pipeline has run.")
+    parser.add_argument("after", type=trained, help="The same, of another version of the template.")
     projects = vars(parser.parse_args())
     about = machine()
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
         folder = Path(scratch)
         golden = json.loads((projects["after"] / "model" / "bundle" / "golden.json").read_bytes())["rows"]
-        (folder / "rows").write_text("".join(json.dumps(row) + "\n" for row in golden), encoding="utf-8")
-        script = folder / "post.lua"
-        script.write_text(LUA.replace("ROWS", str(folder / "rows")), encoding="utf-8")
-        servers = {name: start(path.resolve(), folder / name, stack) for name, path in projects.items()}
+        script = post_script(folder, map(json.dumps, golden))
+        servers = {name: start(path, folder / name, stack) for name, path in projects.items()}
         for server in servers.values():
             load(server, script, WARM_UP_SECONDS)
         figures: dict[str, Figures] = {name: defaultdict(list) for name in servers}

@@ -21,7 +21,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import matplotlib as mpl
-from serving import LUA, SEAL, load, machine, post_in_turns, python, serving
+from serving import SEAL, load, machine, post_in_turns, post_script, python, serving
 
 FEATURES = (10, 100, 1_000)
 ROWS = (1, 10, 100, 1_000, 10_000)
@@ -147,9 +147,7 @@ def by_features(project: Path, scratch: Path) -> dict[int, dict[str, float | dic
             {f"x{n}": round(draw.gauss(0, 1), 4) for n in range(count)}
             for _ in range(min(1_000, MOST_NUMBERS // count))
         ]
-        (folder / "rows").write_text("".join(json.dumps(row) + "\n" for row in rows[:50]), encoding="utf-8")
-        script = folder / "post.lua"
-        script.write_text(LUA.replace("ROWS", str(folder / "rows")), encoding="utf-8")
+        script = post_script(folder, map(json.dumps, rows[:50]))
         with ExitStack() as stack:
             servers = [stack.enter_context(serving(root, name, folder)) for name in ("no-op", "server")]
             rounds = [[load(server, script, SECONDS) for server in servers] for _ in range(ROUNDS)]

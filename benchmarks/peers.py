@@ -25,7 +25,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving import LUA, SEAL, SERVER, machine, python
+from serving import SEAL, SERVER, machine, post_script, python, trained
 
 ROUNDS = 3
 SECONDS = 5
@@ -239,9 +239,7 @@ def start(stack: ExitStack, name: str, common: str, project: Path, scratch: Path
     rows = [json.dumps(row) for row in golden if None not in row.values()]  # a data frame knows no missing value
     path, form = (PEERS[name].path, PEERS[name].body) if name in PEERS else ("/predict", "ROW")
     bodies = [form.replace("ROW", row) for row in rows]
-    (folder / "rows").write_text("\n".join(bodies), encoding="utf-8")
-    script = folder / "post.lua"
-    script.write_text(LUA.replace("ROWS", str(folder / "rows")).replace("/predict", path), encoding="utf-8")
+    script = post_script(folder, bodies, path)
     if name in PEERS:
         (folder / "model.joblib").symlink_to(scratch / "model.joblib")
         peer_serves(stack, PEERS[name], common, project, folder, port)
@@ -259,8 +257,8 @@ def start(stack: ExitStack, name: str, common: str, project: Path, scratch: Path
 def main() -> None:
     """Measure, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("project", type=Path, help="A generated project whose pipeline has run.")
-    project = parser.parse_args().project.resolve()
+    parser.add_argument("project", type=trained, help="A generated project whose pipeline has run.")
+    project = parser.parse_args().project
     print(machine())
     with tempfile.TemporaryDirectory() as scratch:
         package = next((project / "src").glob("*/mlops")).parent.name

@@ -21,7 +21,7 @@ import subprocess
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,6 +150,14 @@ def serving(project: Path, name: str, folder: Path) -> Iterator[Server]:
             process.terminate()
 
 
+def trained(text: str) -> Path:
+    """The project that an argument names."""
+    project = Path(text).resolve()
+    if not (project / "model" / "bundle" / "golden.json").exists():
+        raise argparse.ArgumentTypeError(f"{text} holds no model; run the pipeline of a project, and name its folder")
+    return project
+
+
 def python(project: Path, code: str, *arguments: str) -> list[str]:
     """The command that runs code with the project's packages."""
     package = next((project / "src").glob("*/mlops")).parent.name
@@ -170,6 +178,14 @@ def _answers(port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def post_script(folder: Path, bodies: Iterable[str], path: str = "/predict") -> Path:
+    """Write what `wrk` needs to send these bodies, one after the other and again."""
+    (folder / "rows").write_text("\n".join(bodies), encoding="utf-8")
+    script = folder / "post.lua"
+    script.write_text(LUA.replace("ROWS", str(folder / "rows")).replace("/predict", path), encoding="utf-8")
+    return script
 
 
 def load(server: Server, script: Path, seconds: int) -> Round:
@@ -256,8 +272,13 @@ def post_in_turns(server: Server, rows: list[object], sizes: Sequence[int]) -> d
     with closing(http.client.HTTPConnection("127.0.0.1", server.port)) as connection:
         for size in sizes:
             body = json.dumps({"rows": (rows * size)[:size]})
-            found[size] = statistics.median(_ask(connection, body) for _ in range(max(5, min(200, 5_000 // size))))
+            found[size] = statistics.median(_ask(connection, body) for _ in range(times(size)))
     return found
+
+
+def times(size: int) -> int:
+    """How often a request of so many rows is sent."""
+    return max(5, min(200, 5_000 // size))
 
 
 def _ask(connection: http.client.HTTPConnection, body: str) -> float:
@@ -273,16 +294,14 @@ def _ask(connection: http.client.HTTPConnection, body: str) -> float:
 def main() -> None:
     """Measure, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("project", type=Path, help="A generated project whose pipeline has run.")
-    project = parser.parse_args().project.resolve()
+    parser.add_argument("project", type=trained, help="A generated project whose pipeline has run.")
+    project = parser.parse_args().project
     about = machine()
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
         folder = Path(scratch)
         subprocess.run(python(project, SEAL, str(folder / "bundle")), cwd=project, check=True)
         golden = json.loads((project / "model" / "bundle" / "golden.json").read_bytes())["rows"]
-        (folder / "rows").write_text("".join(json.dumps(row) + "\n" for row in golden), encoding="utf-8")
-        script = folder / "post.lua"
-        script.write_text(LUA.replace("ROWS", str(folder / "rows")), encoding="utf-8")
+        script = post_script(folder, map(json.dumps, golden))
         stack.enter_context(serving(project, "challenger", folder))
         traffic = {"version": 2, "socket": str(folder / "challenger.sock"), "counts": str(folder)}
         traffic |= {"mode": "shadow", "share": 1.0}
