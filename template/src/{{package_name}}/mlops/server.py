@@ -55,7 +55,7 @@ class App:
         self.is_draining = False
         self.endpoint = endpoint
         self.pages: ASGIApp
-        self._telemetry = telemetry
+        self.telemetry = telemetry
         self._front = front
         self._refusals = refusals
 
@@ -68,7 +68,7 @@ class App:
     def tick(self) -> None:
         """Look around, ten times a second: has the traffic changed, what shall others know?"""
         self._front.look()
-        self._telemetry.publish()
+        self.telemetry.publish()
         if self._refusals is not None:
             self._refusals.flush(monotonic())
 
