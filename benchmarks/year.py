@@ -176,7 +176,7 @@ def prepared(folder: Path, flights: Path) -> RunningProject:
     shutil.copyfile(flights, root / FLIGHTS)
     params = root / "params.yaml"
     params.write_text(params.read_text("utf-8").replace("data/sample/flights.csv.gz", FLIGHTS), encoding="utf-8")
-    return prepare(root)
+    return prepare(root, demanding=True)
 
 
 def live(project: RunningProject, learned: str, train_until: str, test_until: str, first: str) -> Story:

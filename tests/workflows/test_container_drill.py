@@ -35,7 +35,7 @@ def company(
         remote = {"data_remote": "s3", "data_remote_url": store.url, "s3_endpoint": store.endpoint}
         names = {"project_name": "Late Flights", "package_name": "flight_delays"}
         root = render(target="compose", image=image_name(registry), **names, **remote)
-        project = ContainerProject(prepare(root).root, engine, registry, "late-flights")
+        project = ContainerProject(prepare(root, demanding=True).root, engine, registry, "late-flights")
         make_bucket(project, store.endpoint, "flights", store.owner)
         # All clients of a test share one address; how many of them there may be is another test's question.
         project.edit("policy.yaml", "requests_per_second: 1000", "requests_per_second: 1000000")

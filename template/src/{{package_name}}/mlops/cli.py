@@ -21,6 +21,7 @@ from .project import Project
 
 if TYPE_CHECKING:
     from . import template
+    from .proposals import Proposal
 
 EPILOG = "Exit codes: 0 done, 1 not possible, 2 wrong usage, 3 done and the answer is no."
 
@@ -65,6 +66,18 @@ def _say(line: str) -> None:
     sys.stderr.write(line + "\n")
 
 
+def _offer(project: Project, proposal: Proposal, workflow: str | None = None) -> None:
+    """Offer a proposal for review, and say what it is, where it is and what to do about it; or start a workflow."""
+    from . import forge
+
+    typer.echo(str(proposal))
+    typer.echo(proposal.send(project))
+    if workflow:
+        typer.echo(forge.of(project).start(workflow, proposal.branch))
+    else:
+        typer.echo(f"next: {proposal.next_step}")
+
+
 def _show_version(wanted: bool) -> None:
     if wanted:
         typer.echo(installed(str(__package__).split(".", maxsplit=1)[0]))
@@ -97,7 +110,7 @@ def pipeline(
     against: Annotated[str, typer.Option(help="A branch or commit to compare the metrics with.")] = "HEAD",
 ) -> None:
     """Run the stages whose inputs have changed, and judge the model."""
-    from . import github
+    from . import forge
     from . import pipeline as pipelines
     from .evaluation import as_markdown, require_passed
 
@@ -106,8 +119,9 @@ def pipeline(
     for check in checks:
         typer.echo(f"{'pass' if check.passed else 'FAIL'}  {check}")
     text = as_markdown(project, checks, against)
-    github.summarize(text)
-    github.output(summary=text)
+    host = forge.of(project)
+    host.summarize(text)
+    host.output(summary=text)
     require_passed(checks, "the model")
     if commit:
         made = pipelines.commit(project)
@@ -129,7 +143,7 @@ def register(
     push: Annotated[bool, typer.Option("--push", help="Send its commit to origin, as a job does.")] = False,
 ) -> None:
     """Put a trained model that passed its gates into the registry."""
-    from . import git, github, registration
+    from . import forge, git, registration
 
     project = Project.find()
     version, new = registration.register(project, _say)
@@ -137,7 +151,7 @@ def register(
         branch = f"candidate/v{version.number}"
         git.git(project.root, "branch", "--force", branch, "HEAD")
         git.push(project.root, branch)
-        github.output(version=str(version.number), branch=branch)
+        forge.of(project).output(version=str(version.number), branch=branch)
     typer.echo(f"version {version.number} {'registered' if new else 'was registered before'}, {version.digest}")
     typer.echo("next: uv run mlops promote staging")
 
@@ -181,17 +195,15 @@ def compare(
 @app.command()
 def decide(environment: EnvironmentName, until: Until = None) -> None:
     """Propose what the trial of a challenger has shown, as a reviewed change."""
-    from . import github, live
+    from . import live
 
     project = Project.find()
-    branch, compared = live.decide(project, environment, _moment(until, "--until") or datetime.now(UTC))
+    proposal, compared = live.decide(project, environment, _moment(until, "--until") or datetime.now(UTC))
     typer.echo(f"{compared.verdict.decision.value}: {compared.verdict.reason}")
-    if branch is None:
+    if proposal is None:
         typer.echo(f"nothing to propose yet; next: {compared.next_step}")
         return
-    typer.echo(f"proposed for {environment} in branch {branch}")
-    typer.echo(github.propose(project, branch))
-    typer.echo(f"next: review and merge {branch}, then: uv run mlops deploy {environment}")
+    _offer(project, proposal)
 
 
 @app.command()
@@ -200,16 +212,14 @@ def promote(
     version: Annotated[str | None, typer.Option(help="A version number or alias; the newest by default.")] = None,
 ) -> None:
     """Propose a model for an environment, as a reviewed change."""
-    from . import environments, github
+    from . import environments
 
     project = Project.find()
-    branch, release = environments.promote(project, environment, version)
-    if branch is None:
+    proposal, release = environments.promote(project, environment, version)
+    if proposal is None:
         typer.echo(f"{environment} names version {release.version} already: nothing to propose")
         return
-    typer.echo(f"version {release.version} is proposed for {environment} in branch {branch}")
-    typer.echo(github.propose(project, branch))
-    typer.echo(f"next: review and merge {branch}, then: uv run mlops deploy {environment}")
+    _offer(project, proposal)
 
 
 @app.command()
@@ -226,22 +236,13 @@ def challenge(
     end: Annotated[bool, typer.Option("--end", help="Propose to go on without the challenger.")] = False,
 ) -> None:
     """Propose a second version beside the champion, or its end."""
-    from . import environments, github
+    from . import environments
 
     project = Project.find()
     if end:
-        branch, challenger = environments.end_challenge(project, environment)
-        typer.echo(
-            f"the end of version {challenger.version}'s challenge in {environment} is proposed in branch {branch}"
-        )
-    else:
-        branch, challenger = environments.challenge(
-            project, environment, version, mode=mode, share=share, key=key
-        )  # fmt: skip
-        part = f"{challenger.mode} with {challenger.share:.0%} of the requests"
-        typer.echo(f"version {challenger.version} is proposed for {environment}, as {part}, in branch {branch}")
-    typer.echo(github.propose(project, branch))
-    typer.echo(f"next: review and merge {branch}, then: uv run mlops deploy {environment}")
+        _offer(project, environments.end_challenge(project, environment))
+        return
+    _offer(project, environments.challenge(project, environment, version, mode=mode, share=share, key=key))
 
 
 @app.command()
@@ -263,18 +264,17 @@ def rollback(
     push: Annotated[bool, typer.Option("--push", help="Send the commit to origin, as a job does.")] = False,
 ) -> None:
     """Restore the previous model of an environment and deploy it."""
-    from . import environments, github
+    from . import environments, forge
 
     project = Project.find()
-    branch, release = environments.rollback(project, environment, propose=propose)
-    if branch:
-        typer.echo(f"version {release.version} is proposed for {environment} in branch {branch}")
-        typer.echo(github.propose(project, branch))
+    proposal, release = environments.rollback(project, environment, propose=propose)
+    if proposal:
+        _offer(project, proposal)
         return
     typer.echo(f"committed: {environment} names version {release.version} again")
     deploy(environment)
     if push:
-        typer.echo(github.publish(project, f"rollback/{environment}-v{release.version}"))
+        typer.echo(forge.of(project).publish(f"rollback/{environment}-v{release.version}"))
 
 
 @app.command()
@@ -358,16 +358,17 @@ def monitor(
     as_json: AsJson = False,
 ) -> None:
     """Judge recent predictions against the champion's reference."""
-    from . import github, quality
+    from . import forge, quality
     from . import monitor as monitoring
 
     project, start, end = Project.find(), _moment(since), _moment(until, "--until")
     report = monitoring.run(
         project, environment, _bundle_of(project, environment), start, end, dry_run=dry_run or end is not None
     )
-    github.output(verdict=report.verdict.value, finding=report.summary)
-    github.output(retrain=report.wants_retraining, widen=report.wants_widening, begin=report.begin)
-    github.summarize(f"{environment}: **{report.verdict.value}**, {report.summary}; next: {report.next_step}")
+    host = forge.of(project)
+    host.output(verdict=report.verdict.value, finding=report.summary)
+    host.output(retrain=report.wants_retraining, widen=report.wants_widening, begin=report.begin)
+    host.summarize(f"{environment}: **{report.verdict.value}**, {report.summary}; next: {report.next_step}")
     _print(report, monitoring.as_text(report), as_json=as_json)
     rule = project.policy.monitor.quality
     is_now = not dry_run and end is None
@@ -414,7 +415,7 @@ def widen(
     since: Annotated[str | None, typer.Option(help="How far back: 7d, 12h, or a date; everything by default.")] = None,
 ) -> None:
     """Propose a contract that accepts what it refused, as a reviewed change."""
-    from . import environments, github, widening
+    from . import environments, widening
 
     project, start = Project.find(), _moment(since)
     if environment is None:
@@ -422,18 +423,16 @@ def widen(
     else:
         environments.path_of(project, environment)
         found, where = widening.recorded(project, environment, start), f"requests to {environment}"
-    proposal = widening.propose(project, found, where)
-    for line in proposal.remarks:
+    wider = widening.propose(project, found, where)
+    for line in wider.remarks:
         typer.echo(f"not proposed: {line}")
-    if proposal.branch is None:
-        rest = "none of it can be proposed" if proposal.remarks else "contract.py takes every value"
+    if wider.proposal is None:
+        rest = "none of it can be proposed" if wider.remarks else "contract.py takes every value"
         typer.echo(f"nothing to propose of {where}: {rest}")
         raise typer.Exit(3)
-    for line in proposal.changes:
-        typer.echo(f"{'proposed' if proposal.is_new else 'proposed before'}: {line}")
-    typer.echo(f"a wider contract is in branch {proposal.branch}")
-    typer.echo(github.propose(project, proposal.branch, replace=False))
-    typer.echo(f"next: review and merge {proposal.branch}, then: uv run mlops pipeline")
+    for line in wider.changes:
+        typer.echo(f"{'proposed' if wider.proposal.is_new else 'proposed before'}: {line}")
+    _offer(project, wider.proposal)
 
 
 @app.command()
@@ -441,35 +440,30 @@ def retrain(
     finding: Annotated[str | None, typer.Option(help="Why, in a sentence, as the monitor tells it.")] = None,
 ) -> None:
     """Propose to learn from the newest rows, and have a candidate trained."""
-    from . import github, retraining
+    from . import forge, retraining
 
     project = Project.find()
     proposal = retraining.propose(project, finding)
-    typer.echo(
-        f"rows until {proposal.newest} are proposed for learning in branch {proposal.branch}"
-        f"{'' if proposal.is_new else ', as before'}"
-    )
-    typer.echo(github.propose(project, proposal.branch, replace=False))
-    if proposal.is_new and github.is_connected():
-        typer.echo(github.start("train.yml", proposal.branch))
+    if proposal.is_new and forge.of(project).is_connected:
+        _offer(project, proposal, workflow="train.yml")
         typer.echo("next: review what it registers; it proposes that for staging when every gate has passed")
         return
-    typer.echo(
-        f"next: git switch {proposal.branch}, uv run mlops pipeline, commit dvc.lock and reports, uv run mlops register"
-    )
+    _offer(project, proposal)
 
 
 @app.command()
 def connections() -> None:
     """Show which services can be reached from here, and what the others need."""
     from . import connections as connecting
-    from . import github
+    from . import forge
 
-    found = connecting.connections(Project.find())
+    project = Project.find()
+    found = connecting.connections(project)
     for one in found:
         typer.echo(f"{one.name:<12}{'yes' if one.there else 'not yet':<9}{one.how}")
-    github.output(**{one.name: one.there for one in found})
-    github.summarize(connecting.as_markdown(found))
+    host = forge.of(project)
+    host.output(**{one.name: one.there for one in found})
+    host.summarize(connecting.as_markdown(found))
 
 
 @app.command()
@@ -477,16 +471,16 @@ def rules(
     apply: Annotated[bool, typer.Option("--apply", help="Make the repository's rules those of the file.")] = False,
 ) -> None:
     """Check the repository's branch rules against .github/rules.json."""
-    from . import github
+    from . import forge
 
-    project = Project.find()
-    for done in github.apply_rules(project) if apply else []:
+    host = forge.of(Project.find())
+    for done in host.apply_rules() if apply else []:
         typer.echo(done)
-    broken = github.broken_rules(project)
+    broken = host.broken_rules()
     for line in broken:
         typer.echo(line)
     if not broken:
-        typer.echo("the repository's rules are those of .github/rules.json")
+        typer.echo(f"the repository's rules are those of {host.rules_file}")
     raise typer.Exit(3 if broken else 0)
 
 
@@ -521,17 +515,13 @@ Trust = Annotated[bool, typer.Option("--trust", help="Let the template run the s
 @template_app.command("update")
 def update_template(to: TargetVersion = None, answer: NewAnswers = None, trust: Trust = False) -> None:
     """Propose a newer version, for review."""
-    from . import github, template
+    from . import template
 
     project = Project.find()
     update = template.prepare(project.root, to, answer, trust=trust)
     _show(update)
-    branch = template.propose(update)
-    if branch is None:
-        return
-    typer.echo(f"{update.target} is proposed in branch {branch}")
-    typer.echo(github.propose(project, branch, replace=False))
-    typer.echo(f"next: git diff HEAD...{branch}, git merge {branch}, uv run mlops setup; or git branch -D {branch}")
+    if proposal := template.propose(update):
+        _offer(project, proposal)
 
 
 @template_app.command("diff")
@@ -568,6 +558,40 @@ def audit_template() -> None:
 
 
 app.add_typer(template_app)
+
+policy_app = typer.Typer(
+    name="policy",
+    help="Add to what policy.yaml demands.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+@policy_app.command("add")
+def add_to_policy(
+    names: Annotated[
+        list[str], typer.Argument(help="Blocks of settings; `mlops policy list` has them.", metavar="NAME...")
+    ],
+) -> None:
+    """Add blocks of settings to policy.yaml, with their comments."""
+    from . import policy_add
+
+    policy_add.add(Project.find(), names)
+    typer.echo(f"added to policy.yaml: {', '.join(names)}")
+    typer.echo("next: set its numbers there, and have the change reviewed")
+
+
+@policy_app.command("list")
+def list_policy() -> None:
+    """Show what policy.yaml can hold, and what it holds."""
+    from . import policy_add
+
+    for block, is_there in policy_add.listed(Project.find()):
+        typer.echo(f"{block.name:<17}{'yes' if is_there else '-':<5}{block.line}")
+
+
+app.add_typer(policy_app)
 
 
 def _show(update: template.Update) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Protocol, cast
 
 import msgspec
 
-from . import environments, github, native, packaging, privacy, signing
+from . import environments, forge, native, packaging, privacy, signing
 from .bundle import Bundle
 from .errors import MlopsError
 from .project import Environment, Project, Release
@@ -188,7 +188,7 @@ def _write_ledger(project: Project, name: str, release: Release, outcome: str) -
     entry = {"at": at, "environment": name, "outcome": outcome, **msgspec.to_builtins(release)}
     with (project.state / LEDGER).open("ab") as ledger:
         ledger.write(msgspec.json.encode(entry) + b"\n")
-    github.summarize(f"{name}: version {release.version} {outcome} at {at}, `{release.digest}`")
+    forge.of(project).summarize(f"{name}: version {release.version} {outcome} at {at}, `{release.digest}`")
 
 
 def ask(

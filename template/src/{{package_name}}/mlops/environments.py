@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
-import yaml
 
 from ..contract import CONTRACT
-from . import git
+from . import edit, git, proposals
 from .errors import MlopsError
 from .project import Challenger, Environment, Project, Release, read_settings
+from .proposals import Proposal, after_merge
 from .registry import Registry, Version
 
 #: A model reaches production through this environment.
 FIRST, LAST = "staging", "production"
-
-_CHAMPION = re.compile(r"^champion:.*\n(?:[ \t]+.*\n)*", flags=re.MULTILINE)
-_CHALLENGER = re.compile(r"\n*^challenger:.*\n?(?:[ \t]+.*\n?)*", flags=re.MULTILINE)
 
 
 def names(project: Project) -> list[str]:
@@ -57,10 +54,10 @@ def challenger(project: Project, name: str) -> Challenger:
     return tried
 
 
-def promote(project: Project, name: str, reference: str | None = None) -> tuple[str | None, Release]:
-    """Propose a version for an environment as a branch that changes its file; returns branch and release.
+def promote(project: Project, name: str, reference: str | None = None) -> tuple[Proposal | None, Release]:
+    """Propose a version for an environment as a branch that changes its file.
 
-    There is no branch when the environment names this version already. A challenger that becomes the
+    There is no proposal when the environment names this version already. A challenger that becomes the
     champion is no challenger any more.
 
     Production takes what runs in staging and nothing else.
@@ -71,12 +68,11 @@ def promote(project: Project, name: str, reference: str | None = None) -> tuple[
         current = load(project, name)
         if current.champion == release:
             return None, release
-        branch = f"promote/{name}-v{release.version}"
-        text = with_champion(path_of(project, name).read_text("utf-8"), release)
+        changes: dict[str, Release | None] = {"champion": release}
         if current.challenger and current.challenger.version == release.version:
-            text = with_challenger(text, None)
-        _propose(project, name, text, branch, f"Promote version {release.version} to {name}")
-    return branch, release
+            changes["challenger"] = None
+        branch, subject = f"promote/{name}-v{release.version}", f"Promote version {release.version} to {name}"
+        return _propose(project, name, changes, branch, subject, _title(release, name)), release
 
 
 def challenge(
@@ -87,8 +83,8 @@ def challenge(
     mode: Literal["canary", "shadow"] = "shadow",
     share: float | None = None,
     key: str | None = None,
-) -> tuple[str, Challenger]:
-    """Propose a challenger for an environment, as `promote` proposes a champion; returns branch and challenger."""
+) -> Proposal:
+    """Propose a challenger for an environment, as `promote` proposes a champion."""
     _require_share(share)
     require_column(key)
     git.require_branch(project.root)
@@ -101,22 +97,20 @@ def challenge(
             )
         given = {} if share is None else {"share": share}
         tried = Challenger(**msgspec.structs.asdict(release), mode=mode, key=key, **given)  # type: ignore[arg-type]
-        text = with_challenger(path_of(project, name).read_text("utf-8"), tried)
         branch = f"challenge/{name}-v{release.version}"
         message = f"Let version {release.version} challenge {name} as a {mode} with {tried.share:g} of the traffic"
-        _propose(project, name, text, branch, message)
-    return branch, tried
+        title = f"{_title(release, name)}, as {mode} with {tried.share:.0%} of the requests,"
+        return _propose(project, name, {"challenger": tried}, branch, message, title)
 
 
-def end_challenge(project: Project, name: str) -> tuple[str, Challenger]:
-    """Propose an environment without its challenger; returns branch and the challenger that goes."""
+def end_challenge(project: Project, name: str) -> Proposal:
+    """Propose an environment without its challenger."""
     git.require_branch(project.root)
     with project.only_one("promote"):
         ended = challenger(project, name)
-        branch = f"challenge/{name}-end"
-        text = with_challenger(path_of(project, name).read_text("utf-8"), None)
-        _propose(project, name, text, branch, f"End the challenge of version {ended.version} in {name}")
-    return branch, ended
+        message = f"End the challenge of version {ended.version} in {name}"
+        title = f"the end of version {ended.version}'s challenge in {name} is proposed"
+        return _propose(project, name, {"challenger": None}, f"challenge/{name}-end", message, title)
 
 
 def _require_share(share: float | None) -> None:
@@ -179,10 +173,10 @@ def previous(project: Project, name: str) -> Release:
     )
 
 
-def rollback(project: Project, name: str, *, propose: bool) -> tuple[str | None, Release]:
+def rollback(project: Project, name: str, *, propose: bool) -> tuple[Proposal | None, Release]:
     """Restore the previous champion: as a commit on this branch, or as a proposal.
 
-    Returns the proposal's branch (None for a commit) and the restored release.
+    Returns the proposal (None for a commit) and the restored release.
     """
     git.require_branch(project.root)
     with project.only_one("promote"):
@@ -191,30 +185,28 @@ def rollback(project: Project, name: str, *, propose: bool) -> tuple[str | None,
         message = f"Roll {name} back to version {release.version}"
         if propose:
             branch = f"rollback/{name}-v{release.version}"
-            text = with_champion(path_of(project, name).read_text("utf-8"), release)
-            _propose(project, name, text, branch, message)
-            return branch, release
+            return _propose(project, name, {"champion": release}, branch, message, _title(release, name)), release
         path = path_of(project, name)
-        path.write_text(with_champion(path.read_text("utf-8"), release), encoding="utf-8", newline="\n")
+        path.write_text(_changed(project, name, {"champion": release}), encoding="utf-8", newline="\n")
         # At night the hooks of a laptop must not stand between an operator and the last good version.
         git.git(project.root, "commit", "--no-verify", "-m", message, "--", _relative(project, name))
     return None, release
 
 
-def end_trial(project: Project, name: str, reason: str, *, promote: bool) -> str:
-    """Propose an environment without its challenger, which is the new champion or gone; returns the branch."""
+def end_trial(project: Project, name: str, reason: str, *, promote: bool) -> Proposal:
+    """Propose an environment without its challenger, which is the new champion or gone."""
     git.require_branch(project.root)
     with project.only_one("promote"):
         require_committed(project, name)
         tried = challenger(project, name)
-        text = with_challenger(path_of(project, name).read_text("utf-8"), None)
+        changes: dict[str, Release | None] = {"challenger": None}
         subject = f"End the trial of version {tried.version} in {name}"
         if promote:
-            text = with_champion(text, _as_release(tried))
+            changes["champion"] = _as_release(tried)
             subject = f"Promote version {tried.version} to {name}"
         branch = f"decide/{name}-v{tried.version}"
-        git.propose(project.root, branch, _relative(project, name), text, f"{subject}\n\n{reason}\n")
-    return branch
+        title = f"{subject[0].lower()}{subject[1:]}: this is proposed"
+        return _propose(project, name, changes, branch, f"{subject}\n\n{reason}\n", title)
 
 
 def champion_since(project: Project, name: str) -> datetime:
@@ -258,35 +250,33 @@ def require_committed(project: Project, name: str) -> None:
         )
 
 
-def with_champion(text: str, release: Release) -> str:
-    """The text of an environment file with another champion; comments and order stay."""
-    block = (
-        "champion:\n"
-        f"  version: {release.version}\n"
-        f"  digest: {release.digest}\n"
-        f"  commit: {release.commit}\n"
-    )  # fmt: skip
-    block += f"  image: {release.image}\n" if release.image else ""
-    if not _CHAMPION.search(text):
-        raise MlopsError(
-            "the environment file has no line that starts with `champion:`", "add the line: champion: null"
-        )
-    return _CHAMPION.sub(block, text, count=1)
+def changed(text: str, name: str, changes: Mapping[str, Release | None]) -> str:
+    """The text of an environment's file with another champion or challenger; a challenger of None goes.
+
+    Everything else in it stays as it is. Raises `MlopsError` where that cannot be.
+    """
+    places = {place: edit.REMOVED if wanted is None else _facts(wanted) for place, wanted in changes.items()}
+    return edit.edited(text, places, Environment, name)
 
 
-def with_challenger(text: str, challenger: Challenger | None) -> str:
-    """The text of an environment file with another challenger, or without one; comments and order stay."""
-    block = ""
-    if challenger is not None:
-        facts = {name: value for name, value in msgspec.structs.asdict(challenger).items() if value is not None}
-        block = "\n" + yaml.safe_dump({"challenger": facts}, sort_keys=False)
-    if _CHALLENGER.search(text):
-        return _CHALLENGER.sub("\n" + block, text, count=1)
-    return text.rstrip("\n") + "\n" + block
+def _changed(project: Project, name: str, changes: Mapping[str, Release | None]) -> str:
+    return changed(path_of(project, name).read_text("utf-8"), _relative(project, name), changes)
 
 
-def _propose(project: Project, name: str, text: str, branch: str, message: str) -> None:
-    git.propose(project.root, branch, _relative(project, name), text, message)
+def _facts(release: Release) -> dict[str, Any]:
+    return {key: value for key, value in msgspec.structs.asdict(release).items() if value is not None}
+
+
+def _propose(
+    project: Project, name: str, changes: Mapping[str, Release | None], branch: str, message: str, title: str
+) -> Proposal:
+    change = {_relative(project, name): _changed(project, name, changes)}
+    next_step = after_merge(branch, f"deploy {name}")
+    return proposals.propose(project, branch, change, message, title=title, next_step=next_step)
+
+
+def _title(release: Release, name: str) -> str:
+    return f"version {release.version} is proposed for {name}"
 
 
 def _relative(project: Project, name: str) -> str:

@@ -7,7 +7,7 @@ import os
 import subprocess
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -112,15 +112,15 @@ def export(root: Path, commit: str, folder: Path) -> None:
             content.extractall(folder)
 
 
-def propose(root: Path, branch: str, path: str, text: str, message: str) -> None:
-    """Put one changed file on a branch of its own, without touching the working tree."""
+def tree_with(root: Path, texts: Mapping[str, str]) -> str:
+    """The current commit's tree with other texts, by path; the working tree and its index stay as they are."""
     with tempfile.TemporaryDirectory() as folder:
         index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
         git(root, "read-tree", "HEAD", env=index)
-        blob = git(root, "hash-object", "-w", "--stdin", text=text).strip()
-        git(root, "update-index", "--cacheinfo", f"100644,{blob},{path}", env=index)
-        tree = git(root, "write-tree", env=index).strip()
-    commit_tree(root, branch, tree, message)
+        for path, text in texts.items():
+            blob = git(root, "hash-object", "-w", "--stdin", text=text).strip()
+            git(root, "update-index", "--add", "--cacheinfo", f"100644,{blob},{path}", env=index)
+        return git(root, "write-tree", env=index).strip()
 
 
 def commit_tree(root: Path, branch: str, tree: str, message: str) -> None:

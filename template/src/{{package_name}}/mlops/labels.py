@@ -37,7 +37,7 @@ def rule_of(project: Project) -> LabelPolicy:
     """Where the labels are; refused when the policy does not say."""
     rule = project.policy.labels
     if rule is None:
-        raise MlopsError("policy.yaml does not say where labels are", "add `labels`, see docs/challenger.md")
+        raise MlopsError("policy.yaml does not say where labels are", "mlops policy add labels, see docs/challenger.md")
     return rule
 
 

@@ -18,6 +18,7 @@ from .errors import MlopsError
 from .experiment import Decision, Measure, Sample, Verdict
 from .labels import IS_DUE, TRUTH
 from .project import Challenger, ExperimentPolicy, LabelPolicy, Project
+from .proposals import Proposal
 from .registry import bundle_of
 from .schema import Column
 
@@ -134,8 +135,8 @@ def compare(project: Project, name: str, until: datetime) -> LiveComparison:
     )
 
 
-def decide(project: Project, name: str, until: datetime) -> tuple[str | None, LiveComparison]:
-    """Propose what the verdict means for the environment's file; there is no branch while it is to wait."""
+def decide(project: Project, name: str, until: datetime) -> tuple[Proposal | None, LiveComparison]:
+    """Propose what the verdict means for the environment's file; there is no proposal while it is to wait."""
     compared = compare(project, name, until)
     verdict = compared.verdict
     if verdict.decision is Decision.WAIT:

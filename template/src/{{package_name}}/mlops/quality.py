@@ -8,7 +8,7 @@ from enum import Enum
 import msgspec
 import polars as pl
 
-from . import deploy, environments, experiment, git, github, labels, live
+from . import deploy, environments, experiment, forge, git, labels, live
 from .bundle import Bundle
 from .errors import MlopsError
 from .experiment import Estimate
@@ -99,14 +99,13 @@ def judge(
 def roll_back(project: Project, name: str, rule: QualityPolicy, say: Callable[[str], None]) -> str:
     """Propose the version before, or go back to it, as the rule says; returns one sentence on what came of it."""
     try:
-        branch, release = environments.rollback(project, name, propose=rule.action == "propose")
-        if branch:
-            sent = github.propose(project, branch)
-            return f"version {release.version} is proposed for {name} in branch {branch}; {sent}"
+        proposal, release = environments.rollback(project, name, propose=rule.action == "propose")
+        if proposal:
+            return f"{proposal}; {proposal.send(project)}"
         deploy.deploy(project, name, say)
         sent = ""
         if "origin" in git.git(project.root, "remote").split():
-            sent = f"; {github.publish(project, f'rollback/{name}-v{release.version}')}"
+            sent = f"; {forge.of(project).publish(f'rollback/{name}-v{release.version}')}"
     except MlopsError as refused:
         return f"{refused.problem}; next: {refused.next_step}"
     return f"{name} is back at version {release.version}{sent}"

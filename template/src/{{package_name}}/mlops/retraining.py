@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-import msgspec
-import yaml
-
 from ..contract import CONTRACT
-from . import git, remote
+from . import edit, git, proposals, remote
 from .errors import MlopsError
 from .frames import parse, read_raw
 from .project import Params, Project
+from .proposals import Proposal
 
 PARAMS = "params.yaml"
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """A branch that moves the window to `newest`, the day of the newest raw row."""
-
-    branch: str
-    newest: date
-    is_new: bool
 
 
 def propose(project: Project, finding: str | None = None) -> Proposal:
@@ -44,13 +32,12 @@ def propose(project: Project, finding: str | None = None) -> Proposal:
             exit_code=3,
         )
     git.require_committed(project.root, project.params.data.source)
-    text = rewritten((project.root / PARAMS).read_text("utf-8"), changes)
-    branch = f"retrain/{newest}"
+    text = edit.edited((project.root / PARAMS).read_text("utf-8"), changes, Params, PARAMS)
+    branch, message = f"retrain/{newest}", _message(project.params, changes, newest, finding)
+    title = f"rows until {newest} are proposed for learning"
+    then = f"git switch {branch}, uv run mlops pipeline, commit dvc.lock and reports, uv run mlops register"
     with project.only_one("promote"):
-        is_new = not git.has_branch(project.root, branch)
-        if is_new:
-            git.propose(project.root, branch, PARAMS, text, _message(project.params, changes, newest, finding))
-    return Proposal(branch, newest, is_new)
+        return proposals.propose(project, branch, {PARAMS: text}, message, title=title, next_step=then, replace=False)
 
 
 def newest_day(project: Project) -> date:
@@ -86,40 +73,6 @@ def moved(params: Params, newest: date) -> dict[str, date]:
     if end <= split.test_until:
         return {}
     return changes | {"split.train_until": end - (split.test_until - split.train_until), "split.test_until": end}
-
-
-def rewritten(text: str, changes: Mapping[str, date]) -> str:
-    """The text of `params.yaml` with other dates; comments, order and quotes stay.
-
-    Raises `MlopsError` when that would change anything else, as where two settings share one value by an anchor.
-    """
-    wanted = yaml.safe_load(text)
-    new = text
-    for place, day in sorted(changes.items(), key=lambda change: -_span(text, change[0])[0]):
-        start, end = _span(text, place)
-        quote = text[start] if text[start] in "'\"" else ""
-        new = f"{new[:start]}{quote}{day}{quote}{new[end:]}"
-        block, _, key = place.partition(".")
-        wanted[block][key] = day
-    try:
-        is_as_wanted = msgspec.convert(yaml.safe_load(new), Params) == msgspec.convert(wanted, Params)
-    except (yaml.YAMLError, msgspec.ValidationError):
-        is_as_wanted = False
-    if not is_as_wanted:
-        listed = ", ".join(f"{place}: {day}" for place, day in changes.items())
-        raise MlopsError("params.yaml cannot be changed in these places alone", f"set by hand: {listed}")
-    return new
-
-
-def _span(text: str, place: str) -> tuple[int, int]:
-    """Where the value of a setting stands in the text."""
-    node = yaml.compose(text, Loader=yaml.SafeLoader)
-    for key in place.split("."):
-        pairs = node.value if isinstance(node, yaml.MappingNode) else []
-        node = next((value for name, value in pairs if name.value == key), None)
-    if not isinstance(node, yaml.ScalarNode):
-        raise MlopsError(f"params.yaml has no {place} of its own to change", "write it there as a plain date")
-    return node.start_mark.index, node.end_mark.index
 
 
 def _message(params: Params, changes: Mapping[str, date], newest: date, finding: str | None) -> str:

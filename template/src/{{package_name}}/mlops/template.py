@@ -21,8 +21,11 @@ from pathlib import Path
 import yaml
 
 from . import git as vcs
+from . import proposals
 from .errors import MlopsError
 from .git import git
+from .project import Project
+from .proposals import Proposal
 
 ANSWERS = ".copier-answers.yml"
 SHORT = {"gh:": "https://github.com/", "gl:": "https://gitlab.com/"}
@@ -96,8 +99,8 @@ def prepare(root: Path, to: str | None = None, answers: list[str] | None = None,
     )
 
 
-def propose(update: Update) -> str | None:
-    """Put an update on a branch of its own and return the branch, or None when nothing changes.
+def propose(update: Update) -> Proposal | None:
+    """Put an update on a branch of its own; there is no proposal when nothing changes.
 
     A branch that exists is left alone: it may hold a colleague's work. Raises `MlopsError` where both sides changed
     the same lines.
@@ -105,18 +108,13 @@ def propose(update: Update) -> str | None:
     root, branch = update.root, update.branch
     if update.changes_nothing:
         return None
-    if _exists(root, branch):
-        return branch
-    if update.conflicts:
-        raise MlopsError(
-            f"this project and {update.target} changed the same lines in {', '.join(update.conflicts)}; "
-            "nothing has been changed here",
-            f"git switch --create {branch} && git cherry-pick {update.theirs[:12]}, choose in each file, git add it, "
-            "git cherry-pick --continue; to go back at any time: git cherry-pick --abort",
-        )
-    _require_free_paths(update)
-    vcs.commit_tree(root, branch, update.merged, f"Update the template to {update.target}\n\n{update.news}")
-    return branch
+    if not vcs.has_branch(root, branch):
+        _require_applicable(update)
+    return proposals.propose(
+        Project(root), branch, update.merged, f"Update the template to {update.target}\n\n{update.news}",
+        title=f"{update.target} is proposed", replace=False,
+        next_step=f"git diff HEAD...{branch}, git merge {branch}, uv run mlops setup; or git branch -D {branch}",
+    )  # fmt: skip
 
 
 def audit(root: Path) -> tuple[list[Difference], str]:
@@ -132,10 +130,6 @@ def audit(root: Path) -> tuple[list[Difference], str]:
     return sorted(found, key=lambda difference: (difference.owner, difference.path)), old
 
 
-def _exists(root: Path, branch: str) -> bool:
-    return bool(git(root, "for-each-ref", f"refs/heads/{branch}")) or vcs.is_at_origin(root, branch)
-
-
 def _require_commit(root: Path) -> None:
     vcs.head(root)
     # Other folders of a repository with several projects may be in the middle of something.
@@ -149,8 +143,15 @@ def _require_commit(root: Path) -> None:
         )
 
 
-def _require_free_paths(update: Update) -> None:
-    """Git would write a new file over one that it ignores, and nothing could bring that back."""
+def _require_applicable(update: Update) -> None:
+    if update.conflicts:
+        raise MlopsError(
+            f"this project and {update.target} changed the same lines in {', '.join(update.conflicts)}; "
+            "nothing has been changed here",
+            f"git switch --create {update.branch} && git cherry-pick {update.theirs[:12]}, choose in each file, "
+            "git add it, git cherry-pick --continue; to go back at any time: git cherry-pick --abort",
+        )
+    # Git would write a new file over one that it ignores, and nothing could bring that back.
     added = git(
         update.root, "diff", "--name-only", "--no-renames", "--diff-filter=A", "--relative", "-z", "HEAD", update.merged
     )

@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ..contract import CONTRACT
-from . import git, refusals
+from . import git, proposals, refusals
 from .errors import MlopsError
 from .project import MonitorPolicy, Project
+from .proposals import Proposal, after_merge
 from .refusals import KEEPS, Refusal, Rule, broken_rule
 from .rewriting import CannotEditError, accept
 from .schema import Contract, Field
@@ -75,11 +76,10 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Proposal:
-    """A branch that changes the contract, if anything can be changed, and what is not in it."""
+class Widening:
+    """What a proposed contract accepts, if anything can be changed, and what is not in it."""
 
-    branch: str | None
-    is_new: bool
+    proposal: Proposal | None
     changes: list[str]
     remarks: list[str]
 
@@ -141,7 +141,7 @@ def is_frequent(one: Refused, limits: MonitorPolicy) -> bool:
     return one.times >= limits.min_refused and not one.accepted
 
 
-def propose(project: Project, found: Sequence[Tally], where: str) -> Proposal:
+def propose(project: Project, found: Sequence[Tally], where: str) -> Widening:
     """Put a contract that accepts what was refused on a branch of its own, without touching the working tree."""
     path = Path("src") / str(__package__).partition(".")[0] / "contract.py"
     git.require_branch(project.root)
@@ -149,15 +149,17 @@ def propose(project: Project, found: Sequence[Tally], where: str) -> Proposal:
     before = (project.root / path).read_text("utf-8")
     after, changes, remarks = widen(before, found, project.policy.monitor.min_refused)
     if not changes:
-        return Proposal(None, False, changes, remarks)
+        return Widening(None, changes, remarks)
     after = _formatted(project.root, path, before, after)
     fields = sorted({change.partition(":")[0] for change in changes})
     branch = f"widen/{'-'.join(fields)[:60]}-{sha256(after.encode()).hexdigest()[:8]}"
+    message, title = _message(fields, changes, where), "a wider contract is proposed"
     with project.only_one("promote"):
-        is_new = not git.has_branch(project.root, branch)
-        if is_new:
-            git.propose(project.root, branch, path.as_posix(), after, _message(fields, changes, where))
-    return Proposal(branch, is_new, changes, remarks)
+        proposal = proposals.propose(
+            project, branch, {path.as_posix(): after}, message,
+            title=title, next_step=after_merge(branch, "pipeline"), replace=False,
+        )  # fmt: skip
+    return Widening(proposal, changes, remarks)
 
 
 def widen(source: str, found: Sequence[Tally], min_refused: int) -> tuple[str, list[str], list[str]]:
