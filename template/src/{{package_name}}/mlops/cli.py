@@ -166,7 +166,7 @@ def compare(
         from . import live as living
 
         compared = living.compare(Project.find(), live, _moment(until, "--until") or datetime.now(UTC))
-        _print(compared, living.as_text(compared), as_json=as_json)
+        _print(compared, living.comparison_text(compared), as_json=as_json)
         return
     if live is not None or first is None or second is None:
         raise MlopsError(
@@ -358,21 +358,27 @@ def monitor(
     as_json: AsJson = False,
 ) -> None:
     """Judge recent predictions against the champion's reference."""
-    from . import github, quality
+    from . import github, rollback
     from . import monitor as monitoring
+    from .history_page import write_history_page
+    from .monitor_page import write_monitor_page
+    from .quality import QualityState
+    from .report import report_text
 
     project, start, end = Project.find(), _moment(since), _moment(until, "--until")
     report = monitoring.run(
         project, environment, _bundle_of(project, environment), start, end, dry_run=dry_run or end is not None
     )
+    write_monitor_page(report, project.root)
+    write_history_page(report, project.root)
     github.output(verdict=report.verdict.value, finding=report.summary)
     github.output(retrain=report.wants_retraining, widen=report.wants_widening, begin=report.begin)
     github.summarize(f"{environment}: **{report.verdict.value}**, {report.summary}; next: {report.next_step}")
-    _print(report, monitoring.as_text(report), as_json=as_json)
+    _print(report, report_text(report), as_json=as_json)
     rule = project.policy.monitor.quality
     is_now = not dry_run and end is None
-    if rule and report.quality and report.quality.state is quality.State.BROKEN and is_now:
-        _say(quality.roll_back(project, environment, rule, _say))
+    if rule and report.quality and report.quality.state is QualityState.BROKEN and is_now:
+        _say(rollback.roll_back(project, environment, rule, _say))
     raise typer.Exit(report.exit_code)
 
 
@@ -386,10 +392,14 @@ def backtest(
 ) -> None:
     """Show on past data how fast a model ages."""
     from . import backtest as backtesting
+    from .ageing import backtest_text
+    from .backtest_page import write_backtest_page
 
+    project = Project.find()
     spans = _span(window, "--window"), None if history is None else _span(history, "--history")
-    result = backtesting.run(Project.find(), *spans, _say)
-    _print(result, backtesting.as_text(result), as_json=as_json)
+    result = backtesting.run(project, *spans, _say)
+    write_backtest_page(result, project.root)
+    _print(result, backtest_text(result), as_json=as_json)
 
 
 @app.command()

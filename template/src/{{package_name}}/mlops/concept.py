@@ -1,4 +1,4 @@
-"""Concept drift: whether what happens is still what the model expects, told by the labels.
+"""Concept drift: whether what happens is still what the model expects, as the labels show.
 
 No column need move for it. A model that is right on the whole expects as much as happens: the mean of its scores is the
 share of yes, or the mean of the quantity. What happens less what was expected is its bias (calibration in the large:
@@ -22,11 +22,11 @@ import polars as pl
 from scipy.special import stdtr, stdtrit
 
 from ..contract import CONTRACT
-from . import live
+from .bins import Bin, Ints, days_of, decile_edges, percent, place, ranges
 from .bundle import Bias, Bundle, ModelFacts
-from .drift import Bin, Counts, days_of, decile_edges, percent, place, ranges
 from .labels import TRUTH
 from .project import Policy
+from .samples import too_few_labels
 from .schema import Column
 
 #: Fewer days do not tell how much days differ.
@@ -35,7 +35,7 @@ FEWEST_DAYS = 5
 FEWEST_ROWS = 20
 
 
-class State(Enum):
+class ConceptState(Enum):
     """What the labels say of the champion's expectations."""
 
     OK = "ok"
@@ -67,7 +67,7 @@ class Concept(msgspec.Struct, frozen=True, kw_only=True):
     alarm to the columns.
     """
 
-    state: State
+    state: ConceptState
     sentence: str
     labelled: int
     outcome: Outcome | None = None
@@ -75,7 +75,7 @@ class Concept(msgspec.Struct, frozen=True, kw_only=True):
     bands: list[Bin] = []
 
 
-def check(bundle: Bundle, log: pl.DataFrame, policy: Policy, now: datetime | None) -> Concept | None:
+def measure(bundle: Bundle, log: pl.DataFrame, policy: Policy, now: datetime | None) -> Concept | None:
     """Hold what the champion expected against what happened; `None` where the policy has no rule for that.
 
     `log` knows what happened. Of it the last windows up to `now` are judged, ending where labels are due; all of it
@@ -90,18 +90,18 @@ def check(bundle: Bundle, log: pl.DataFrame, policy: Policy, now: datetime | Non
         since = until - timedelta(days=policy.monitor.windows.days * policy.monitor.windows.last)
         own = own.filter(pl.col("at").is_between(since, until, closed="right"))
     known = own.filter(pl.col(TRUTH).is_not_null())
-    unknown = live.too_few_labels(own, rule)
+    unknown = too_few_labels(own, rule)
     if known.height < policy.monitor.min_rows:
         unknown = f"{known.height:,} labelled predictions, at least {policy.monitor.min_rows:,} are needed"
     found, learned = outcome(bundle, known, policy.privacy.hidden), bundle.expected.bias
     if unknown or found is None or learned is None:
-        return Concept(state=State.UNKNOWN, sentence=unknown or _undecided(bundle), labelled=known.height)
+        return Concept(state=ConceptState.UNKNOWN, sentence=unknown or _undecided(bundle), labelled=known.height)
     p_value = min(1.0, policy.monitor.parts * chance(found, learned))
     is_large, is_chance = abs(found.happened - found.expected) >= limit, p_value >= policy.monitor.p_value
-    told = sentence(bundle.model, found, known.height)
+    summary = sentence(bundle.model, found, known.height)
     return Concept(
-        state=State.MOVED if is_large and not is_chance else State.OK,
-        sentence=f"{told}, and chance may explain that" if is_large and is_chance else told,
+        state=ConceptState.MOVED if is_large and not is_chance else ConceptState.OK,
+        sentence=f"{summary}, and chance may explain that" if is_large and is_chance else summary,
         labelled=known.height,
         outcome=found,
         p_value=p_value,
@@ -124,7 +124,7 @@ def outcome(bundle: Bundle, known: pl.DataFrame, hidden: Collection[str] = ()) -
     )
 
 
-def bias(truth: Column, scores: Column, days: Counts) -> Bias | None:
+def bias(truth: Column, scores: Column, days: Ints) -> Bias | None:
     """By how much what happened exceeds the scores, with its error by days; `None` where there are too few of them.
 
     >>> found = bias(np.array([1, 0, 1, 0, 1, 1]), np.full(6, 0.5), np.array([1, 1, 2, 3, 4, 5]))

@@ -36,7 +36,7 @@ from .project import ExperimentPolicy
 from .schema import Column
 
 #: Truth and scores of some rows to a metric; `None` where the rows do not decide it.
-Measure = Callable[[Column, Column], float | None]
+MetricFunction = Callable[[Column, Column], float | None]
 
 #: Each block costs two evaluations of the metric, and more of them add next to nothing.
 MOST_BLOCKS = 200
@@ -55,7 +55,7 @@ class Decision(Enum):
     STOP = "stop"
 
 
-class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+class Conclusion(msgspec.Struct, frozen=True, kw_only=True):
     """A decision, why, and for `wait` the labelled rows of the challenger that are still missing, if that is known."""
 
     decision: Decision
@@ -70,7 +70,7 @@ class Sample:
     truth: Column
     scores: Column
     blocks: NDArray[Any]
-    measure: Measure
+    measure: MetricFunction
 
     def __len__(self) -> int:
         return len(self.truth)
@@ -92,7 +92,7 @@ class Estimate(msgspec.Struct, frozen=True):
 
 
 def estimate(sample: Sample) -> Estimate | None:
-    """Measure a sample, with the jackknife's standard error; `None` where the rows do not decide it."""
+    """MetricFunction a sample, with the jackknife's standard error; `None` where the rows do not decide it."""
     return _estimate(_left_out(sample, np.unique(sample.blocks)))
 
 
@@ -153,7 +153,9 @@ def rows_needed(rows: int, error: float, rule: ExperimentPolicy) -> int:
     return ceil(rows * (error / small_enough) ** 2)
 
 
-def judge(found: Estimate | None, rows: int, rule: ExperimentPolicy, *, days: float = 0, unfit: str = "") -> Verdict:
+def settle(
+    found: Estimate | None, rows: int, rule: ExperimentPolicy, *, days: float = 0, unfit: str = ""
+) -> Conclusion:
     """Turn the challenger's gain, seen on `rows` labelled rows of each version, into a decision.
 
     The gain is positive where the challenger is better. `days` is the age of the experiment. `unfit` says
@@ -161,36 +163,37 @@ def judge(found: Estimate | None, rows: int, rule: ExperimentPolicy, *, days: fl
     """
     low, high = found.interval(radius_of(found, rule)) if found else (-inf, inf)
     if not unfit and found and rows >= rule.min_rows:
-        told = f"the gain in {rule.metric} is {found.value:+.4f}, between {low:+.4f} and {high:+.4f}"
+        evidence = f"the gain in {rule.metric} is {found.value:+.4f}, between {low:+.4f} and {high:+.4f}"
         if high < 0:
-            return Verdict(decision=Decision.STOP, reason=f"the challenger does harm: {told}")
+            return Conclusion(decision=Decision.STOP, reason=f"the challenger does harm: {evidence}")
         if high < rule.smallest_gain:
-            return Verdict(
-                decision=Decision.KEEP, reason=f"the challenger gains less than matters, {rule.smallest_gain:g}: {told}"
+            return Conclusion(
+                decision=Decision.KEEP,
+                reason=f"the challenger gains less than matters, {rule.smallest_gain:g}: {evidence}",
             )
         if low > 0:
-            return Verdict(decision=Decision.PROMOTE, reason=f"the challenger is better: {told}")
+            return Conclusion(decision=Decision.PROMOTE, reason=f"the challenger is better: {evidence}")
     if days > rule.max_days:
-        return Verdict(
+        return Conclusion(
             decision=Decision.KEEP, reason=f"nothing was settled in {rule.max_days:g} days, so the champion stays"
         )
     return _wait(found, rows, rule, unfit)
 
 
-def _wait(found: Estimate | None, rows: int, rule: ExperimentPolicy, unfit: str) -> Verdict:
+def _wait(found: Estimate | None, rows: int, rule: ExperimentPolicy, unfit: str) -> Conclusion:
     if unfit:
-        return Verdict(decision=Decision.WAIT, reason=unfit)
+        return Conclusion(decision=Decision.WAIT, reason=unfit)
     if rows < rule.min_rows:
         reason = f"{rows:,} labelled rows of each version, at least {rule.min_rows:,} are needed"
-        return Verdict(decision=Decision.WAIT, reason=reason, more_rows=rule.min_rows - rows)
+        return Conclusion(decision=Decision.WAIT, reason=reason, more_rows=rule.min_rows - rows)
     if found is None:
         reason = (
             f"these rows do not decide {rule.metric}; they must come from at least {LEAST_BLOCKS} stretches of time"
         )
-        return Verdict(decision=Decision.WAIT, reason=reason)
+        return Conclusion(decision=Decision.WAIT, reason=reason)
     more = max(1, rows_needed(rows, found.error, rule) - rows)
     reason = f"{rows:,} labelled rows of each version do not settle it, about {more:,} more will"
-    return Verdict(decision=Decision.WAIT, reason=reason, more_rows=more)
+    return Conclusion(decision=Decision.WAIT, reason=reason, more_rows=more)
 
 
 def radius_of(found: Estimate, rule: ExperimentPolicy) -> float:

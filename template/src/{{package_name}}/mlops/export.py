@@ -10,10 +10,10 @@ import polars as pl
 
 from .. import model as team
 from ..contract import CONTRACT
+from .bins import days_of
 from .bundle import Bias, Bundle, Expected, Golden, ModelFacts, write_json
 from .concept import bias
 from .counts import Histogram
-from .drift import days_of
 from .frames import as_rows, columns
 from .project import Project
 from .schema import Field, Kind

@@ -1,7 +1,7 @@
 """The prediction log in windows of equal length: each judged by itself, and what the last of them mean together.
 
 One window that looks odd is no trend: to act, the latest window and enough of those before it have to ask for it.
-Quality is told for each version and each group of rows; where labels are missing it is unknown, never good.
+Quality is measured for each version and each group of rows; where labels are missing it is unknown, never good.
 """
 
 from __future__ import annotations
@@ -12,17 +12,18 @@ from datetime import datetime, timedelta
 import msgspec
 import polars as pl
 
-from . import concept, live, registry
+from . import concept, registry, samples
 from .bundle import Bundle
 from .concept import Outcome
-from .drift import Verdict
+from .drift import Scale, Verdict, moved
 from .errors import MlopsError
-from .experiment import Measure, estimate
+from .experiment import MetricFunction, estimate
+from .judge import judge_log
 from .labels import IS_DUE, TRUTH
 from .project import Project, WindowPolicy
 
 
-class Measured(msgspec.Struct, frozen=True, kw_only=True):
+class VersionQuality(msgspec.Struct, frozen=True, kw_only=True):
     """What the labels say of one version in one window.
 
     `due` predictions should have a label by now, `labelled` have one. `value` is `None`, and `unknown` says why,
@@ -45,8 +46,8 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
 class Window(msgspec.Struct, frozen=True, kw_only=True):
     """Predictions from `since` to just before `until`, judged against the reference of the version that made most.
 
-    `sizes` is how far each column has moved, as a population stability index; `moved` holds those that ask for a look
-    or for more.
+    `sizes` is how far each column has moved, on one of the `scales`; `moved` holds those that ask for a look or for
+    more.
     """
 
     since: datetime
@@ -58,17 +59,18 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
     sentence: str
     sizes: dict[str, float]
     moved: dict[str, Verdict]
-    quality: list[Measured]
+    quality: list[VersionQuality]
+    scales: list[Scale] = []
 
 
 def judge_windows(
-    project: Project, environment: str, champion: Bundle, log: pl.DataFrame, until: datetime, rule: WindowPolicy
+    project: Project, champion: Bundle, log: pl.DataFrame, until: datetime, rule: WindowPolicy
 ) -> list[Window]:
     """Judge every window of an environment's log, which knows what happened, the oldest first.
 
     Bundles of other versions than the champion's come from the registry.
     """
-    judge = _Judge(project, environment, champion, rule)
+    judge = _WindowJudge(project, champion, rule)
     return [judge.window(since, end, part) for since, end, part in cut(log, until, rule)]
 
 
@@ -97,12 +99,11 @@ def together(windows: list[Window], digest: str, rule: WindowPolicy) -> tuple[Ve
     return (Verdict.WATCH if latest is Verdict.ACT and acting < rule.need else latest), acting
 
 
-class _Judge:
+class _WindowJudge:
     """What all windows of an environment have in common: the bundles of its versions, its labels and its rules."""
 
-    def __init__(self, project: Project, environment: str, champion: Bundle, rule: WindowPolicy) -> None:
+    def __init__(self, project: Project, champion: Bundle, rule: WindowPolicy) -> None:
         self._project = project
-        self._environment = environment
         self._labels = project.policy.labels
         self._metric = (project.policy.monitor.quality or project.policy.gates.slices).metric
         self._block_hours = min(24, rule.days * 24 / 7)
@@ -110,41 +111,40 @@ class _Judge:
 
     def window(self, since: datetime, until: datetime, part: pl.DataFrame) -> Window:
         """Judge the version that answered most, and measure all that have labels."""
-        from . import monitor  # a report of it holds these windows
-
         answered = part.group_by("version", "digest").len().sort("len", "version", descending=True)
         versions = [(number, digest) for number, digest, _ in answered.iter_rows()]
         number, digest = versions[0] if versions else (None, "")
         bundle = self._bundle(number, digest)
         policy = self._project.policy
-        judged = bundle and monitor.judge(bundle, part, policy.monitor, self._environment, hidden=policy.privacy.hidden)
+        judged = bundle and judge_log(bundle, part, policy.monitor, hidden=policy.privacy.hidden)
         absent = f"the bundle of version {number} is not to be had" if versions else "there are no predictions"
-        findings = judged.findings if judged else []
+        columns = judged.columns if judged else []
         return Window(
             since=since,
             until=until,
             version=number,
             digest=digest,
             predictions=judged.predictions if judged else 0,
-            verdict=judged.verdict if judged else Verdict.INSUFFICIENT_DATA,
-            sentence=judged.summary if judged else absent,
-            sizes={one.name: one.psi for one in findings if one.verdict is not Verdict.INSUFFICIENT_DATA},
-            moved={one.name: one.verdict for one in monitor.moved(findings)},
+            verdict=judged.drift if judged else Verdict.INSUFFICIENT_DATA,
+            sentence=judged.sentence if judged else absent,
+            sizes={one.name: one.size for one in columns if one.verdict is not Verdict.INSUFFICIENT_DATA},
+            moved={one.name: one.verdict for one in moved(columns)},
             quality=[self._quality(part.filter(digest=of), version, of) for version, of in versions if self._labels],
+            scales=list(dict.fromkeys(one.scale for one in columns)),
         )
 
-    def _quality(self, part: pl.DataFrame, version: int, digest: str) -> Measured:
+    def _quality(self, part: pl.DataFrame, version: int, digest: str) -> VersionQuality:
         labelled, found, groups, outcome = part[TRUTH].count(), None, {}, None
         unknown = self._unknown(part, labelled)
         bundle = self._bundle(version, digest)
         if bundle and not unknown:
-            measure = live.measured_by(bundle.model, self._metric)
-            found = estimate(live.sample_of(part, measure, live.by_time(part, self._block_hours)))
+            measure = samples.measured_by(bundle.model, self._metric)
+            found = estimate(samples.sample_of(part, measure, samples.by_time(part, self._block_hours)))
             known = part.filter(pl.col(TRUTH).is_not_null())
             groups = self._groups(known, measure)
             outcome = concept.outcome(bundle, known, self._project.policy.privacy.hidden)
         low, high = found.for_one_look(0.05) if found else (None, None)
-        return Measured(
+        return VersionQuality(
             version=version,
             metric=self._metric,
             due=int(part[IS_DUE].sum()),
@@ -160,9 +160,9 @@ class _Judge:
     def _unknown(self, part: pl.DataFrame, labelled: int) -> str:
         least = self._project.policy.monitor.min_rows
         few = f"{labelled:,} labelled predictions, at least {least:,} are needed" if labelled < least else ""
-        return few or (live.too_few_labels(part, self._labels) if self._labels else "")
+        return few or (samples.too_few_labels(part, self._labels) if self._labels else "")
 
-    def _groups(self, known: pl.DataFrame, measure: Measure) -> dict[str, float]:
+    def _groups(self, known: pl.DataFrame, measure: MetricFunction) -> dict[str, float]:
         slices = self._project.policy.gates.slices
         found = {}
         for column in slices.columns:

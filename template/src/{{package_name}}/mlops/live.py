@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from math import ceil
 from typing import TypeVar
 
 import msgspec
-import numpy as np
 import polars as pl
 import yaml
 
-from .. import metrics as team
 from . import environments, experiment, git, labels, observed, predictions, privacy
-from .bundle import ModelFacts
 from .errors import MlopsError
-from .experiment import Decision, Measure, Sample, Verdict
+from .experiment import Conclusion, Decision, MetricFunction, Sample
 from .labels import IS_DUE, TRUTH
 from .project import Challenger, ExperimentPolicy, LabelPolicy, Project
 from .registry import bundle_of
-from .schema import Column
+from .samples import by_time, measured_by, sample_of, too_few_labels
 
 T = TypeVar("T")
 #: The same thing of the champion and of the challenger.
@@ -80,7 +76,7 @@ class LiveComparison(msgspec.Struct, frozen=True, kw_only=True):
     slices: list[Slice]
     speeds: tuple[observed.Speed, observed.Speed] | None
     remarks: list[str]
-    verdict: Verdict
+    verdict: Conclusion
     next_step: str
 
 
@@ -95,10 +91,10 @@ def compare(project: Project, name: str, until: datetime) -> LiveComparison:
     commit, since = environments.trial_since(project, name)
     rule, remarks = _rule(project, commit)
     where = labels.rule_of(project)
-    told = labels.read(project, where)
+    known = labels.read(project, where)
     mask = privacy.mask_of(project, name)
     log = predictions.read(project, name, since, until, with_shadow=True, mask=mask)
-    log = labels.join(log, told, where, until, mask)
+    log = labels.join(log, known, where, until, mask)
     logs = _of(log, "champion", champion.digest), _of(log, _ROLES[tried.mode], tried.digest)
     measures = (
         measured_by(bundle_of(project, champion.version, champion.digest).model, rule.metric),
@@ -109,7 +105,7 @@ def compare(project: Project, name: str, until: datetime) -> LiveComparison:
     samples = _samples(logs, measures, tried, blocks)
     found = _gain(project, rule, samples)
     days = (until - since) / timedelta(days=1) - where.delay_days
-    verdict = experiment.judge(found, min(map(len, samples)), rule, days=days, unfit=_unfit(logs, where))
+    verdict = experiment.settle(found, min(map(len, samples)), rule, days=days, unfit=_unfit(logs, where))
     low, high = found.interval(experiment.radius_of(found, rule)) if found else (None, None)
     return LiveComparison(
         environment=name,
@@ -128,7 +124,7 @@ def compare(project: Project, name: str, until: datetime) -> LiveComparison:
         high=high,
         slices=_slices(project, logs, measures),
         speeds=_speeds(project, name, champion.version, tried.version, until),
-        remarks=remarks + told.remarks + _unpaired(logs, samples, tried),
+        remarks=remarks + known.remarks + _unpaired(logs, samples, tried),
         verdict=verdict,
         next_step=_NEXT_STEPS[verdict.decision].format(name=name),
     )
@@ -144,7 +140,7 @@ def decide(project: Project, name: str, until: datetime) -> tuple[str | None, Li
     return environments.end_trial(project, name, verdict.reason, promote=promote), compared
 
 
-def as_text(compared: LiveComparison) -> str:
+def comparison_text(compared: LiveComparison) -> str:
     """Write a comparison for a terminal: the answer last."""
     verdict, rule = compared.verdict, compared.rule
     begun = f"{compared.environment}, {compared.mode} since {compared.since:%Y-%m-%d %H:%M}"
@@ -159,42 +155,6 @@ def as_text(compared: LiveComparison) -> str:
         [f"{verdict.decision.value}: {verdict.reason}", f"next: {compared.next_step}"],
     ]
     return "\n\n".join("\n".join(lines) for lines in blocks if lines)
-
-
-def measured_by(facts: ModelFacts, metric: str) -> Measure:
-    """The team's metric, with the threshold of a model."""
-
-    def measure(truth: Column, scores: Column) -> float | None:
-        happened = truth > 0 if facts.kind == "class" else truth
-        return team.metrics(happened, scores, facts.threshold).get(metric)
-
-    return measure
-
-
-def by_time(log: pl.DataFrame, hours: float) -> pl.Expr:
-    """Number the stretches of this many hours in a log; where there would be too many, longer ones."""
-    seconds = log["at"].dt.epoch("s")
-    whole = int(np.ptp(seconds.to_numpy())) if log.height else 0
-    many = ceil(whole / (3600 * hours * experiment.MOST_BLOCKS))
-    return (pl.col("at").dt.epoch("s") / (3600 * hours * max(1, many))).floor().cast(pl.Int64)
-
-
-def sample_of(log: pl.DataFrame, measure: Measure, blocks: pl.Expr) -> Sample:
-    """The labelled rows of a log."""
-    known = log.with_columns(blocks.alias("block")).filter(pl.col(TRUTH).is_not_null())
-    return Sample(known[TRUTH].to_numpy(), known["score"].to_numpy(), known["block"].to_numpy(), measure)
-
-
-def too_few_labels(log: pl.DataFrame, rule: LabelPolicy) -> str:
-    """Say that too many of the predictions that should have a label by now have none; empty when it is well."""
-    due = int(log[IS_DUE].sum())
-    labelled = log[TRUTH].count()
-    if labelled >= rule.min_share * due:
-        return ""
-    return (
-        f"{labelled:,} of {due:,} predictions that should have a label by now have one, "
-        f"labels.min_share asks for {rule.min_share:.0%}"
-    )
 
 
 def _rule(project: Project, commit: str) -> tuple[ExperimentPolicy, list[str]]:
@@ -219,7 +179,9 @@ def _of(log: pl.DataFrame, role: str, digest: str) -> pl.DataFrame:
     return log.filter((pl.col("role") == role) & (pl.col("digest") == digest))
 
 
-def _samples(logs: Both[pl.DataFrame], measures: Both[Measure], tried: Challenger, blocks: pl.Expr) -> Both[Sample]:
+def _samples(
+    logs: Both[pl.DataFrame], measures: Both[MetricFunction], tried: Challenger, blocks: pl.Expr
+) -> Both[Sample]:
     """The rows to measure: of a shadow the pairs, so that both versions answered the same requests."""
     champion, challenger = logs
     if tried.mode == "canary":
@@ -266,7 +228,7 @@ def _arm(role: str, version: int, log: pl.DataFrame, sample: Sample, rule: Exper
     )
 
 
-def _slices(project: Project, logs: Both[pl.DataFrame], measures: Both[Measure]) -> list[Slice]:
+def _slices(project: Project, logs: Both[pl.DataFrame], measures: Both[MetricFunction]) -> list[Slice]:
     """The groups that the gates look at, where both versions have enough labelled rows."""
     groups = project.policy.gates.slices
     found = []

@@ -39,25 +39,25 @@ def speeds(serve: ServeAddress, champion: int, challenger: int) -> tuple[Speed, 
     finally:
         connection.close()
     found = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
-    told = [(one.name, one.labels, one.value) for one in found]
+    samples = [(one.name, one.labels, one.value) for one in found]
     errors = sum(
         value
-        for name, labels, value in told
+        for name, labels, value in samples
         if name == "mlops_requests_total" and labels["status"].startswith("5") and labels["status"] != "503"
     )
     missed = sum(
         value
-        for name, labels, value in told
+        for name, labels, value in samples
         if name in ("mlops_challenger_requests_total", "mlops_shadow_copies_total")
         and labels["outcome"] in ("refused", "slow", "down", "dropped")
     )
-    return _speed(told, champion, errors), _speed(told, challenger, missed)
+    return _speed(samples, champion, errors), _speed(samples, challenger, missed)
 
 
-def _speed(told: Iterable[tuple[str, dict[str, str], float]], version: int, failed: float) -> Speed:
+def _speed(samples: Iterable[tuple[str, dict[str, str], float]], version: int, failed: float) -> Speed:
     buckets = [
         (float(labels["le"]), value)
-        for name, labels, value in told
+        for name, labels, value in samples
         if name == "mlops_prediction_seconds_bucket" and labels.get("version") == str(version)
     ]
     answered = int(buckets[-1][1]) if buckets else 0

@@ -178,12 +178,13 @@ class WindowPolicy(Settings):
 class MonitorPolicy(Settings):
     """When a change in the rows is worth a look (`watch`) and when it is worth doing something (`act`).
 
-    Sizes are population stability indices; `p_value` is the chance of a false alarm that one
-    run may have over all columns together. A champion whose newest training row is more than `max_age_days` old
-    is worth a look; without it nobody asks. What the contract refused less than `min_refused` times is left alone;
-    more of it is worth a look, and worth doing something from the share `max_refused` of all values of its field
-    on. Without that it is only shown. Labels may differ from what was expected by `max_bias` on average, in the unit
-    of the answer; without it nobody asks.
+    Both are population stability indices. `tests` names another drift test for a column, or as `default` for all that
+    are not named; such a test has limits of its own. `p_value` is the chance of a false alarm that one run may have
+    over all columns together. A champion whose newest training row is more than `max_age_days` old is worth a look;
+    without it nobody asks. What the contract refused less than `min_refused` times is left alone; more of it is worth
+    a look, and worth doing something from the share `max_refused` of all values of its field on. Without that it is
+    only shown. Labels may differ from what was expected by `max_bias` on average, in the unit of the answer; without
+    it nobody asks.
     """
 
     min_rows: Count
@@ -191,6 +192,7 @@ class MonitorPolicy(Settings):
     act: Positive
     p_value: Annotated[float, Meta(gt=0, lt=1)]
     ignore: list[str] = []
+    tests: dict[str, str] = {}
     windows: WindowPolicy = msgspec.field(default_factory=WindowPolicy)
     min_refused: Count = 20
     max_refused: Share | None = None

@@ -1,21 +1,20 @@
-"""Is the champion still as good as it was? Judged by the labels that have arrived, with a rollback as the answer."""
+"""Is the champion still as good as it was? Judged by the labels that have arrived."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from enum import Enum
 
 import msgspec
 import polars as pl
 
-from . import deploy, environments, experiment, git, github, labels, live
+from . import environments, experiment, labels, samples
 from .bundle import Bundle
 from .errors import MlopsError
 from .experiment import Estimate
 from .project import Project, QualityPolicy
 
 
-class State(Enum):
+class QualityState(Enum):
     """What is known of the champion's quality."""
 
     OK = "ok"
@@ -26,7 +25,7 @@ class State(Enum):
 class Quality(msgspec.Struct, frozen=True, kw_only=True):
     """The champion's metric on its labelled predictions, against its limit."""
 
-    state: State
+    state: QualityState
     sentence: str
     metric: str
     value: float | None
@@ -35,7 +34,7 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
     remarks: list[str]
 
 
-def check(project: Project, name: str, bundle: Bundle, log: pl.DataFrame, remarks: list[str]) -> Quality | None:
+def measure(project: Project, name: str, bundle: Bundle, log: pl.DataFrame, remarks: list[str]) -> Quality | None:
     """Measure what the champion has answered since it was named; `None` when the policy has no rule for that.
 
     `log` knows what happened, and `remarks` say what was wrong with its labels.
@@ -47,12 +46,12 @@ def check(project: Project, name: str, bundle: Bundle, log: pl.DataFrame, remark
     where = labels.rule_of(project)
     named = environments.champion_since(project, name)
     own = log.filter((pl.col("digest") == bundle.digest) & (pl.col("at") >= named))
-    by_day = live.by_time(own, hours=24)
-    sample = live.sample_of(own, live.measured_by(bundle.model, rule.metric), by_day)
+    by_day = samples.by_time(own, hours=24)
+    sample = samples.sample_of(own, samples.measured_by(bundle.model, rule.metric), by_day)
     found, sign = experiment.estimate(sample), project.policy.gates.metrics[rule.metric].sign
     limit = _limit(rule, bundle, sign)
-    unfit = live.too_few_labels(own, where)
-    state, sentence = judge(found, len(sample), rule, policy.p_value, limit=limit, sign=sign, unfit=unfit)
+    unfit = samples.too_few_labels(own, where)
+    state, sentence = assess(found, len(sample), rule, policy.p_value, limit=limit, sign=sign, unfit=unfit)
     return Quality(
         state=state,
         sentence=sentence,
@@ -64,7 +63,7 @@ def check(project: Project, name: str, bundle: Bundle, log: pl.DataFrame, remark
     )
 
 
-def judge(
+def assess(
     found: Estimate | None,
     labelled: int,
     rule: QualityPolicy,
@@ -73,43 +72,27 @@ def judge(
     limit: float,
     sign: int,
     unfit: str = "",
-) -> tuple[State, str]:
+) -> tuple[QualityState, str]:
     """Hold the champion's metric, seen on labelled rows, against its limit; whatever is uncertain is unknown.
 
     `sign` is 1 for a metric that is better when higher, -1 for the others. Broken means that even the better
     end of an interval, which holds at all looks together with a chance of 1 - `alpha`, is worse than the limit.
     """
     if unfit:
-        return State.UNKNOWN, unfit
+        return QualityState.UNKNOWN, unfit
     if found is None or labelled < rule.min_rows:
         return (
-            State.UNKNOWN,
+            QualityState.UNKNOWN,
             f"{labelled:,} labelled predictions by the champion, at least {rule.min_rows:,} are needed",
         )
-    told = f"{rule.metric} is {found.value:.4f} on {labelled:,} labelled predictions, the limit is {limit:.4f}"
+    sentence = f"{rule.metric} is {found.value:.4f} on {labelled:,} labelled predictions, the limit is {limit:.4f}"
     worse_by = sign * (limit - found.value)
     if worse_by <= 0:
-        return State.OK, told
+        return QualityState.OK, sentence
     width = experiment.radius(found.error, effect=rule.drop or worse_by, alpha=alpha)
     if worse_by <= width:
-        return State.UNKNOWN, f"{told}, and chance may explain that"
-    return State.BROKEN, told
-
-
-def roll_back(project: Project, name: str, rule: QualityPolicy, say: Callable[[str], None]) -> str:
-    """Propose the version before, or go back to it, as the rule says; returns one sentence on what came of it."""
-    try:
-        branch, release = environments.rollback(project, name, propose=rule.action == "propose")
-        if branch:
-            sent = github.propose(project, branch)
-            return f"version {release.version} is proposed for {name} in branch {branch}; {sent}"
-        deploy.deploy(project, name, say)
-        sent = ""
-        if "origin" in git.git(project.root, "remote").split():
-            sent = f"; {github.publish(project, f'rollback/{name}-v{release.version}')}"
-    except MlopsError as refused:
-        return f"{refused.problem}; next: {refused.next_step}"
-    return f"{name} is back at version {release.version}{sent}"
+        return QualityState.UNKNOWN, f"{sentence}, and chance may explain that"
+    return QualityState.BROKEN, sentence
 
 
 def _limit(rule: QualityPolicy, bundle: Bundle, sign: int) -> float:

@@ -1,175 +1,205 @@
-"""A monitor's report as one HTML page: no scripts, nothing to fetch, light and dark, wide and narrow."""
+"""What a run of the monitor found: as data, and in words for a terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
-from html import escape
-from pathlib import Path
+from collections.abc import Iterable
+from datetime import datetime
 
-from .concept import State
-from .drift import Bin, Finding, Verdict, percent
-from .monitor import Report, age_line, basis, deleted, heading, refusal_line, shown_mean, shown_size
+import msgspec
 
-CONCEPT_VERDICTS = {State.OK: Verdict.OK, State.MOVED: Verdict.ACT, State.UNKNOWN: Verdict.INSUFFICIENT_DATA}
-SYMBOLS = {Verdict.ACT: "▲", Verdict.WATCH: "◆", Verdict.INSUFFICIENT_DATA: "○", Verdict.OK: "●"}
-MOST_BARS = 14
+from . import checks
+from .bins import percent
+from .checks import Check, Context, Finding
+from .concept import Concept, ConceptState
+from .drift import ColumnDrift, Verdict, moved
+from .history import Window
+from .judge import JudgedLog
+from .project import MonitorPolicy
+from .quality import Quality, QualityState
+from .skew import Skew
+from .widening import Refused
 
-
-def write(report: Report, root: Path) -> Path:
-    """Write the page into the project."""
-    target = root / report.page
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(page(report), encoding="utf-8", newline="\n")
-    return target
+ANSWER_IS_NO = 3
 
 
-def document(title: str, body: str) -> str:
-    """Return an HTML page that holds its own style; title and body are HTML already."""
-    css = Path(__file__).with_name("report.css").read_text("utf-8")
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-{css}</style>
-</head>
-<body>
-{body}</body>
-</html>
-"""
+class Report(JudgedLog, frozen=True, kw_only=True):
+    """What a run of the monitor found; `mlops monitor --json` prints it as it is.
+
+    What was logged from `start` on is judged, everything where that is unknown. `deleted` is how many files of the log
+    were older than the policy keeps them. `drift` is what the columns alone say, `verdict` what everything together
+    does: `findings` is what each check had to say, the worst first.
+    """
+
+    environment: str
+    limits: MonitorPolicy
+    verdict: Verdict
+    summary: str
+    next_step: str
+    page: str
+    findings: list[Finding]
+    start: datetime | None = None
+    windows: list[Window] = msgspec.field(default_factory=list)
+    quality: Quality | None = None
+    concept: Concept | None = None
+    skew: Skew | None = None
+    deleted: int = 0
+    refused: list[Refused] = msgspec.field(default_factory=list)
+    age_days: float | None = None
+
+    @property
+    def history(self) -> str:
+        """Where the page of all windows is, below the project."""
+        return self.page.replace(".html", "-history.html")
+
+    @property
+    def begin(self) -> str:
+        """From when on was judged, as an option of a command; empty for everything."""
+        return checks.shown_time(self.start)
+
+    @property
+    def wants_retraining(self) -> bool:
+        """Whether columns or labels have moved, or quality has gone, so far that newer rows are worth learning from."""
+        has_moved = self.concept is not None and self.concept.state is ConceptState.MOVED
+        is_broken = self.quality is not None and self.quality.state is QualityState.BROKEN
+        return self.drift is Verdict.ACT or has_moved or is_broken
+
+    @property
+    def wants_widening(self) -> bool:
+        """Whether the contract refuses so much that it may be the contract that is wrong."""
+        return any(checks.refusal_verdict(one, self.limits) is Verdict.ACT for one in self.refused)
+
+    @property
+    def exit_code(self) -> int:
+        """3 when something should be done, 0 otherwise: too little data is no reason to stop a pipeline."""
+        return ANSWER_IS_NO if self.verdict is Verdict.ACT else 0
 
 
-def page(report: Report) -> str:
-    """Return the page; equal reports give equal pages."""
-    cards = "\n".join(_card(finding) for finding in report.findings)
-    return document(
-        escape(f"{report.verdict.value}: {report.model} in {report.environment}"),
-        f"""<p class="over">{escape(heading(report))}</p>
-<div class="answer {tone(report.verdict)}">
-{verdict_mark(report.verdict)}
-<h1>{escape(report.summary)}.</h1>
-<p>Next: {escape(report.next_step)}.</p>
-</div>
-<p class="over">{escape(basis(report))}. Digest {escape(report.digest.removeprefix("sha256:")[:12])}.</p>
-{_age(report)}{_quality(report)}{_skew(report)}{_link(report)}
-{_refused(report)}{_concept(report)}
-<h2>Every column, the worst first</h2>
-<table>
-<tr><th>Column</th><th>Moved by</th><th>Limit</th><th>Verdict</th></tr>
-{"".join(_row(finding) for finding in report.findings)}
-</table>
-<h2>Before and now <span class="legend"><i class="before"></i> reference <i class="now"></i> now</span></h2>
-<div class="cards">
-{cards}
-</div>
-{_reading(report)}
-""",
+def report_of(context: Context, run: Iterable[Check]) -> Report:
+    """Run checks over the facts of a run of the monitor, and say what they mean together."""
+    findings = checks.run(context, run)
+    verdict, summary, next_step = checks.combine(findings)
+    judged = msgspec.structs.asdict(context.judged) | {"drift": checks.drift(context).verdict}
+    days = context.age_days
+    return Report(
+        **judged,
+        environment=context.environment,
+        limits=context.limits,
+        verdict=verdict,
+        summary=summary,
+        next_step=next_step,
+        page=f"reports/monitor-{context.environment}.html",
+        findings=findings,
+        start=context.start,
+        windows=context.windows,
+        quality=context.quality,
+        concept=context.concept,
+        skew=context.skew,
+        deleted=context.deleted,
+        refused=context.refused,
+        age_days=None if days is None else round(days, 1),
     )
 
 
-def _age(report: Report) -> str:
-    return f'<p class="over">{escape(line.capitalize())}.</p>\n' if (line := age_line(report)) else ""
+def report_text(report: Report) -> str:
+    """Write a report for a terminal: the worst first, the answer last."""
+    blocks = [
+        [heading(report), basis(report), *filter(None, [age_line(report)])],
+        _table(report.columns),
+        [f"not compared: {name}, {reason}" for name, reason in report.left_out.items()],
+        [column.sentence for column in moved(report.columns)[1:]],
+        _window_lines(report),
+        [refusal_line(one) for one in report.refused],
+        [f"concept {report.concept.state.value}: {report.concept.sentence}"] if report.concept else [],
+        [f"quality {report.quality.state.value}: {report.quality.sentence}", *report.quality.remarks]
+        if report.quality
+        else [],
+        _skew_lines(report.skew),
+        other_findings(report),
+        deleted_lines(report),
+        [f"page: {report.page}"],
+        [f"{report.verdict.value}: {report.summary}", f"next: {report.next_step}"],
+    ]
+    return "\n\n".join("\n".join(lines) for lines in blocks if lines)
 
 
-def _link(report: Report) -> str:
+def heading(report: Report) -> str:
+    """Name what was judged: model, version, environment and time."""
+    version = f" v{report.version}" if report.version is not None else ""
+    when = f", {report.since:%Y-%m-%d} to {report.until:%Y-%m-%d}" if report.since and report.until else ""
+    return f"{report.model}{version}, champion in {report.environment}{when}"
+
+
+def basis(report: Report) -> str:
+    """Say how many rows the judgement rests on."""
+    others = f" ({report.other_versions:,} by other versions not counted)" if report.other_versions else ""
+    return f"{report.predictions:,} predictions{others}; reference of {report.reference_rows:,} rows"
+
+
+def age_line(report: Report) -> str:
+    """Say how old the champion is, and whether that is too old; empty where nothing has an age."""
+    if report.learned_until is None or report.age_days is None:
+        return ""
+    return checks.age_sentence(report.learned_until, report.age_days, report.limits.max_age_days)
+
+
+def shown_size(column: ColumnDrift) -> str:
+    """Write how far a column moved; on too few rows that is noise and is not shown."""
+    return "-" if column.verdict is Verdict.INSUFFICIENT_DATA else f"{column.size:.3f}"
+
+
+def shown_mean(report: Report, mean: float) -> str:
+    """Write a mean of answers: a share of yes, or a quantity."""
+    return percent(mean) if report.kind == "class" else f"{mean:.4g}"
+
+
+def refusal_line(one: Refused) -> str:
+    """Write what was refused of a field, with the values that were kept."""
+    return f"{one.sentence}{': ' if one.values else ''}{', '.join(one.values)}"
+
+
+def other_findings(report: Report) -> list[str]:
+    """What checks of other distributions found; the platform's own are shown with their figures."""
+    return [
+        f"{one.check} {one.verdict.value}: {one.sentence}" for one in report.findings if one.check not in checks.CHECKS
+    ]
+
+
+def deleted_lines(report: Report) -> list[str]:
+    """Say how many files of the log were deleted; nothing when none was."""
+    many = "file" if report.deleted == 1 else "files"
+    return [f"{report.deleted} {many} of the log deleted, because of privacy.keep_days"] if report.deleted else []
+
+
+def _window_lines(report: Report) -> list[str]:
+    """The last windows, the latest at the end; a metric without enough labels is unknown."""
     if not report.windows:
-        return ""
-    name = Path(report.history).name
-    return f'<p class="over"><a href="{escape(name)}">All {len(report.windows)} windows</a></p>\n'
+        return []
+    lines = [f"{'window':24}  predictions  expected  happened   quality  verdict"]
+    for window in report.windows[-report.limits.windows.last :]:
+        known = next((one for one in window.quality if one.version == window.version), None)
+        quality = f"{known.value:.4f}" if known and known.value is not None else "unknown"
+        outcome = known.outcome if known else None
+        means = (outcome.expected, outcome.happened) if outcome else ()
+        expected, happened = (shown_mean(report, mean) for mean in means) if means else "--"
+        when = f"{window.since:%Y-%m-%d} to {window.until:%Y-%m-%d}"
+        lines.append(
+            f"{when:24}  {window.predictions:11,}  {expected:>8}  {happened:>8}  {quality:>8}  {window.verdict.value}"
+        )
+    return lines
 
 
-def _quality(report: Report) -> str:
-    if report.quality is None:
-        return ""
-    return f'<p class="over">Quality {report.quality.state.value}: {escape(report.quality.sentence)}.</p>'
+def _skew_lines(skew: Skew | None) -> list[str]:
+    if skew is None:
+        return []
+    differences = [f"  {one.name} in {one.rows:,} rows: {one.example}" for one in skew.differences]
+    return [f"skew {skew.state.value}: {skew.sentence}", *differences]
 
 
-def _skew(report: Report) -> str:
-    told = [f"Skew {report.skew.state.value}: {report.skew.sentence}"] if report.skew else []
-    return "".join(f'\n<p class="over">{escape(line)}.</p>' for line in [*told, *deleted(report)])
-
-
-def _refused(report: Report) -> str:
-    lines = "".join(f"<li>{escape(refusal_line(one))}</li>\n" for one in report.refused)
-    return f"<h2>What the contract refused</h2>\n<ul>\n{lines}</ul>" if lines else ""
-
-
-def _concept(report: Report) -> str:
-    concept = report.concept
-    if concept is None:
-        return ""
-    verdict = CONCEPT_VERDICTS[concept.state]
-    chart = _chart("what was expected and what happened, by score", concept.bands, partial(shown_mean, report))
-    return f"""<h2>Expected and happened <span class="legend"><i class="before"></i> expected <i class="now"></i>
-happened</span></h2>
-<section class="{tone(verdict)}">
-<h3>{"By score" if chart else "Unknown"} {verdict_mark(verdict)}</h3>
-<p>{escape(concept.sentence)}.</p>
-{chart}
-</section>"""
-
-
-def _row(finding: Finding) -> str:
-    return (
-        f"<tr><th>{escape(finding.name)}</th><td>{shown_size(finding)}</td>"
-        f"<td>{finding.limit:.2f}</td><td>{verdict_mark(finding.verdict)}</td></tr>\n"
-    )
-
-
-def _card(finding: Finding) -> str:
-    return f"""<section class="{tone(finding.verdict)}">
-<h3>{escape(finding.name)} {verdict_mark(finding.verdict)}</h3>
-<p>{escape(finding.sentence)}.</p>
-{_chart(f"{finding.name}, share of rows", finding.bins, percent)}
-</section>"""
-
-
-def _chart(name: str, bins: Sequence[Bin], shown: Callable[[float], str]) -> str:
-    """Draw a pair of bars for each bin; of many bins those that moved most, in their order."""
-    largest = sorted(bins, key=lambda group: -abs(group.now - group.reference))[:MOST_BARS]
-    drawn = [group for group in bins if group in largest]
-    if not drawn:
-        return ""
-    top = max(max(group.reference, group.now) for group in drawn)
-    told = "; ".join(f"{group.label} {shown(group.reference)}, now {shown(group.now)}" for group in drawn)
-    hidden = len(bins) - len(drawn)
-    rest = f"<p>and {hidden} more that moved less</p>\n" if hidden else ""
-    return (
-        f'<div class="chart" role="img" aria-label="{escape(f"{name}: {told}")}">\n'
-        f"{''.join(_bars(group, top, shown) for group in drawn)}</div>\n{rest}"
-    )
-
-
-def _bars(group: Bin, top: float, shown: Callable[[float], str]) -> str:
-    # Where means are negative there is no bar, and the figures tell.
-    before, now = (f"width:{max(0, 100 * mean / (top or 1)):.1f}%" for mean in (group.reference, group.now))
-    return (
-        f'<span>{escape(group.label)}</span><div><i class="before" style="{before}"></i>'
-        f'<i class="now" style="{now}"></i></div><span>{shown(group.reference)} → {shown(group.now)}</span>\n'
-    )
-
-
-def _reading(report: Report) -> str:
-    limits = report.limits
-    left_out = "; ".join(f"{name}, {reason}" for name, reason in report.left_out.items())
-    absent = f" Not compared: {left_out}." if left_out else ""
-    return f"""<h2>How to read this</h2>
-<p class="over">Each column of the requests, and what the model answered, is compared with the rows the model was
-trained on. <b>Moved by</b> is the population stability index: 0 means the same shape, {limits.watch:g} is worth a
-look, {limits.act:g} is worth doing something. When nothing has changed, the chance that any column raises an alarm is
-at most {percent(limits.p_value)}. Fewer than {limits.min_rows:,} rows say nothing. The limits are in
-<code>policy.yaml</code>. A column that has moved does not mean that the model is wrong; it means that the model now
-works on rows it has seen less of.{escape(absent)}</p>"""
-
-
-def verdict_mark(verdict: Verdict) -> str:
-    """A verdict as HTML, told by colour, sign and word."""
-    return f'<b class="verdict {tone(verdict)}"><span aria-hidden="true">{SYMBOLS[verdict]}</span> {verdict.value}</b>'
-
-
-def tone(verdict: Verdict) -> str:
-    """The class that gives a verdict its colour."""
-    return verdict.value.split()[0]
+def _table(columns: list[ColumnDrift]) -> list[str]:
+    width = max((len(column.name) for column in columns), default=0)
+    rows = [
+        f"{column.name:{width}}  {column.scale.name:7}  {shown_size(column):>6}  {column.limit:6.2f}"
+        f"  {column.rows:9,}  {column.verdict.value}"
+        for column in columns
+    ]
+    return [f"{'':{width}}  measure     now   limit       rows  verdict", *rows]

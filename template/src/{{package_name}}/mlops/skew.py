@@ -33,7 +33,7 @@ MOST_ROWS = 1000
 ROUNDING = 1e-5
 
 
-class State(Enum):
+class SkewState(Enum):
     """What a replay has shown."""
 
     OK = "ok"
@@ -52,14 +52,14 @@ class Difference(msgspec.Struct, frozen=True):
 class Skew(msgspec.Struct, frozen=True, kw_only=True):
     """What came of the replay of `rows` logged rows; `next_step` is empty unless they are skewed."""
 
-    state: State
+    state: SkewState
     sentence: str
     rows: int = 0
     differences: list[Difference] = []
     next_step: str = ""
 
 
-def check(bundle: Bundle, log: pl.DataFrame, hidden: Collection[str] = ()) -> Skew:
+def replay(bundle: Bundle, log: pl.DataFrame, hidden: Collection[str] = ()) -> Skew:
     """Replay rows that the champion has logged, spread evenly over `log`, by the code of this checkout.
 
     Columns in `hidden` are not in the log as they were asked. Features that need none of them can be replayed.
@@ -81,15 +81,15 @@ def _replay(scorer: Scorer, sample: pl.DataFrame, hidden: Collection[str]) -> Sk
     decoded, refused = _decoded(scorer.bundle, whole, hidden)
     if refused:
         return _judged(whole.height, refused, [])
-    told = columns(whole, tuple(field for field in CONTRACT.fields if field.name not in hidden))
+    replayed = columns(whole, tuple(field for field in CONTRACT.fields if field.name not in hidden))
     try:
-        names, trained = matrix(told, scorer.facts.features)
+        names, trained = matrix(replayed, scorer.facts.features)
         served = np.concatenate([matrix(one, names)[1] for one in _one_by_one(decoded, hidden)])
     except KeyError as absent:
         if absent.args[0] not in hidden:
             raise
         return _unknown(f"features.py needs {absent.args[0]}, which privacy.fields keeps out of the log")
-    found = [*_features(whole, names, trained, served), *_scores(whole, scorer.scores(told))]
+    found = [*_features(whole, names, trained, served), *_scores(whole, scorer.scores(replayed))]
     return _judged(whole.height, found, names)
 
 
@@ -127,16 +127,16 @@ def _features(sample: pl.DataFrame, names: list[str], trained: Matrix, served: M
         one, other = trained[:, place], served[:, place]
         largest = np.abs(one[np.isfinite(one)]).max(initial=0)
         differs = ~np.isclose(one, other, rtol=ROUNDING, atol=ROUNDING * largest, equal_nan=True)
-        yield from _told(sample, name, differs, "{:g} in training and {:g} in the server", one, other)
+        yield from _difference(sample, name, differs, "{:g} in training and {:g} in the server", one, other)
 
 
 def _scores(sample: pl.DataFrame, given: NDArray[np.floating[Any]]) -> Iterator[Difference]:
     logged = sample["score"].to_numpy()
     differs = ~np.isclose(given, logged, rtol=1e-4, atol=1e-5, equal_nan=True)  # as golden rows are held against
-    yield from _told(sample, "score", differs, "{:g} by the model and {:g} in the log", given, logged)
+    yield from _difference(sample, "score", differs, "{:g} by the model and {:g} in the log", given, logged)
 
 
-def _told(
+def _difference(
     sample: pl.DataFrame, name: str, differs: NDArray[np.bool_], words: str, one: NDArray[Any], other: NDArray[Any]
 ) -> Iterator[Difference]:
     if differs.any():
@@ -148,14 +148,14 @@ def _told(
 def _judged(rows: int, found: list[Difference], features: list[str]) -> Skew:
     if not found:
         same = "get the features and the score that they got when they were asked"
-        return Skew(state=State.OK, sentence=f"{rows:,} logged rows, replayed through training, {same}", rows=rows)
+        return Skew(state=SkewState.OK, sentence=f"{rows:,} logged rows, replayed through training, {same}", rows=rows)
     worst = found[0]
     others = f"; {len(found) - 1} more differ" if len(found) > 1 else ""
     next_step = "find out what else answers there or writes its log, then deploy again"
     if worst.name in features:
         next_step = "let features.py make each row's features from that row alone, then train again: mlops pipeline"
     return Skew(
-        state=State.SKEWED,
+        state=SkewState.SKEWED,
         sentence=f"{worst.name} differs in {worst.rows:,} of {rows:,} replayed rows: {worst.example}{others}",
         rows=rows,
         differences=found,
@@ -174,4 +174,4 @@ def _require_its_code(bundle: Bundle) -> None:
 
 
 def _unknown(reason: str) -> Skew:
-    return Skew(state=State.UNKNOWN, sentence=reason)
+    return Skew(state=SkewState.UNKNOWN, sentence=reason)
