@@ -320,11 +320,12 @@ def serve(
     registry = Registry.open(project)
     found = registry.find(version)
     bundle = registry.fetch(found)
-    server.run(
-        bundle.path, state=project.state, limits=project.policy.serving,
+    settings = server.ServerSettings(
+        bundle=bundle.path, state=project.state, limits=project.policy.serving,
         digest=found.digest, version=found.number, commit=found.commit,
         environment="local", source="registry", host=host, port=port, hidden=privacy.prepare(project, "local"),
     )  # fmt: skip
+    server.run(settings)
 
 
 @app.command()

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-Tally = dict[str, int]
+#: A count for each value of a label: a version, a field, a status.
+ByLabel = dict[str, int]
 
-TALLIES = ("requests", "predictions", "positives", "shadows", "violations", "missing", "challenger", "copies")
+BY_LABEL = ("requests", "predictions", "positives", "shadows", "violations", "missing", "challenger", "copies")
 HISTOGRAMS = ("seconds", "scores", "ages", "in_progress")
 
 
@@ -61,14 +62,14 @@ class Counts(msgspec.Struct):
     (Unix time, seconds).
     """
 
-    requests: Tally = {}
-    predictions: Tally = {}
-    positives: Tally = {}
-    shadows: Tally = {}
-    violations: Tally = {}
-    missing: Tally = {}
-    challenger: Tally = {}
-    copies: Tally = {}
+    requests: ByLabel = {}
+    predictions: ByLabel = {}
+    positives: ByLabel = {}
+    shadows: ByLabel = {}
+    violations: ByLabel = {}
+    missing: ByLabel = {}
+    challenger: ByLabel = {}
+    copies: ByLabel = {}
     log_rows: int = 0
     log_failures: int = 0
     seconds: dict[str, Histogram] = {}
@@ -80,10 +81,10 @@ class Counts(msgspec.Struct):
 
     def add(self, other: Counts) -> None:
         """Take in the numbers of another process; of what does not add up, the earliest or either one stays."""
-        for name in TALLIES:
-            tally: Tally = getattr(self, name)
+        for name in BY_LABEL:
+            counts: ByLabel = getattr(self, name)
             for key, value in getattr(other, name).items():
-                count(tally, key, value)
+                count(counts, key, value)
         self.log_rows += other.log_rows
         self.log_failures += other.log_failures
         for name in HISTOGRAMS:
@@ -95,6 +96,6 @@ class Counts(msgspec.Struct):
             self.since[version] = min(since, self.since.get(version, since))
 
 
-def count(tally: Tally, key: str, more: int = 1) -> None:
-    """Add to one number of a tally."""
-    tally[key] = tally.get(key, 0) + more
+def count(counts: ByLabel, key: str, more: int = 1) -> None:
+    """Add to the number of a label."""
+    counts[key] = counts.get(key, 0) + more

@@ -1,31 +1,27 @@
-"""From a request to its answer: limits, who answers, predictions, counts. Protocols are in `faces.py`."""
+"""From a request to its answer: limits, who answers, predictions, counts. Protocols are in `protocols.py`."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from time import monotonic, perf_counter
-from typing import Any, Literal
+from time import perf_counter
+from typing import Any
 
 import msgspec
 
+from .context import Context
 from .counts import count
 from .explanation import Explainer
-from .faces import Answer, Headers, Predict, Reply, Request
-from .front import Copy, Front
-from .inference import Inference
-from .invocations import Invocations
-from .predictions import PredictionLog
+from .faces import Headers, Reply, Request
+from .front import ChallengerRouter, Copy
+from .limits import RateLimit
 from .predictor import Made, Predictor
 from .problems import MEDIA_TYPE, Problem
-from .project import ServingPolicy
-from .refusals import RefusalLog
+from .protocols import Protocols
 from .schema import Row
-from .scoring import Scorer
 from .telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
@@ -33,51 +29,29 @@ logger = logging.getLogger(__name__)
 Done = Callable[[Reply], None]
 
 
-@dataclass(frozen=True)
-class Served:
-    """The model behind the server. `source` is where its bundle came from: `registry` or `cache`."""
-
-    environment: str
-    version: int | None
-    digest: str
-    commit: str
-    source: str
-    role: Literal["champion", "challenger"] = "champion"
-
-
 class Endpoint:
     """Answers requests for predictions; a fault in one never reaches the next."""
 
     def __init__(
-        self,
-        scorer: Scorer,
-        served: Served,
-        policy: ServingPolicy,
-        log: PredictionLog | None,
-        telemetry: Telemetry,
-        front: Front,
-        refusals: RefusalLog | None = None,
+        self, context: Context, protocols: Protocols, telemetry: Telemetry, challenger: ChallengerRouter
     ) -> None:
+        served, policy = context.served, context.policy
         self.max_bytes = policy.max_body_kb * 1024
         self.version = served.version
-        model = {"name": scorer.facts.name, "version": served.version, "digest": served.digest}
-        answer = Answer(scorer.facts.answer, model, policy.return_score)
-        self.predict = Predict(answer, policy)
-        self.inference = Inference(answer, scorer.facts.kind, policy)
-        self.invocations = Invocations(answer, policy)
+        self.protocols = protocols
         self._is_champion = served.role == "champion"
-        self._predictor = Predictor(scorer, log, served.role, telemetry.scored)
-        self._explainer = Explainer(scorer) if policy.explain else None
-        self._policy = policy
+        self._predictor = Predictor(context.scorer, context.log, served.role, telemetry.scored)
+        self._explainer = Explainer(context.scorer) if policy.explain else None
+        self._max_in_progress = policy.max_in_progress
         self._telemetry = telemetry
-        self._front = front
+        self._challenger = challenger
         # What a challenger refuses, its champion is asked next.
-        self._refusals = refusals if self._is_champion else None
+        self._refusals = context.refusals if self._is_champion else None
         self._limit = RateLimit(policy.requests_per_second)
         self._encode = msgspec.json.Encoder().encode
         self._headers: Headers = [
             (b"content-type", b"application/json"),
-            (b"mlops-version", str(served.version or "").encode()),
+            (b"mlops-version", context.version.encode()),
         ]
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -86,10 +60,11 @@ class Endpoint:
         start = perf_counter()
         try:
             self._admit(request)
-            if self._is_slow(request):
-                self._start(self._slowly(request, start, done))
+            is_for_challenger = self._challenger.forwards(request)
+            if is_for_challenger or self._is_slow(request):
+                self._start(self._slowly(request, start, done, is_for_challenger))
                 return
-            row = self.predict.row(request.body)
+            row = self.protocols.predict.row(request.body)
         except Exception as error:  # noqa: BLE001 - becomes the answer
             done(self.refuse(request, error))
             return
@@ -110,12 +85,7 @@ class Endpoint:
         if self._refusals is not None:
             self._refusals.add(error.errors)
         headers = [(name.encode(), value.encode()) for name, value in error.headers.items()]
-        return Reply(error.status, [(b"content-type", MEDIA_TYPE.encode()), *headers], request.face.refuse(error))
-
-    def too_large(self) -> Problem:
-        """The refusal of a body that is larger than the policy allows."""
-        # The rest of the body is not read, so the connection cannot be used again.
-        return Problem(413, f"the body is larger than {self._policy.max_body_kb} kB", headers={"connection": "close"})
+        return Reply(error.status, [(b"content-type", MEDIA_TYPE.encode()), *headers], request.protocol.refuse(error))
 
     async def score_copies(self, body: bytes) -> Reply:
         """Score the copies that a champion sent, and record what this model would have said."""
@@ -123,7 +93,7 @@ class Endpoint:
         rows: list[Row] = []
         for copy in msgspec.msgpack.decode(body, type=list[Copy]):
             try:
-                question = self._face_of(copy.path).read(copy.body)
+                question = self.protocols.at(copy.path).read(copy.body)
             except Problem:  # the champion's contract may be wider
                 count(self._telemetry.counts.copies, "refused")
                 continue
@@ -144,24 +114,20 @@ class Endpoint:
             count(self._telemetry.counts.copies, "refused")
             return []
 
-    def _face_of(self, path: str) -> Predict | Inference | Invocations:
-        if path.startswith("/v2/"):
-            return self.inference
-        return self.invocations if path == "/invocations" else self.predict
-
     def _admit(self, request: Request) -> None:
         in_progress = self._predictor.waiting + len(self._tasks)
         if self._is_champion:  # a challenger gets only what was admitted
             self._limit.take(request.client)
             self._telemetry.arrived(in_progress)
-        if in_progress >= self._policy.max_in_progress:
+        if in_progress >= self._max_in_progress:
             raise Problem(503, "too many requests are in progress; ask again", headers={"retry-after": "1"})
 
     def _is_slow(self, request: Request) -> bool:
         """Whether a request is anything but one row for this model in the project's own protocol."""
-        if request.face is not self.predict or request.is_explained or not self.predict.is_one(request.body):
+        predict = self.protocols.predict
+        if request.protocol is not predict or request.is_explained or not predict.is_one(request.body):
             return True
-        return request.version not in (None, self.version) or self._front.forwards(request)
+        return request.version not in (None, self.version)
 
     def _start(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -172,20 +138,19 @@ class Endpoint:
         if isinstance(made, Exception):
             done(self.refuse(request, made))
             return
-        done(Reply(200, self._headers, self._encode(self.predict.one(made))))
+        done(Reply(200, self._headers, self._encode(self.protocols.predict.one(made))))
         self._sent(request, made.id, start)
 
-    async def _slowly(self, request: Request, start: float, done: Done) -> None:
+    async def _slowly(self, request: Request, start: float, done: Done, is_for_challenger: bool) -> None:
         try:
-            reply = await self._ask_challenger(request, start) or await self._predict(request, start)
+            reply = await self._ask_challenger(request, start) if is_for_challenger else None
+            reply = reply or await self._predict(request, start)
         except Exception as error:  # noqa: BLE001 - becomes the answer
             reply = self.refuse(request, error)
         done(reply)
 
     async def _ask_challenger(self, request: Request, start: float) -> Reply | None:
-        if not self._front.forwards(request):
-            return None
-        reply = await self._front.ask(request)
+        reply = await self._challenger.ask(request)
         if reply is not None:
             self._telemetry.forwarded(perf_counter() - start)
         return reply
@@ -195,7 +160,7 @@ class Endpoint:
             raise Problem(404, f"version {request.version} does not answer here; this is version {self.version}")
         if request.is_explained and self._explainer is None:
             raise Problem(403, "answers are not explained here; serving.explain in policy.yaml allows it")
-        question = request.face.read(request.body)
+        question = request.protocol.read(request.body)
         contributions = self._explainer.contributions(question.rows) if self._explainer and request.is_explained else []
         made = await self._predictor.many(question.rows)
         content = question.answer(made)
@@ -213,33 +178,4 @@ class Endpoint:
     def _sent(self, request: Request, id_: str, start: float) -> None:
         if self._is_champion:  # of a challenger's answers, the champion does the rest
             self._telemetry.took(perf_counter() - start)
-            self._front.copy(request, id_)
-
-
-class RateLimit:
-    """Lets each client send `per_second` requests a second, with a second's worth at once.
-
-    A client is remembered as one number, the time at which its bucket is full again, and
-    only until then.
-    """
-
-    MAX_CLIENTS = 10_000
-
-    def __init__(self, per_second: int) -> None:
-        self._interval = 1 / per_second
-        self._full_at: dict[str, float] = {}
-
-    def take(self, client: str) -> None:
-        """Let one request through, or refuse it with the time to wait."""
-        now = monotonic()
-        full_at = max(self._full_at.get(client, 0.0), now) + self._interval
-        if full_at - now > 1 + self._interval / 2:
-            raise Problem(429, "too many requests from this address", headers={"retry-after": "1"})
-        self._full_at[client] = full_at
-        if len(self._full_at) > self.MAX_CLIENTS:
-            self._forget(now)
-
-    def _forget(self, now: float) -> None:
-        self._full_at = {client: at for client, at in self._full_at.items() if at > now}
-        if len(self._full_at) > self.MAX_CLIENTS:  # a flood from many addresses: start over rather than grow
-            self._full_at.clear()
+            self._challenger.copy(request, id_)

@@ -1,28 +1,24 @@
-"""What a request and its answer look like in each protocol. Contract, errors, log and limits are the same for all.
+"""What a wire protocol is: how a request and its answer look. Contract, errors, log and limits are the same for all.
 
-/predict        this project's own; described by /openapi.json
-/v2/...         the Open Inference Protocol, as KServe, Triton and MLServer speak it: `inference.py`
-/invocations    as `mlflow models serve` answers: `invocations.py`
+Which protocols there are says `protocols.py`.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
-from typing import Annotated, Any, NamedTuple, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
-from msgspec import Meta
 
 from ..contract import CONTRACT
 from .predictor import Made
 from .problems import Problem, refusal
-from .project import ServingPolicy
 from .schema import Row
 
 Headers = list[tuple[bytes, bytes]]
 
-_MANY = re.compile(rb'\s*\{\s*"rows"\s*:')
+#: Answers a GET: gets the parts of its path that are in braces, returns the status and the content of the answer.
+Page = Callable[..., tuple[int, Any]]
 
 
 class Question(NamedTuple):
@@ -32,8 +28,39 @@ class Question(NamedTuple):
     answer: Callable[[Sequence[Made]], dict[str, Any]]
 
 
-class Face(Protocol):
-    """One protocol."""
+class ServedModel(NamedTuple):
+    """What a protocol may know of the model: `examples` are rows as clients send them, `kind` is that of the answer.
+
+    `answer` names the answer; its score is told only `with_score`. A request holds at most `max_rows`.
+    """
+
+    name: str
+    version: int | None
+    digest: str
+    answer: str
+    kind: str
+    with_score: bool
+    max_rows: int
+    examples: list[dict[str, Any]]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """How an answer names the model that gave it."""
+        return {"name": self.name, "version": self.version, "digest": self.digest}
+
+
+class WireProtocol(Protocol):
+    """One protocol. It is made from a `ServedModel`, once, when the server starts."""
+
+    @property
+    def routes(self) -> Sequence[str]:
+        """The paths at which it answers POST requests. `{name}` and `{version}` stand for those of the model."""
+
+    def pages(self, is_ready: Callable[[], bool]) -> Mapping[str, Page]:
+        """What it answers to GET requests, by path; a page may raise `Problem`."""
+
+    def describe(self) -> Mapping[str, Any]:
+        """Its part of the OpenAPI document: members that are merged into `openapi.json`."""
 
     def read(self, body: bytes) -> Question:
         """Read a request; raises `Problem` for one that holds no rows of the contract."""
@@ -48,7 +75,7 @@ class Face(Protocol):
 class Request(NamedTuple):
     """A request that has been read to its end. A client that asks for one `version` gets it or nothing else."""
 
-    face: Face
+    protocol: WireProtocol
     path: str
     body: bytes
     client: str = ""
@@ -62,69 +89,6 @@ class Reply(NamedTuple):
     status: int
     headers: Headers
     body: bytes
-
-
-class Answer(NamedTuple):
-    """What an answer says beside its predictions: the answer's name, the model, and whether to tell scores."""
-
-    name: str
-    model: dict[str, Any]
-    with_score: bool
-
-
-class Predict:
-    """The project's own protocol: a row gets an object, `{"rows": [...]}` gets a list of them."""
-
-    def __init__(self, answer: Answer, policy: ServingPolicy) -> None:
-        self._about = answer
-        self._model = msgspec.Raw(msgspec.json.encode(answer.model))
-        self._max_rows = policy.max_rows
-        self._one: msgspec.json.Decoder[Row] = msgspec.json.Decoder(CONTRACT.row)
-        self._many: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_rows_type(CONTRACT.row, policy.max_rows))
-
-    def is_one(self, body: bytes) -> bool:
-        """Whether a request holds a single row."""
-        return not _MANY.match(body)
-
-    def row(self, body: bytes) -> Row:
-        """Read a request that holds a single row."""
-        try:
-            return self._one.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise refusal(body, CONTRACT, error, self._max_rows) from None
-
-    def shown(self, made: Made) -> dict[str, Any]:
-        """A prediction as a client sees it."""
-        if self._about.with_score:
-            return {"id": made.id, self._about.name: made.answer, "score": made.score}
-        return {"id": made.id, self._about.name: made.answer}
-
-    def one(self, made: Made) -> dict[str, Any]:
-        """The answer to a single row."""
-        answer = self.shown(made)
-        answer["model"] = self._model
-        return answer
-
-    def read(self, body: bytes) -> Question:
-        """Read one row, or many."""
-        if self.is_one(body):
-            return Question([self.row(body)], lambda made: self.one(made[0]))
-        try:
-            rows = self._many.decode(body).rows
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise refusal(body, CONTRACT, error, self._max_rows) from None
-        return Question(rows, lambda made: {"predictions": [*map(self.shown, made)], "model": self._model})
-
-    def value(self, body: bytes, column: str) -> Any:
-        """A column of the first row."""
-        found = parsed(body)
-        if isinstance(found, dict) and "rows" in found:
-            found = first(found["rows"])
-        return found.get(column) if isinstance(found, dict) else None
-
-    def refuse(self, problem: Problem) -> bytes:
-        """Problem details."""
-        return problem.body()
 
 
 def parsed(body: bytes) -> Any:
@@ -168,8 +132,3 @@ def rows_of(records: list[Any], max_rows: int) -> Sequence[Row]:
     except (msgspec.ValidationError, RecursionError) as wrong:
         error = wrong
     raise refusal(msgspec.json.encode({"rows": records}), CONTRACT, error, max_rows) from None
-
-
-def _rows_type(row: type[Row], max_rows: int) -> type[msgspec.Struct]:
-    rows = Annotated[list[row], Meta(min_length=1, max_length=max_rows)]  # type: ignore[valid-type]
-    return msgspec.defstruct("Rows", [("rows", rows)], forbid_unknown_fields=True)

@@ -23,7 +23,7 @@ from .telemetry import Telemetry
 #: How long a canary may take, and how long it is left alone after it did not answer.
 PATIENCE_S = 0.5
 REST_S = 1.0
-MAX_LINES = 64
+MAX_CONNECTIONS = 64
 
 SHADOW_PATH = "/shadow"
 SHADOW_PATIENCE_S = 30.0
@@ -36,7 +36,7 @@ BATCH_BYTES = 4_000_000
 
 _KEPT_HEADERS = (b"content-type", b"mlops-version")
 
-Line = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Copy(NamedTuple):
@@ -52,7 +52,7 @@ def draw(value: bytes) -> float:
     return int.from_bytes(blake2b(value, digest_size=8).digest(), "big") / 2**64
 
 
-class Front:
+class ChallengerRouter:
     """Divides the traffic as `traffic.json` says, which may change at any time."""
 
     def __init__(self, path: Path | None, telemetry: Telemetry) -> None:
@@ -60,14 +60,14 @@ class Front:
         self._telemetry = telemetry
         self._seen: tuple[int, int] | None = None
         self._traffic: Traffic | None = None
-        self._lines: Lines | None = None
+        self._connections: Connections | None = None
         self._rests_until = 0.0
         self._copies: deque[Copy] = deque()
         self._copied_bytes = 0
         self._sender: asyncio.Task[None] | None = None
-        self.look()
+        self.reload()
 
-    def look(self) -> None:
+    def reload(self) -> None:
         """Take notice of another challenger, share or mode. Called several times a second."""
         if self._path is None:
             return
@@ -81,9 +81,9 @@ class Front:
             seen, traffic = None, None
         self._seen = seen
         if traffic is None or self._traffic is None or traffic.counts != self._traffic.counts:
-            if self._lines:
-                self._lines.close()
-            self._lines = Lines(traffic.socket) if traffic else None
+            if self._connections:
+                self._connections.close()
+            self._connections = Connections(traffic.socket) if traffic else None
             self._rests_until = 0.0
         self._traffic = self._telemetry.traffic = traffic
 
@@ -98,19 +98,19 @@ class Front:
 
     async def ask(self, request: Request) -> Reply | None:
         """The challenger's answer; `None` if the champion has to give its own."""
-        lines, loop = self._lines, asyncio.get_running_loop()
+        connections, loop = self._connections, asyncio.get_running_loop()
         outcome, reply = "resting", None
-        if lines and loop.time() >= self._rests_until:
-            outcome, reply = await self._try(lines, request)
+        if connections and loop.time() >= self._rests_until:
+            outcome, reply = await self._try(connections, request)
         if outcome in ("down", "slow"):
             self._rests_until = loop.time() + REST_S
         count(self._telemetry.counts.challenger, outcome)
         return reply
 
-    async def _try(self, lines: Lines, request: Request) -> tuple[str, Reply | None]:
+    async def _try(self, connections: Connections, request: Request) -> tuple[str, Reply | None]:
         try:
             async with asyncio.timeout(PATIENCE_S):
-                reply = await lines.post(request.path, request.body)
+                reply = await connections.post(request.path, request.body)
         except TimeoutError:
             return "slow", None
         except (OSError, EOFError, ValueError):
@@ -154,12 +154,12 @@ class Front:
         return batch
 
     async def _send(self, batch: list[Copy]) -> bool:
-        lines = self._lines
-        if lines is None:
+        connections = self._connections
+        if connections is None:
             return False
         try:
             async with asyncio.timeout(SHADOW_PATIENCE_S):
-                reply = await lines.post(SHADOW_PATH, msgspec.msgpack.encode(batch))
+                reply = await connections.post(SHADOW_PATH, msgspec.msgpack.encode(batch))
         except (OSError, EOFError, ValueError):
             return False
         return reply.status == 200
@@ -168,24 +168,24 @@ class Front:
 def _sticky_part(request: Request, key: str | None) -> bytes:
     if key is None:
         return request.body
-    return msgspec.json.encode(request.face.value(request.body, key))
+    return msgspec.json.encode(request.protocol.value(request.body, key))
 
 
-class Lines:
+class Connections:
     """Connections to a challenger, kept open; as many as there are requests at once."""
 
     def __init__(self, socket: str) -> None:
         self._socket = socket
-        self._idle: list[Line] = []
+        self._idle: list[Connection] = []
         self._open = 0
 
     async def post(self, path: str, body: bytes) -> Reply:
         """Send a request and read its answer; raises `OSError` or `EOFError` when that does not work."""
-        if self._open >= MAX_LINES:
-            raise ConnectionRefusedError("every line is busy")
+        if self._open >= MAX_CONNECTIONS:
+            raise ConnectionRefusedError("every connection is busy")
         self._open += 1
         try:
-            reader, writer = self._idle_line() or await asyncio.open_unix_connection(self._socket)
+            reader, writer = self._idle_connection() or await asyncio.open_unix_connection(self._socket)
             try:
                 reply = await _exchange(reader, writer, path, body)
             except BaseException:
@@ -197,16 +197,16 @@ class Lines:
         return reply
 
     def close(self) -> None:
-        """Let go of the lines that nobody uses."""
-        while line := self._idle_line():
-            line[1].close()
+        """Let go of the connections that nobody uses."""
+        while connection := self._idle_connection():
+            connection[1].close()
 
-    def _idle_line(self) -> Line | None:
+    def _idle_connection(self) -> Connection | None:
         while self._idle:
-            line = self._idle.pop()
-            if not line[0].at_eof():  # the other side was started again meanwhile
-                return line
-            line[1].close()
+            connection = self._idle.pop()
+            if not connection[0].at_eof():  # the other side was started again meanwhile
+                return connection
+            connection[1].close()
         return None
 
 

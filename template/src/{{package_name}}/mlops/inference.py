@@ -6,35 +6,72 @@ Tensors are JSON; the binary extension is not offered. Data may be flat or neste
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..contract import CONTRACT
-from .faces import Answer, Question, document, first, parsed, rows_from
+from .faces import Page, Question, ServedModel, document, first, parsed, rows_from
 from .predictor import Made
 from .problems import Problem
-from .project import ServingPolicy
 from .schema import Kind
 
 DATATYPES = {Kind.NUMBER: "FP64", Kind.INTEGER: "INT64", Kind.FLAG: "BOOL"}
 _FAMILIES = {"FP64": ("FP", "INT", "UINT"), "INT64": ("INT", "UINT"), "BOOL": ("BOOL",), "BYTES": ("BYTES",)}
 
 
-def server_facts(name: str, version: str) -> dict[str, Any]:
-    """The content of `GET /v2`."""
-    return {"name": name, "version": version, "extensions": []}
-
-
 class Inference:
     """Reads and writes tensors."""
 
-    def __init__(self, answer: Answer, kind: str, policy: ServingPolicy) -> None:
-        self._about = answer
-        self._version = str(answer.model["version"] or "")
-        self._max_rows = policy.max_rows
-        self._outputs = {answer.name: "BOOL" if kind == "class" else "FP64", "id": "BYTES"}
-        if answer.with_score:
+    routes = ("/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer")
+
+    def __init__(self, model: ServedModel) -> None:
+        self._model = model
+        self._version = str(model.version or "")
+        self._max_rows = model.max_rows
+        self._outputs = {model.answer: "BOOL" if model.kind == "class" else "FP64", "id": "BYTES"}
+        if model.with_score:
             self._outputs["score"] = "FP64"
+
+    def pages(self, is_ready: Callable[[], bool]) -> Mapping[str, Page]:
+        """The server, its health, and the model."""
+
+        def require_mine(name: str, version: str) -> None:
+            if (name, version) != (self._model.name, self._version):
+                here = f"{self._version} of {self._model.name}"
+                raise Problem(404, f"there is no version {version[:60]} of {name[:60]} here, but {here}")
+
+        def health() -> tuple[int, Any]:
+            return (200 if is_ready() else 503), {"ready": is_ready()}
+
+        def model(name: str, version: str = self._version) -> tuple[int, Any]:
+            require_mine(name, version)
+            return 200, self.facts()
+
+        def model_health(name: str, version: str = self._version) -> tuple[int, Any]:
+            require_mine(name, version)
+            status, content = health()
+            return status, {"name": name, **content}
+
+        server = {"name": self._model.name, "version": self._version, "extensions": []}
+        return {
+            "/v2": lambda: (200, server),
+            "/v2/health/live": lambda: (200, {"live": True}),
+            "/v2/health/ready": health,
+            "/v2/models/{name}": model,
+            "/v2/models/{name}/ready": model_health,
+            "/v2/models/{name}/versions/{version}": model,
+            "/v2/models/{name}/versions/{version}/ready": model_health,
+        }
+
+    def describe(self) -> Mapping[str, Any]:
+        """The names of the columns, and a row as tensors."""
+        row, *_ = self._model.examples
+        tensors = [
+            {"name": f.name, "datatype": DATATYPES.get(f.kind, "BYTES"), "shape": [1], "data": [row[f.name]]}
+            for f in CONTRACT.fields
+        ]
+        names = {"properties": {"name": {"enum": [field.name for field in CONTRACT.fields]}}}
+        return {"components": {"schemas": {"input": names}, "examples": {"tensors": {"value": {"inputs": tensors}}}}}
 
     def facts(self) -> dict[str, Any]:
         """The content of `GET /v2/models/{name}`."""
@@ -44,7 +81,7 @@ class Inference:
         ]
         outputs = [{"name": name, "datatype": kind, "shape": [-1]} for name, kind in self._outputs.items()]
         return {
-            "name": self._about.model["name"],
+            "name": self._model.name,
             "versions": [self._version],
             "platform": "onnx_onnxv1",
             "inputs": inputs,
@@ -87,12 +124,12 @@ class Inference:
         data = {
             "id": [one.id for one in made],
             "score": [one.score for one in made],
-            self._about.name: [one.answer for one in made],
+            self._model.answer: [one.answer for one in made],
         }
         outputs = [
             {"name": name, "datatype": self._outputs[name], "shape": [len(made)], "data": data[name]} for name in wanted
         ]
-        return {"model_name": self._about.model["name"], "model_version": self._version, "outputs": outputs}
+        return {"model_name": self._model.name, "model_version": self._version, "outputs": outputs}
 
 
 def _names_of_outputs(asked: Any, known: dict[str, str]) -> list[str]:

@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from .faces import Answer, Question, document, first, parsed, rows_of
+from .faces import Page, Question, ServedModel, document, first, parsed, rows_of
 from .predictor import Made
 from .problems import Problem
-from .project import ServingPolicy
 
 
 class Invocations:
     """Reads `dataframe_split` and `dataframe_records`."""
 
-    def __init__(self, answer: Answer, policy: ServingPolicy) -> None:
-        self._about = answer
-        self._max_rows = policy.max_rows
+    routes = ("/invocations",)
+
+    def __init__(self, model: ServedModel) -> None:
+        self._model = model
+        self._max_rows = model.max_rows
+
+    def pages(self, is_ready: Callable[[], bool]) -> Mapping[str, Page]:
+        """Its health check."""
+
+        def ping() -> tuple[int, Any]:
+            if not is_ready():
+                raise Problem(503, "this server is going away; ask again")
+            return 200, {"status": "ready", "digest": self._model.digest}
+
+        return {"/ping": ping}
+
+    def describe(self) -> Mapping[str, Any]:
+        """Rows as records."""
+        return {"components": {"examples": {"records": {"value": {"dataframe_records": self._model.examples}}}}}
 
     def read(self, body: bytes) -> Question:
         """Read the rows of a frame."""
@@ -37,9 +52,9 @@ class Invocations:
 
     def _answer(self, made: Sequence[Made]) -> dict[str, Any]:
         answer = {"predictions": [one.answer for one in made], "ids": [one.id for one in made]}
-        if self._about.with_score:
+        if self._model.with_score:
             answer["scores"] = [one.score for one in made]
-        return {**answer, "model": self._about.model}
+        return {**answer, "model": self._model.identity}
 
 
 def _records(content: dict[str, Any]) -> list[Any]:

@@ -1,17 +1,15 @@
 """The prediction log: what was asked, what was answered, by which version.
 
-One JSON object per line in `.mlops/predictions/<environment>/<day>.<host>.<process>.jsonl`. Each server
-process writes files of its own, so that no two ever write into the same one. Monitoring reads it.
+One JSON object per line, in the sink of the environment's log (see `store.py`): usually a file in
+`.mlops/predictions/<environment>/`. Monitoring reads it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import socket
 from collections.abc import Iterator, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,20 +18,26 @@ import msgspec
 
 from ..contract import CONTRACT
 from . import refusals
-from .errors import MlopsError
 from .project import Project
 from .schema import Field, Kind, Row
+from .store import Place, environments, opened, sink_of
 
 if TYPE_CHECKING:
     import polars as pl
 
     from .privacy import Mask
 
+LOG = "predictions"
 FLUSH_S = 0.05
 FLUSH_BYTES = 1_000_000
 CHUNK_ROWS = 50_000
+#: No log is older; a calendar does not go back for ever.
+MOST_DAYS = 500_000
 
 logger = logging.getLogger(__name__)
+
+#: What is deleted together when it is old.
+LOGS = (LOG, refusals.LOG)
 
 #: Who scored a row. A client never sees what a `shadow` says; its id is that of the answer the client got.
 Role = Literal["champion", "challenger", "shadow"]
@@ -62,21 +66,25 @@ class PredictionLog:
     """
 
     def __init__(
-        self, state: Path, environment: str, version: int | None, digest: str, mask: Mask | None = None
+        self,
+        state: Path,
+        environment: str,
+        version: int | None,
+        digest: str,
+        mask: Mask | None = None,
+        address: str = "",
     ) -> None:
+        """`state` is the folder for local state, `address` says where else the log is kept: see `store.py`."""
         self.written = 0
         self.failed = 0
-        self._folder = folder(state, environment)
+        self._sink = opened(Place(state, LOG, environment, address))
         self._model = environment, version, digest
         self._mask = mask
         self._encode_lines = msgspec.json.Encoder().encode_lines
         self._buffer = bytearray()
         self._waiting = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._file: int | None = None
-        self._day: date | None = None
         self._is_failing = False
-        self._ends_torn = False
 
     def add(
         self,
@@ -105,62 +113,36 @@ class PredictionLog:
         if not self._waiting:
             return
         try:
-            self._write(bytes(self._buffer))
+            self._sink.append(bytes(self._buffer))
         except OSError as error:
             # One line for an outage, not one per request.
             if not self._is_failing:
                 logger.error("predictions are answered but not recorded: %s", error)
-            self._is_failing = self._ends_torn = True
+            self._is_failing = True
             self.failed += self._waiting
         else:
-            self._is_failing = self._ends_torn = False
+            self._is_failing = False
             self.written += self._waiting
         self._buffer.clear()
         self._waiting = 0
 
     def close(self) -> None:
-        """Write what is waiting and let go of the file."""
+        """Write what is waiting and let go of the log."""
         self.flush()
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
-
-    def _write(self, lines: bytes) -> None:
-        file = self._todays_file()
-        # A line that was torn off is ended first, so that it spoils no other.
-        block = b"\n" + lines if self._ends_torn else lines
-        if os.write(file, block) != len(block):
-            raise OSError("the disk took only a part of it")
-
-    def _todays_file(self) -> int:
-        today = datetime.now(UTC).date()
-        if self._file is not None and self._day == today:
-            return self._file
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
-        self._folder.mkdir(parents=True, exist_ok=True)
-        path = self._folder / f"{today.isoformat()}.{socket.gethostname()}.{os.getpid()}.jsonl"
-        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        self._day = today
-        # The number of a process is used again after a while: its file may end in a torn line.
-        self._ends_torn = self._ends_torn or os.fstat(self._file).st_size > 0
-        return self._file
+        self._sink.close()
 
 
 def folder(state: Path, environment: str) -> Path:
     """Where the predictions of an environment are, below the folder for local state."""
-    return state / "predictions" / environment
+    return Place(state, LOG, environment).folder
 
 
 def find(project: Project, prediction_id: str) -> Prediction | None:
     """Find a logged prediction by its id, in any environment."""
-    needle = msgspec.json.encode({"id": prediction_id})[:-1]
-    for path in sorted(project.state.glob("predictions/*/*.jsonl"), reverse=True):
-        with path.open("rb") as lines:
-            for line in lines:
-                if line.startswith(needle) and (prediction := _parse(line)) and prediction.role != "shadow":
-                    return prediction
+    for environment in environments(project, LOG):
+        for line in sink_of(project, LOG, environment).find(prediction_id):
+            if (prediction := _parse(line)) and prediction.role != "shadow":
+                return prediction
     return None
 
 
@@ -184,7 +166,7 @@ def read(
 
     frames = [_frame([], mask)]
     chosen: list[Prediction] = []
-    for prediction in _predictions(folder(project.state, environment), since, until):
+    for prediction in _predictions(project, environment, since, until):
         if prediction.role == "shadow" and not with_shadow:
             continue
         chosen.append(prediction)
@@ -195,41 +177,21 @@ def read(
 
 
 def forget(project: Project, environment: str, keep_days: int, now: datetime) -> int:
-    """Delete the files of days that ended at least `keep_days` days ago, predictions and refusals; return how many.
+    """Delete what was written on days that ended at least `keep_days` days ago, predictions and refusals.
 
-    A file holds no row that is younger than its day.
+    Returns how many files or objects these were. None holds a row that is younger than its day.
     """
-    places = folder(project.state, environment), refusals.folder(project.state, environment)
-    old = [path for place in places for path in sorted(place.glob("*.jsonl")) if _age(path, now) >= keep_days]
-    for path in old:
-        try:
-            path.unlink(missing_ok=True)
-        except OSError as error:
-            raise MlopsError(f"{path} is too old to be kept and cannot be deleted: {error}", "delete it") from None
-    return len(old)
+    last = (now.astimezone(UTC) - timedelta(days=min(keep_days, MOST_DAYS) + 1)).date()
+    return sum(sink_of(project, log, environment).forget(last) for log in LOGS)
 
 
-def _age(path: Path, now: datetime) -> float:
-    """How many days ago the day of a file ended; negative for what is no file of the log."""
-    try:
-        day = datetime.fromisoformat(path.name[:10]).replace(tzinfo=UTC)
-    except ValueError:
-        return -1
-    return (now - day) / timedelta(days=1) - 1
-
-
-def _predictions(place: Path, since: datetime | None, until: datetime | None) -> Iterator[Prediction]:
-    first = since.astimezone(UTC).date() if since else date.min
-    # A row asked for just before midnight may be written just after it.
-    last = until.astimezone(UTC).date() + timedelta(days=1) if until else date.max
-    for path in sorted(place.glob("*.jsonl")):
-        if not first <= date.fromisoformat(path.name[:10]) <= last:
-            continue
-        with path.open("rb") as lines:
-            for line in lines:
-                prediction = _parse(line)
-                if prediction and (not since or prediction.at >= since) and (not until or prediction.at < until):
-                    yield prediction
+def _predictions(
+    project: Project, environment: str, since: datetime | None, until: datetime | None
+) -> Iterator[Prediction]:
+    for line in sink_of(project, LOG, environment).scan(since, until):
+        prediction = _parse(line)
+        if prediction and (not since or prediction.at >= since) and (not until or prediction.at < until):
+            yield prediction
 
 
 _decoder = msgspec.json.Decoder(Prediction)

@@ -207,8 +207,11 @@ class MonitorPolicy(Settings):
 class ServingPolicy(Settings, omit_defaults=True):
     """Limits of the server, and how much an answer tells.
 
-    `requests_per_second` is for each client, `max_in_progress` for each worker. What has a default is left out
-    where it has it: processes of earlier releases read this, too, and refuse what they do not know.
+    `requests_per_second` is for each client, `max_in_progress` for each worker. `protocols` are those that answer
+    beside `/predict`; without it, all that are installed. `log` is the address of the prediction log where it is no
+    folder of this machine. With `fast_path: false` every request goes through plain ASGI, whatever the version of
+    uvicorn. What has a default is left out where it has it: processes of earlier releases read this, too, and refuse
+    what they do not know.
     """
 
     max_body_kb: Count
@@ -217,6 +220,9 @@ class ServingPolicy(Settings, omit_defaults=True):
     return_score: bool
     max_in_progress: Count = 256
     explain: bool = False
+    fast_path: bool = True
+    protocols: list[str] | None = None
+    log: str = ""
 
     def of_the_first_release(self) -> ServingPolicy:
         """What of it every release understands."""

@@ -1,6 +1,6 @@
 """The record of refusals: which values the contract turned away in requests, and how often.
 
-One JSON object per line in `.mlops/refused/<environment>/<day>.<host>.<process>.jsonl`, beside the prediction log.
+One JSON object per line, kept beside the prediction log: see `store.py`.
 `mlops monitor` shows what is in it, and `mlops widen` turns it into a proposed change of the contract.
 """
 
@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import logging
 import operator
-import os
 import re
-import socket
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from datetime import UTC, date, datetime
+from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import UTC, datetime
 from itertools import islice
 from math import isfinite
 from pathlib import Path
@@ -24,6 +22,9 @@ from ..contract import CONTRACT
 from .problems import FieldError
 from .project import Project
 from .schema import Contract, Field, Kind
+from .store import Place, opened, sink_of
+
+LOG = "refused"
 
 #: Whoever sends nonsense for ever fills no disk: a process writes no more lines than this, about 10 kB, a minute.
 LINES_A_MINUTE = 60
@@ -103,11 +104,16 @@ class RefusalLog:
     """
 
     def __init__(
-        self, state: Path, environment: str, contract: Contract = CONTRACT, hidden: Collection[str] = ()
+        self,
+        state: Path,
+        environment: str,
+        contract: Contract = CONTRACT,
+        hidden: Collection[str] = (),
+        address: str = "",
     ) -> None:
-        """Count for an environment; of the fields in `hidden` no value is kept."""
+        """Count for an environment; of the fields in `hidden` no value is kept. `address` as in `PredictionLog`."""
         self._hidden = hidden
-        self._folder = folder(state, environment)
+        self._sink = opened(Place(state, LOG, environment, address))
         self._fields = {field.name: field for field in contract.fields}
         self._waiting: dict[tuple[str, Rule, str | None], int] = {}
         self._minute = -1
@@ -136,20 +142,18 @@ class RefusalLog:
         self._write(self._lines_left)
 
     def close(self) -> None:
-        """Write everything that waits."""
+        """Write everything that waits, and let go of the log."""
         self._write(len(self._waiting))
+        self._sink.close()
 
     def _write(self, lines: int) -> None:
         now = datetime.now(UTC)
         chosen = list(islice(self._waiting.items(), lines))
         if not chosen:
             return
-        path = self._folder / f"{now.date().isoformat()}.{socket.gethostname()}.{os.getpid()}.jsonl"
         made = [Refusal(now, field, rule, times, value) for (field, rule, value), times in chosen]
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab") as file:
-                file.write(msgspec.json.Encoder().encode_lines(made))
+            self._sink.append(msgspec.json.Encoder().encode_lines(made))
         except OSError as error:
             # One line for an outage. What waits stays, and there is a bound on it.
             if not self._is_failing:
@@ -164,20 +168,17 @@ class RefusalLog:
 
 def folder(state: Path, environment: str) -> Path:
     """Where the refusals of an environment are, below the folder for local state."""
-    return state / "refused" / environment
+    return Place(state, LOG, environment).folder
 
 
 def read(project: Project, environment: str, since: datetime | None = None) -> Sequence[Refusal]:
     """Return the recorded refusals since a time that knows its zone; a line that cannot be read is left out."""
-    first = since.astimezone(UTC).date() if since else date.min
-    paths = sorted(folder(project.state, environment).glob("*.jsonl"))
-    recent = (path for path in paths if date.fromisoformat(path.name[:10]) >= first)
-    return [one for path in recent for one in _refusals(path) if since is None or one.at >= since]
+    found = map(_parse, sink_of(project, LOG, environment).scan(since, None))
+    return [one for one in found if one and (since is None or one.at >= since)]
 
 
-def _refusals(path: Path) -> Iterator[Refusal]:
-    for line in path.read_bytes().splitlines():
-        try:
-            yield msgspec.json.decode(line, type=Refusal)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            continue
+def _parse(line: bytes) -> Refusal | None:
+    try:
+        return msgspec.json.decode(line, type=Refusal)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None

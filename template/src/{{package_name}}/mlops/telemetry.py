@@ -25,10 +25,9 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from ..contract import CONTRACT
-from .bundle import Bundle
-from .counts import Counts, Histogram, Tally, count
+from .context import Context
+from .counts import ByLabel, Counts, Histogram, count
 from .native import Traffic
-from .predictions import PredictionLog
 from .predictor import Made
 from .schema import Contract, Row
 
@@ -54,7 +53,7 @@ class Watch:
         self._time = attrgetter(contract.time) if contract.time else None
         self.age_limit = contract.max_age_days * 86_400.0 if contract.time and contract.max_age_days else None
 
-    def missing(self) -> Tally:
+    def missing(self) -> ByLabel:
         """A count of 0 for each field that may be missing."""
         return {name: 0 for name, _ in self._optional}
 
@@ -63,13 +62,13 @@ class Watch:
         limits = {self.age_limit, 2 * self.age_limit} if self.age_limit else set[float]()
         return None if self._time is None else Histogram.of(sorted({*AGES, *limits}))
 
-    def look(self, rows: Sequence[Row], missing: Tally, ages: Histogram | None) -> None:
+    def look(self, rows: Sequence[Row], missing: ByLabel, ages: Histogram | None) -> None:
         """Count what is missing in the rows of as many requests, and how old each row is."""
         times = self._times(rows, missing)
         if ages is not None:
             ages.observe_all(_ages(times))
 
-    def look_together(self, rows: Sequence[Row], missing: Tally, ages: Histogram | None) -> None:
+    def look_together(self, rows: Sequence[Row], missing: ByLabel, ages: Histogram | None) -> None:
         """Count what is missing in the rows of one request, and how old its newest row is."""
         times = self._times(rows, missing)
         if ages is not None and times:
@@ -79,7 +78,7 @@ class Watch:
                 newest = times
             ages.observe(min(_ages(newest)))
 
-    def _times(self, rows: Sequence[Row], missing: Tally) -> list[datetime]:
+    def _times(self, rows: Sequence[Row], missing: ByLabel) -> list[datetime]:
         for name, value in self._optional:
             missing[name] += countOf(map(value, rows), None)
         return [] if self._time is None else [at for at in map(self._time, rows) if at is not None]
@@ -95,31 +94,22 @@ def _ages(times: Sequence[datetime]) -> list[float]:
 class Telemetry(Collector):
     """The counts of one server process, and the metrics of all that share the `folder`."""
 
-    def __init__(
-        self,
-        version: str,
-        bundle: Bundle,
-        log: PredictionLog | None,
-        model: dict[str, str],
-        room: int,
-        folder: Path | None = None,
-        workers: int = 1,
-    ) -> None:
-        """`room` is how many requests may be in progress, `model` what is said of the model beside its version."""
-        self.counts = Counts(since={version: round(time.time(), 3)})
+    def __init__(self, context: Context) -> None:
+        bundle = context.scorer.bundle
+        self.counts = Counts(since={context.version: round(time.time(), 3)})
         self.traffic: Traffic | None = None
-        self._version = version
+        self._version = context.version
         self._watch = Watch(CONTRACT)
         self._expected = bundle.expected
         self._decides = bundle.model.kind == "class"
-        self._room = room
-        self._log = log
-        self._model = model
-        self._file = folder / f"{secrets.token_hex(4)}.json" if folder else None
+        self._room = context.policy.max_in_progress
+        self._log = context.log
+        self._model = {key: str(value or "") for key, value in context.identity.items()}
+        self._file = context.counts / f"{secrets.token_hex(4)}.json" if context.counts else None
         self._published = b""
         self._registry = CollectorRegistry()
         self._registry.register(self)
-        if workers == 1:  # the memory of one process of several would look like the memory of all
+        if context.workers == 1:  # the memory of one process of several would look like the memory of all
             ProcessCollector(registry=self._registry)
         self._prepare()
         # Flat lists, for the garbage collector's sake. The first three are of requests with one row, as most are.
@@ -284,9 +274,9 @@ class Telemetry(Collector):
         return total
 
 
-def _counter(name: str, text: str, label: str, tally: Tally) -> CounterMetricFamily:
+def _counter(name: str, text: str, label: str, counts: ByLabel) -> CounterMetricFamily:
     family = CounterMetricFamily(f"mlops_{name}", text, labels=[label])
-    for key, value in tally.items():
+    for key, value in counts.items():
         family.add_metric([key], value)
     return family
 

@@ -1,8 +1,11 @@
-"""How requests for predictions come in: as ASGI has it, and straight from the connection.
+"""The fast path: requests for predictions straight from the connection, past ASGI.
 
 An ASGI server makes a task, a scope and two calls of `send` for each request, which cost as much as the model.
 So the most frequent request, a plain `POST /predict`, is taken from uvicorn's parser when its body is complete, and
 its answer is written in one piece. Everything out of the ordinary goes the ASGI way.
+
+This needs names of uvicorn that it does not promise. `worker.py` imports this module only for a version of uvicorn
+with which it was tried, and does without it otherwise.
 """
 
 from __future__ import annotations
@@ -10,83 +13,19 @@ from __future__ import annotations
 from functools import partial
 from http import HTTPStatus
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from starlette.types import Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from .endpoint import Endpoint
-from .faces import Face, Headers, Reply, Request
+from .app import App
+from .asgi import READ_S, require_json, too_large
+from .faces import Reply, Request
 from .problems import Problem
-
-if TYPE_CHECKING:
-    from .server import App
-
-#: A request that has not arrived in full after this long is given up; so is a connection without one.
-READ_S = 20
-
-#: The number of a version has no more; converting longer texts is refused by Python itself.
-MAX_DIGITS = 9
 
 #: With one of these, a request is out of the ordinary: somebody else's address, or a client that waits for leave.
 _EXTRAORDINARY = frozenset((b"x-forwarded-for", b"expect", b"mlops-version"))
 
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
-
-
-async def read_request(endpoint: Endpoint, face: Face, scope: Scope, receive: Receive) -> Request:
-    """Read a request to its end.
-
-    Raises `Problem` for one that must not be read, and `ConnectionResetError` when it ends early.
-    """
-    require_json(scope["headers"])
-    headers = dict(scope["headers"])
-    if int(headers.get(b"content-length", b"0")) > endpoint.max_bytes:
-        raise endpoint.too_large()
-    body = bytearray()
-    more = True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ConnectionResetError
-        body += message.get("body", b"")
-        if len(body) > endpoint.max_bytes:
-            raise endpoint.too_large()
-        more = message.get("more_body", False)
-    client = scope["client"][0] if scope["client"] else ""
-    return Request(face, scope["path"], bytes(body), client, asked_version(headers))
-
-
-def require_json(headers: Headers) -> None:
-    """Refuse a body that is declared as something else."""
-    # Browsers let any page send other types to this machine; JSON they ask about first.
-    if any(name == b"content-type" and b"json" not in value.lower() for name, value in headers):
-        raise Problem(415, "the body must be JSON: send the header Content-Type: application/json")
-
-
-def asked_version(headers: dict[bytes, bytes]) -> int | None:
-    """The one version that the client wants to hear, if it says so."""
-    asked = headers.get(b"mlops-version")
-    if asked is None:
-        return None
-    if not asked.isdigit() or len(asked) > MAX_DIGITS:
-        raise Problem(400, f"the header mlops-version names no version: {asked[:60].decode('latin-1')}")
-    return int(asked)
-
-
-async def respond(send: Send, reply: Reply) -> None:
-    """Write an answer the ASGI way."""
-    headers = [*reply.headers, (b"content-length", b"%d" % len(reply.body))]
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    await send({"type": "http.response.body", "body": reply.body})
-
-
-async def send_and_close(send: Send, message: Message) -> None:
-    """Make the client open another connection next time, which the new version will answer."""
-    if message["type"] == "http.response.start":
-        kept = [(name, value) for name, value in message["headers"] if name != b"connection"]
-        message = {**message, "headers": [*kept, (b"connection", b"close")]}
-    await send(message)
 
 
 class Wire(HttpToolsProtocol):
@@ -115,7 +54,7 @@ class Wire(HttpToolsProtocol):
         if self.cycle is not self._straight or self.cycle.response_complete:
             return
         if len(self.cycle.body) > self._endpoint.max_bytes:
-            self._refuse(self.cycle, self._endpoint.too_large())
+            self._refuse(self.cycle, too_large(self._endpoint.max_bytes))
         else:
             self.flow.resume_reading()  # an application would do that by reading
 
@@ -144,15 +83,15 @@ class Wire(HttpToolsProtocol):
         try:
             require_json(cycle.scope["headers"])  # type: ignore[arg-type]
             if len(cycle.body) > self._endpoint.max_bytes:
-                raise self._endpoint.too_large()
+                raise too_large(self._endpoint.max_bytes)
         except Problem as problem:
             self._refuse(cycle, problem)
             return
-        request = Request(self._endpoint.predict, "/predict", bytes(cycle.body), client)
+        request = Request(self._endpoint.protocols.predict, "/predict", bytes(cycle.body), client)
         self._endpoint.take(request, partial(self._write, cycle))
 
     def _refuse(self, cycle: RequestResponseCycle, problem: Problem) -> None:
-        request = Request(self._endpoint.predict, "/predict", b"")
+        request = Request(self._endpoint.protocols.predict, "/predict", b"")
         self._write(cycle, self._endpoint.refuse(request, problem))
 
     def _write(self, cycle: RequestResponseCycle, reply: Reply) -> None:

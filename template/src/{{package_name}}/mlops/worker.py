@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import signal
 import socket
 import time
 from types import FrameType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-import msgspec
 import uvicorn
 
+from .app import App
 from .errors import MlopsError
-from .wire import Wire
+from .link import Link
 
 if TYPE_CHECKING:
-    from .server import App
+    from .wire import Wire
+
+logger = logging.getLogger(__name__)
+
+#: The versions of uvicorn with which the fast path was tried.
+TRIED = ("0.54",)
 
 #: An idle connection is closed after this long; a client must expect that of any server.
 KEEP_ALIVE_S = 5
@@ -30,28 +36,16 @@ DRAIN_S = KEEP_ALIVE_S + 1
 GRACE_S = 10
 
 
-class Report(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a worker tells its supervisor: one line of JSON."""
-
-    event: Literal["ready", "draining", "failed"]
-    problem: str = ""
-    next_step: str = ""
-
-
-class Link:
-    """A worker's line to its supervisor; without a supervisor it leads nowhere."""
-
-    def __init__(self, fd: int | None) -> None:
-        self.socket = None if fd is None else socket.socket(fileno=fd)
-
-    def tell(self, event: Literal["ready", "draining", "failed"], problem: str = "", next_step: str = "") -> None:
-        """Send one report. A supervisor that is gone is noticed elsewhere."""
-        if self.socket is None:
-            return
-        try:
-            self.socket.sendall(msgspec.json.encode(Report(event, problem, next_step)) + b"\n")
-        except OSError:
-            return
+def fast_path() -> type[Wire] | None:
+    """What takes plain requests past ASGI; `None`, and a line in the log, where this uvicorn may not allow it."""
+    try:
+        if uvicorn.__version__.rpartition(".")[0] not in TRIED:
+            raise ImportError(f"it was tried with {', '.join(TRIED)} only")
+        from .wire import Wire
+    except ImportError as error:
+        logger.warning("the fast path is off, because uvicorn is %s: %s", uvicorn.__version__, error)
+        return None
+    return Wire
 
 
 def listen(host: str, port: int, fd: int | None = None) -> socket.socket:
@@ -75,13 +69,14 @@ class Worker(uvicorn.Server):
     client to close, and ends when the last one has gone or has been idle for `DRAIN_S`.
     """
 
-    def __init__(self, app: App, listener: socket.socket, supervisor: Link) -> None:
+    def __init__(self, app: App, listener: socket.socket, supervisor: Link, *, wants_fast_path: bool = True) -> None:
         # A champion keeps its lines to a challenger open, however seldom it needs them.
         keep_alive_s = FOREVER_S if listener.family == getattr(socket, "AF_UNIX", None) else KEEP_ALIVE_S
+        self._fast_path = fast_path() if wants_fast_path else None
         super().__init__(
             uvicorn.Config(
                 app,
-                http=Wire,
+                http=self._fast_path or "auto",
                 access_log=False,
                 lifespan="off",
                 ws="none",
@@ -121,7 +116,7 @@ class Worker(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Look around ten times a second: has the last client gone, is one too slow?"""
         self._app.tick()
-        if counter % 10 == 0:
+        if self._fast_path and counter % 10 == 0:
             for connection in list(self.server_state.connections):
                 connection.close_if_late(time.monotonic())  # type: ignore[union-attr]
         if self._app.is_draining and (not self.server_state.connections or time.monotonic() > self._drained_at):
