@@ -84,7 +84,7 @@ import json, sys
 import msgspec, numpy as np, polars as pl
 from flight_delays import model
 from flight_delays.contract import CONTRACT
-from flight_delays.mlops import concept, drift, monitor
+from flight_delays.mlops import concept, drift, monitor, reference
 from flight_delays.mlops.frames import columns
 from flight_delays.mlops.labels import TRUTH
 from flight_delays.mlops.project import Project
@@ -108,7 +108,7 @@ compared = [one.name for one in monitor.judge(bundle, log, policy, "all").findin
 day = pl.col("departs").dt.date()
 
 def biased(part, with_days):
-    days = drift.days_of(part["departs"]) if with_days else np.arange(part.height)
+    days = reference.days_of(part["departs"]) if with_days else np.arange(part.height)
     return concept.bias(part[TRUTH].to_numpy(), part["score"].to_numpy(), days)
 
 def judged(drawn, with_days=True):

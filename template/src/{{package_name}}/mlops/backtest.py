@@ -20,17 +20,14 @@ import msgspec
 import numpy as np
 import polars as pl
 from scipy.special import stdtrit
-from sklearn.base import is_classifier
 
 from .. import model as team
 from ..contract import CONTRACT
 from ..metrics import metrics
+from . import kinds
 from .errors import MlopsError
-from .frames import columns
 from .project import Params, Project
-from .schema import Column
-from .scoring import Matrix, matrix
-from .training import estimator_scores
+from .training import learned_from
 
 #: More models than this take too long, and their windows would tell the same story.
 MOST_CUT_OFFS = 12
@@ -155,15 +152,15 @@ def team_model(params: Params, metric: str) -> Learn:
     """The project's own model and metric. It is measured before conversion, which changes no score."""
 
     def learn(rows: pl.DataFrame) -> Measure | None:
-        inputs, truth = _learning_set(rows)
+        inputs, truth = learned_from(rows)[1:]
         if len(np.unique(truth)) < 2:
             return None
         estimator: Any = team.build(params.seed, **params.model).fit(inputs, truth)
-        kind = "class" if is_classifier(estimator) else "number"
+        kind = kinds.of(estimator)
 
         def value(rows: pl.DataFrame) -> float | None:
-            inputs, truth = _learning_set(rows)
-            return metrics(truth, estimator_scores(estimator, kind, inputs), params.decision.threshold).get(metric)
+            inputs, truth = learned_from(rows)[1:]
+            return metrics(truth, kind.predicted(estimator, inputs), params.decision.threshold).get(metric)
 
         return value
 
@@ -301,10 +298,6 @@ def _rows(project: Project, time: str) -> pl.DataFrame:
     if not valid.is_file():
         raise MlopsError("there are no validated rows in this checkout", "mlops pipeline (or `dvc pull`)")
     return pl.read_parquet(valid).drop_nulls(time).sort(time, maintain_order=True)
-
-
-def _learning_set(frame: pl.DataFrame) -> tuple[Matrix, Column]:
-    return matrix(columns(frame, CONTRACT.fields))[1], team.target(columns(frame, CONTRACT.outcome_fields))
 
 
 def _days(span: timedelta) -> float:

@@ -24,22 +24,22 @@ import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
-from .counts import Histogram
 from .errors import MlopsError
+from .histogram import Histogram
 
 SUMS = "SHA256SUMS"
 
 
 class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """`model.json`. `kind` is `class` for a yes-or-no answer, `number` for a quantity."""
+    """`model.json`. `kind` names what kind of answer it gives: see `kinds`."""
 
     name: str
     answer: str
-    kind: Literal["class", "number"]
+    kind: str
     threshold: float
     features: list[str]
     contract: str

@@ -99,7 +99,7 @@ def pipeline(
     """Run the stages whose inputs have changed, and judge the model."""
     from . import github
     from . import pipeline as pipelines
-    from .evaluation import as_markdown, require_passed
+    from .gates import as_markdown, require_passed
 
     project = Project.find()
     checks = pipelines.run(project, force)
@@ -119,7 +119,7 @@ def pipeline(
 @app.command()
 def stage(name: Annotated[str, typer.Argument(help="ingest, validate, split, train, evaluate or export.")]) -> None:
     """Run one stage of the pipeline alone, untracked."""
-    from .pipeline import run_stage
+    from .stages import run_stage
 
     run_stage(Project.find(), name)
 

@@ -17,10 +17,10 @@ from . import packaging
 from .bundle import Bundle, sha256
 from .errors import MlopsError
 from .frames import as_rows, columns
+from .kinds_base import Scores
 from .native import Say
 from .project import Project
 from .registry import Registry, Version
-from .scoring import Scores
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):

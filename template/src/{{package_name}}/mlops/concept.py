@@ -22,15 +22,13 @@ import polars as pl
 from scipy.special import stdtr, stdtrit
 
 from ..contract import CONTRACT
-from . import live
+from . import kinds, live
 from .bundle import Bias, Bundle, ModelFacts
-from .drift import Bin, Counts, days_of, decile_edges, percent, place, ranges
+from .drift import Bin, decile_edges, place, ranges
 from .labels import TRUTH
 from .project import Policy
-from .schema import Column
+from .reference import FEWEST_DAYS, bias, days_of
 
-#: Fewer days do not tell how much days differ.
-FEWEST_DAYS = 5
 #: A band of scores with fewer labelled rows is not shown.
 FEWEST_ROWS = 20
 
@@ -124,23 +122,6 @@ def outcome(bundle: Bundle, known: pl.DataFrame, hidden: Collection[str] = ()) -
     )
 
 
-def bias(truth: Column, scores: Column, days: Counts) -> Bias | None:
-    """By how much what happened exceeds the scores, with its error by days; `None` where there are too few of them.
-
-    >>> found = bias(np.array([1, 0, 1, 0, 1, 1]), np.full(6, 0.5), np.array([1, 1, 2, 3, 4, 5]))
-    >>> round(found.value, 3), found.days
-    (0.167, 5)
-    """
-    _, places, rows = np.unique(days, return_inverse=True, return_counts=True)
-    many = len(rows)
-    if many < FEWEST_DAYS:
-        return None
-    exceeding = np.bincount(places, weights=truth - scores)
-    value = exceeding.sum() / rows.sum()
-    variance = many / (many - 1) * np.square(exceeding - value * rows).sum()
-    return Bias(value=float(value), error=float(np.sqrt(variance) / rows.sum()), days=many)
-
-
 def chance(found: Outcome, learned: Bias) -> float:
     """The chance of labels at least as far from what was expected when nothing has changed."""
     apart, error = abs(found.happened - found.expected), hypot(found.error, learned.error)
@@ -152,10 +133,7 @@ def chance(found: Outcome, learned: Bias) -> float:
 def sentence(model: ModelFacts, found: Outcome, labelled: int) -> str:
     """Say in words what was expected and what happened."""
     answers = f"{labelled:,} labelled answers"
-    if model.kind == "class":
-        happened, expected = percent(found.happened), percent(found.expected)
-        return f"{model.answer} was true for {happened} of {answers}, {expected} were expected"
-    return f"{model.answer} was {found.happened:.4g} on average of {answers}, {found.expected:.4g} was expected"
+    return kinds.named(model.kind).outcome(model.answer, found.happened, found.expected, answers)
 
 
 def _undecided(bundle: Bundle) -> str:

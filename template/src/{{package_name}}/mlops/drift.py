@@ -35,6 +35,7 @@ from numpy.typing import NDArray
 from scipy.special import gammaincc
 
 from .project import MonitorPolicy
+from .reference import days_of
 
 Counts = NDArray[np.int64]
 Floats = NDArray[np.floating[Any]]
@@ -302,11 +303,6 @@ def _by_name(*sides: pl.Series) -> tuple[list[str], list[Counts]]:
 def _merged(counts: Counts, rare: NDArray[np.bool_]) -> Counts:
     """Put the rare bins together, as the last one."""
     return np.concatenate([counts[..., ~rare], counts[..., rare].sum(axis=-1, keepdims=True)], axis=-1)
-
-
-def days_of(times: pl.Series) -> Counts:
-    """Number the day of each time; rows without one are of one day."""
-    return times.dt.date().cast(pl.Int32).fill_null(-1).to_numpy()
 
 
 def ranges(edges: Floats) -> list[str]:

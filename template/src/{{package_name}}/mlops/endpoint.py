@@ -63,7 +63,7 @@ class Endpoint:
         model = {"name": scorer.facts.name, "version": served.version, "digest": served.digest}
         answer = Answer(scorer.facts.answer, model, policy.return_score)
         self.predict = Predict(answer, policy)
-        self.inference = Inference(answer, scorer.facts.kind, policy)
+        self.inference = Inference(answer, scorer.kind, policy)
         self.invocations = Invocations(answer, policy)
         self._is_champion = served.role == "champion"
         self._predictor = Predictor(scorer, log, served.role, telemetry.scored)

@@ -5,27 +5,19 @@ from __future__ import annotations
 import shutil
 
 import msgspec
-import numpy as np
 import polars as pl
 
-from .. import model as team
 from ..contract import CONTRACT
-from .bundle import Bias, Bundle, Expected, Golden, ModelFacts, write_json
-from .concept import bias
-from .counts import Histogram
-from .drift import days_of
-from .frames import as_rows, columns
+from . import kinds
+from .bundle import Bundle, Golden, ModelFacts, write_json
+from .frames import as_rows, columns, spread
 from .project import Project
-from .schema import Field, Kind
+from .reference import expected
+from .schema import Field, FieldKind
 from .scoring import OnnxModel, matrix
 
 REFERENCE_ROWS = 5_000
 GOLDEN_ROWS = 8
-
-#: Finer towards both ends, where the scores of rare answers are.
-PROBABILITIES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
-#: Which part of the reference has a lower quantity than each bound.
-QUANTILES = (0.0, 0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 
 
 def export(project: Project) -> None:
@@ -40,16 +32,17 @@ def export(project: Project) -> None:
     bundle = Bundle(folder)
     schema = {"fingerprint": CONTRACT.fingerprint, "time": CONTRACT.time, "key": CONTRACT.key}
     write_json(folder / "contract.json", schema | CONTRACT.json_schema)
-    model = OnnxModel(bundle.onnx, bundle.model.kind)
+    kind = kinds.named(bundle.model.kind)
+    model = OnnxModel(bundle.onnx, kind)
     train = pl.read_parquet(project.root / "data" / "train.parquet")
     # In the order of time the newest row is in the reference: the monitor tells the model's age by it.
     ordered = train if CONTRACT.time is None else train.sort(CONTRACT.time, maintain_order=True)
     scored = _scored(ordered, model, bundle.model)
-    reference = _spread(scored, REFERENCE_ROWS)
+    reference = spread(scored, REFERENCE_ROWS)
     reference.write_parquet(bundle.reference)
-    write_json(folder / "expected.json", _expected(reference, bundle.model.kind, _bias(ordered, scored)))
+    write_json(folder / "expected.json", expected(reference, ordered, scored, kind))
     test = pl.read_parquet(project.root / "data" / "test.parquet")
-    write_json(folder / "golden.json", _golden(_scored(_spread(test, GOLDEN_ROWS), model, bundle.model), train))
+    write_json(folder / "golden.json", _golden(_scored(spread(test, GOLDEN_ROWS), model, bundle.model), train))
     card = _card(bundle, train, project)
     (folder / "card.md").write_text(card, encoding="utf-8", newline="\n")
 
@@ -58,35 +51,6 @@ def _scored(frame: pl.DataFrame, model: OnnxModel, facts: ModelFacts) -> pl.Data
     rows = frame.select(field.name for field in CONTRACT.fields)
     scores = model(matrix(columns(frame, CONTRACT.fields), facts.features)[1])
     return rows.with_columns(pl.Series("score", scores, dtype=pl.Float32))
-
-
-def _spread(frame: pl.DataFrame, rows: int) -> pl.DataFrame:
-    """Pick about `rows` rows, evenly spread over the frame, always the same ones."""
-    positions = np.unique(np.linspace(0, frame.height - 1, min(rows, frame.height)).astype(int))
-    spread: pl.DataFrame = frame[positions.tolist()]
-    return spread
-
-
-def _bias(train: pl.DataFrame, scored: pl.DataFrame) -> Bias | None:
-    truth = team.target(columns(train, CONTRACT.outcome_fields))
-    # Where rows have no time, each is a draw of its own.
-    days = np.arange(train.height) if CONTRACT.time is None else days_of(train[CONTRACT.time])
-    found = bias(truth, scored["score"].cast(pl.Float64).to_numpy(), days)
-    return found and Bias(value=float(f"{found.value:.6g}"), error=float(f"{found.error:.6g}"), days=found.days)
-
-
-def _expected(reference: pl.DataFrame, kind: str, learned: Bias | None) -> Expected:
-    scores = reference["score"].cast(pl.Float64)
-    bounds: set[float] = set(PROBABILITIES)
-    if kind == "number":
-        bounds = {float(f"{bound:.4g}") for bound in np.quantile(scores.to_numpy(), QUANTILES)}
-    histogram = Histogram.of(sorted(bounds))
-    for score in scores:
-        histogram.observe(score)
-    histogram.total = round(histogram.total, 4)
-    fields = [field.name for field in CONTRACT.fields if field.optional]
-    missing = {name: round(reference[name].null_count() / reference.height, 4) for name in fields}
-    return Expected(scores=histogram, missing=missing, bias=learned)
 
 
 def _golden(frame: pl.DataFrame, train: pl.DataFrame) -> Golden:
@@ -98,7 +62,7 @@ def _golden(frame: pl.DataFrame, train: pl.DataFrame) -> Golden:
 def _usual(column: pl.Series, field: Field) -> pl.Series:
     """The median of numbers and times, the most frequent of other values; a missing value is no value."""
     known = column.drop_nulls()
-    if field.kind in (Kind.NUMBER, Kind.INTEGER, Kind.TIME) and known.len():
+    if field.kind in (FieldKind.NUMBER, FieldKind.INTEGER, FieldKind.TIME) and known.len():
         middle = known.sort()[[known.len() // 2]]  # a value that was there, so it keeps the contract
         return middle.alias(field.name)
     most: pl.Series = known.mode().sort().head(1) if known.len() else column.head(1)
@@ -114,11 +78,11 @@ def _card(bundle: Bundle, train: pl.DataFrame, project: Project) -> str:
         f"| {name} | {value:.4g} | {metrics['baseline'].get(name, float('nan')):.4g} |"
         for name, value in metrics["model"].items()
     ]
-    gate = project.policy.gates.slices
-    worst = [
-        f"| {one['column']} = {one['value']} | {one['metrics'][gate.metric]:.4g} | {one['rows']:,} |"
+    groups = [
+        f"| {one['column']} = {one['value']} | {rule.metric} | {one['metrics'][rule.metric]:.4g} | {one['rows']:,} |"
+        for rule in project.policy.gates.slice_rules
         for one in metrics["slices"]
-        if gate.metric in one["metrics"] and one["rows"] >= gate.min_rows
+        if one["column"] in rule.columns and rule.metric in one["metrics"] and one["rows"] >= rule.min_rows
     ]
     return "\n".join([
         words,
@@ -134,8 +98,8 @@ def _card(bundle: Bundle, train: pl.DataFrame, project: Project) -> str:
         "|---|---|---|",
         *figures,
         "",
-        f"| slice | {gate.metric} | rows |",
-        "|---|---|---|",
-        *worst,
+        "| slice | metric | value | rows |",
+        "|---|---|---|---|",
+        *groups,
         "",
     ])  # fmt: skip

@@ -17,7 +17,8 @@ import polars as pl
 
 from ..contract import CONTRACT
 from .errors import MlopsError
-from .schema import Column, Columns, Contract, Field, Kind, Row
+from .rules import RULES
+from .schema import Column, Columns, Contract, Field, FieldKind, Row
 
 #: Where a raw row came from, so that a complaint can name it: file and row, the first row being 1.
 SOURCE = "source_row"
@@ -32,13 +33,13 @@ _FIRST_ROWS = 3
 
 #: How a data file may hold a field so that nothing is lost or guessed; anything else is read as text.
 _WHOLE = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32)
-_STORED: dict[Kind, tuple[Any, ...]] = {
-    Kind.INTEGER: _WHOLE,
-    Kind.NUMBER: (*_WHOLE, pl.Float64),
-    Kind.FLAG: (pl.Boolean,),
-    Kind.CATEGORY: (pl.String,),
-    Kind.TEXT: (pl.String,),
-    Kind.TIME: (pl.Datetime("ms"), pl.Datetime("us"), pl.Datetime("ns")),
+_STORED: dict[FieldKind, tuple[Any, ...]] = {
+    FieldKind.INTEGER: _WHOLE,
+    FieldKind.NUMBER: (*_WHOLE, pl.Float64),
+    FieldKind.FLAG: (pl.Boolean,),
+    FieldKind.CATEGORY: (pl.String,),
+    FieldKind.TEXT: (pl.String,),
+    FieldKind.TIME: (pl.Datetime("ms"), pl.Datetime("us"), pl.Datetime("ns")),
 }
 
 
@@ -92,11 +93,14 @@ def read_chunks(path: Path, rows: int) -> Iterator[pl.DataFrame]:
 
 
 def spread(frame: pl.DataFrame, rows: int) -> pl.DataFrame:
-    """Return at most so many rows, evenly spread and always the same."""
-    return frame.gather_every(max(1, -(-frame.height // rows)))
+    """Return at most so many rows, evenly spread from the first to the last, and always the same."""
+    if frame.height <= rows:
+        return frame
+    picked: pl.DataFrame = frame[np.linspace(0, frame.height - 1, rows).astype(int).tolist()]
+    return picked
 
 
-def sample(path: Path, rows: int) -> pl.DataFrame:
+def read_spread(path: Path, rows: int) -> pl.DataFrame:
     """Return at most so many rows of a file as text, evenly spread over it and numbered as they are there."""
     with _told_of(path):
         scanned = _scan(path).cast(pl.String, strict=False)
@@ -166,49 +170,34 @@ def parse(raw: pl.DataFrame, fields: tuple[Field, ...]) -> tuple[pl.DataFrame, l
 def _typed(field: Field, *, is_text: bool) -> pl.Expr:
     text = pl.col(field.name)
     if not is_text:
-        dtypes = {Kind.INTEGER: pl.Int64(), Kind.NUMBER: pl.Float64(), Kind.TIME: pl.Datetime("ms")}
+        dtypes = {FieldKind.INTEGER: pl.Int64(), FieldKind.NUMBER: pl.Float64(), FieldKind.TIME: pl.Datetime("ms")}
         return text.cast(dtypes[field.kind]) if field.kind in dtypes else text
     match field.kind:
-        case Kind.INTEGER:
+        case FieldKind.INTEGER:
             # "12.0" is how some tools write an integer column that once had gaps.
             number = text.cast(pl.Float64, strict=False)
             return pl.when(number == number.round()).then(number).cast(pl.Int64, strict=False).alias(field.name)
-        case Kind.NUMBER:
+        case FieldKind.NUMBER:
             return text.cast(pl.Float64, strict=False)
-        case Kind.FLAG:
+        case FieldKind.FLAG:
             return text.str.to_lowercase().replace_strict({"true": True, "false": False}, default=None)
-        case Kind.CATEGORY:
+        case FieldKind.CATEGORY:
             return text.cast(pl.Enum(field.categories), strict=False)
-        case Kind.TIME:
+        case FieldKind.TIME:
             return text.str.to_datetime(time_unit="ms", time_zone=None, strict=False, ambiguous="null")
-        case Kind.TEXT:
+        case FieldKind.TEXT:
             return text
 
 
 def _broken_rules(raw: pl.DataFrame, typed: pl.DataFrame, field: Field) -> list[Violation]:
     given, value = raw[field.name], typed[field.name]
-    rules: list[tuple[str, pl.Series]] = [(_type_rule(field), given.is_not_null() & value.is_null())]
+    rules: list[tuple[str, pl.Series]] = [(f"must be {field.type_in_words}", given.is_not_null() & value.is_null())]
     if not field.optional:
         rules.append(("a value is missing", given.is_null()))
-    if field.kind is Kind.NUMBER:
+    if field.kind is FieldKind.NUMBER:
         rules.append(("must be finite", ~value.is_finite()))
-    for operator, limit in field.bounds:
-        sign = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}[operator]
-        kept = {"ge": value >= limit, "gt": value > limit, "le": value <= limit, "lt": value < limit}[operator]
-        rules.append((f"must be {sign} {limit:g}", ~kept))
-    if field.pattern is not None:
-        rules.append((f"must match {field.pattern}", ~value.str.contains(field.pattern)))
+    rules += [(RULES[name].sentence(limit), ~RULES[name].column(value, limit)) for name, limit in field.limits]
     return [_violation(field, rule, broken, raw) for rule, broken in rules if broken.any()]
-
-
-def _type_rule(field: Field) -> str:
-    match field.kind:
-        case Kind.CATEGORY:
-            return f"must be one of {', '.join(field.categories)}"
-        case Kind.TIME:
-            return "must be a time like 2013-12-31T23:59"
-        case kind:
-            return f"must be {'an' if kind.value[0] in 'aeiou' else 'a'} {kind.value}"
 
 
 def _violation(field: Field, rule: str, broken: pl.Series, raw: pl.DataFrame) -> Violation:
@@ -263,12 +252,12 @@ class _Columns(Columns):
 
 def _column(series: pl.Series, field: Field) -> Column:
     match field.kind:
-        case Kind.CATEGORY:
+        case FieldKind.CATEGORY:
             codes = series.cast(pl.Enum(field.categories)).to_physical()
             return codes.cast(pl.Int64).fill_null(-1).to_numpy()
-        case Kind.TIME:
+        case FieldKind.TIME:
             return series.to_numpy().astype("datetime64[s]")
-        case Kind.TEXT:
+        case FieldKind.TEXT:
             return np.array(series.fill_null("").to_list(), dtype=np.str_)
         case _:
             return series.cast(pl.Float64).fill_null(float("nan")).to_numpy()

@@ -104,7 +104,8 @@ class _Judge:
         self._project = project
         self._environment = environment
         self._labels = project.policy.labels
-        self._metric = (project.policy.monitor.quality or project.policy.gates.slices).metric
+        quality, gates = project.policy.monitor.quality, project.policy.gates
+        self._metric = quality.metric if quality else gates.metric
         self._block_hours = min(24, rule.days * 24 / 7)
         self._bundles: dict[str, Bundle | None] = {champion.digest: champion}
 
@@ -163,12 +164,11 @@ class _Judge:
         return few or (live.too_few_labels(part, self._labels) if self._labels else "")
 
     def _groups(self, known: pl.DataFrame, measure: Measure) -> dict[str, float]:
-        slices = self._project.policy.gates.slices
         found = {}
-        for column in slices.columns:
+        for column, min_rows in self._project.policy.gates.groups.items():
             for (value,), rows in sorted(known.group_by(column), key=lambda group: str(group[0])):
                 figure = measure(rows[TRUTH].to_numpy(), rows["score"].to_numpy())
-                if rows.height >= slices.min_rows and figure is not None:
+                if rows.height >= min_rows and figure is not None:
                     found[f"{column} = {value}"] = figure
         return found
 

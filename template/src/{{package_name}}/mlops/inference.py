@@ -11,12 +11,13 @@ from typing import Any
 
 from ..contract import CONTRACT
 from .faces import Answer, Question, document, first, parsed, rows_from
+from .kinds_base import Kind
 from .predictor import Made
 from .problems import Problem
 from .project import ServingPolicy
-from .schema import Kind
+from .schema import FieldKind
 
-DATATYPES = {Kind.NUMBER: "FP64", Kind.INTEGER: "INT64", Kind.FLAG: "BOOL"}
+DATATYPES = {FieldKind.NUMBER: "FP64", FieldKind.INTEGER: "INT64", FieldKind.FLAG: "BOOL"}
 _FAMILIES = {"FP64": ("FP", "INT", "UINT"), "INT64": ("INT", "UINT"), "BOOL": ("BOOL",), "BYTES": ("BYTES",)}
 
 
@@ -28,11 +29,11 @@ def server_facts(name: str, version: str) -> dict[str, Any]:
 class Inference:
     """Reads and writes tensors."""
 
-    def __init__(self, answer: Answer, kind: str, policy: ServingPolicy) -> None:
+    def __init__(self, answer: Answer, kind: Kind, policy: ServingPolicy) -> None:
         self._about = answer
         self._version = str(answer.model["version"] or "")
         self._max_rows = policy.max_rows
-        self._outputs = {answer.name: "BOOL" if kind == "class" else "FP64", "id": "BYTES"}
+        self._outputs = {answer.name: kind.datatype, "id": "BYTES"}
         if answer.with_score:
             self._outputs["score"] = "FP64"
 

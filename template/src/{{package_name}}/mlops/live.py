@@ -12,7 +12,7 @@ import polars as pl
 import yaml
 
 from .. import metrics as team
-from . import environments, experiment, git, labels, observed, predictions, privacy
+from . import environments, experiment, git, kinds, labels, observed, predictions, privacy
 from .bundle import ModelFacts
 from .errors import MlopsError
 from .experiment import Decision, Measure, Sample, Verdict
@@ -164,9 +164,10 @@ def as_text(compared: LiveComparison) -> str:
 def measured_by(facts: ModelFacts, metric: str) -> Measure:
     """The team's metric, with the threshold of a model."""
 
+    kind = kinds.named(facts.kind)
+
     def measure(truth: Column, scores: Column) -> float | None:
-        happened = truth > 0 if facts.kind == "class" else truth
-        return team.metrics(happened, scores, facts.threshold).get(metric)
+        return team.metrics(kind.happened(truth), scores, facts.threshold).get(metric)
 
     return measure
 
@@ -268,15 +269,14 @@ def _arm(role: str, version: int, log: pl.DataFrame, sample: Sample, rule: Exper
 
 def _slices(project: Project, logs: Both[pl.DataFrame], measures: Both[Measure]) -> list[Slice]:
     """The groups that the gates look at, where both versions have enough labelled rows."""
-    groups = project.policy.gates.slices
     found = []
-    for column in groups.columns:
+    for column, min_rows in project.policy.gates.groups.items():
         first, second = (
             {value: part for (value,), part in log.filter(pl.col(TRUTH).is_not_null()).group_by(column)} for log in logs
         )
         for value in sorted(first.keys() & second.keys(), key=str):
             parts = first[value], second[value]
-            if min(part.height for part in parts) >= groups.min_rows:
+            if min(part.height for part in parts) >= min_rows:
                 figures = [
                     m(part[TRUTH].to_numpy(), part["score"].to_numpy()) for m, part in zip(measures, parts, strict=True)
                 ]

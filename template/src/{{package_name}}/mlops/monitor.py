@@ -5,21 +5,21 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Literal
 
 import msgspec
 import polars as pl
 
 from ..contract import CONTRACT
+from . import kinds
 from .bundle import Bundle, ModelFacts
 from .concept import Concept
 from .concept import State as ConceptState
-from .drift import Days, Finding, Verdict, find, percent
+from .drift import Days, Finding, Verdict, find
 from .errors import MlopsError
 from .history import Window, judge_windows, together
 from .project import Hidden, MonitorPolicy, Project
 from .quality import Quality, State, check
-from .schema import Contract, Kind
+from .schema import Contract, FieldKind
 from .skew import Skew
 from .skew import State as SkewState
 from .widening import Refused, is_frequent
@@ -27,7 +27,7 @@ from .widening import Refused, is_frequent
 ANSWER_IS_NO = 3
 
 _HIDDEN: dict[Hidden, str] = {"hash": "hashed in the log", "drop": "dropped from the log"}
-_NOT_COMPARED = {Kind.TIME: "a time always moves on", Kind.TEXT: "free text has no groups to count"}
+_NOT_COMPARED = {FieldKind.TIME: "a time always moves on", FieldKind.TEXT: "free text has no groups to count"}
 _NEXT_STEPS = {
     Verdict.WATCH: "look again when there are more predictions",
     Verdict.INSUFFICIENT_DATA: "wait for more rows, or lower monitor.min_rows in policy.yaml",
@@ -46,7 +46,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     model: str
-    kind: Literal["class", "number"]
+    kind: str
     environment: str
     version: int | None
     digest: str
@@ -343,7 +343,7 @@ def shown_size(finding: Finding) -> str:
 
 def shown_mean(report: Report, mean: float) -> str:
     """Write a mean of answers: a share of yes, or a quantity."""
-    return percent(mean) if report.kind == "class" else f"{mean:.4g}"
+    return kinds.named(report.kind).shown(mean)
 
 
 def refusal_line(one: Refused) -> str:
@@ -426,10 +426,7 @@ def _newest(reference: pl.DataFrame, contract: Contract) -> datetime | None:
 
 def _outputs(model: ModelFacts) -> list[pl.Expr]:
     """What the model says, from the scores: of a class the answer as well, as its own threshold decides it."""
-    score = pl.col("score")
-    if model.kind == "number":
-        return [score.alias(model.answer)]
-    return [score, (score >= model.threshold).alias(model.answer)]
+    return kinds.named(model.kind).compared(pl.col("score"), model.answer, model.threshold)
 
 
 def _next_step(verdict: Verdict, summary: str) -> str:

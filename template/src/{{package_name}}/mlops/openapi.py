@@ -10,7 +10,7 @@ from .endpoint import Served
 from .inference import DATATYPES
 from .problems import MEDIA_TYPE
 from .project import ServingPolicy
-from .schema import Kind
+from .schema import FieldKind
 from .scoring import Scorer
 
 _REFUSALS = {
@@ -47,7 +47,7 @@ _PROBLEM = {
 def document(scorer: Scorer, served: Served, policy: ServingPolicy) -> dict[str, Any]:
     """Describe every endpoint, with a real row as the example."""
     row = CONTRACT.json_schema["row"]
-    answer = {"type": "boolean"} if scorer.facts.kind == "class" else {"type": "number"}
+    answer = scorer.kind.json_type
     prediction = {"id": {"type": "string"}, scorer.facts.answer: answer}
     if policy.return_score:
         prediction["score"] = {"type": "number"}
@@ -161,7 +161,7 @@ def _components() -> dict[str, Any]:
     components: dict[str, Any] = deepcopy(CONTRACT.json_schema["components"])
     properties = components[CONTRACT.row.__name__]["properties"]
     for field in CONTRACT.fields:
-        if field.kind is Kind.TIME:
+        if field.kind is FieldKind.TIME:
             properties[field.name]["format"] = "date-time-local"
     return components
 

@@ -1,34 +1,13 @@
-"""Running the pipeline, tracked: what `mlops pipeline` and `mlops stage` do."""
+"""Running the pipeline, tracked: what `mlops pipeline` does."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from importlib import import_module
 
 from . import git, remote
 from .bundle import sha256
 from .errors import MlopsError
-from .evaluation import Check, judge
+from .gates import Check, check_gates
 from .project import Project
 from .tracking import PIPELINE, connect, find_run, record
-
-#: Stage name -> the module that holds the function of that name. The order is that of dvc.yaml.
-STAGES = {
-    "ingest": "data",
-    "validate": "data",
-    "split": "data",
-    "train": "training",
-    "evaluate": "evaluation",
-    "export": "export",
-}
-
-
-def run_stage(project: Project, name: str) -> None:
-    """Run one stage alone, as DVC does."""
-    if name not in STAGES:
-        raise MlopsError(f"there is no stage {name}", f"choose from {', '.join(STAGES)}", exit_code=2)
-    stage: Callable[[Project], None] = getattr(import_module(f".{STAGES[name]}", __package__), name)
-    stage(project)
 
 
 def run(project: Project, force: bool = False) -> list[Check]:
@@ -45,7 +24,7 @@ def run(project: Project, force: bool = False) -> list[Check]:
         pipeline = pipeline_digest(project)
         if find_run(project, client, pipeline) is None:
             record(project, client, tags | {PIPELINE: pipeline}, status="FINISHED")
-    return judge(project)
+    return check_gates(project)
 
 
 def commit(project: Project) -> str | None:

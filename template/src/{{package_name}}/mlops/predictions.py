@@ -22,7 +22,7 @@ from ..contract import CONTRACT
 from . import refusals
 from .errors import MlopsError
 from .project import Project
-from .schema import Field, Kind, Row
+from .schema import Field, FieldKind, Row
 
 if TYPE_CHECKING:
     import polars as pl
@@ -264,8 +264,8 @@ def _series(field: Field, values: list[Any], mask: Mask | None) -> pl.Series:
 
     if mask and field.name in mask.hashed:
         return pl.Series(field.name, [mask.hash(field.name, value) for value in values], pl.String)
-    if field.kind is Kind.TIME:
+    if field.kind is FieldKind.TIME:
         texts = pl.Series(field.name, values, pl.String, strict=False)
         return texts.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False)
-    dtypes = {Kind.NUMBER: pl.Float64, Kind.INTEGER: pl.Int64, Kind.FLAG: pl.Boolean}
+    dtypes = {FieldKind.NUMBER: pl.Float64, FieldKind.INTEGER: pl.Int64, FieldKind.FLAG: pl.Boolean}
     return pl.Series(field.name, values, dtypes.get(field.kind, pl.String), strict=False)

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from .schema import Contract, Field, Kind
+from .schema import Contract, Field, FieldKind
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -124,10 +124,8 @@ def _row_errors(row: Any, contract: Contract, pointer: str) -> Iterator[FieldErr
 
 
 def _rule(field: Field, wrong: Exception) -> str:
-    if field.kind is Kind.CATEGORY:
-        return f"Expected one of {', '.join(field.categories)}"
-    if field.kind is Kind.TIME:
-        return "Expected a time without a zone, like 2013-07-01T17:30:00"
+    if field.kind in (FieldKind.CATEGORY, FieldKind.TIME):
+        return f"Expected {field.type_in_words}"
     return str(wrong).partition(" - at")[0].replace("`", "")
 
 

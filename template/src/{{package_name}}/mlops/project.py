@@ -84,7 +84,7 @@ class MetricGate(Settings):
 
 
 class SliceGate(Settings):
-    """The limit that every large enough group of rows must meet."""
+    """A limit that every large enough group of rows must meet: one for each value of each of the `columns`."""
 
     columns: list[str]
     metric: str
@@ -104,8 +104,26 @@ class Gates(Settings):
     """What a model must pass before it can be registered."""
 
     metrics: dict[str, MetricGate]
-    slices: SliceGate
+    slices: list[SliceGate] | SliceGate
     limits: LimitGate
+
+    @property
+    def slice_rules(self) -> list[SliceGate]:
+        """The rules for groups of rows; a policy may give a single one without a list."""
+        return [self.slices] if isinstance(self.slices, SliceGate) else self.slices
+
+    @property
+    def metric(self) -> str:
+        """By what windows are compared where nothing else says so: the first rule's metric, or the first there is."""
+        return next(iter([*(rule.metric for rule in self.slice_rules), *self.metrics]), "")
+
+    @property
+    def groups(self) -> dict[str, int]:
+        """The columns whose groups are looked at, each with the fewest rows that any rule asks for."""
+        found: dict[str, int] = {}
+        for rule in self.slice_rules:
+            found |= {name: min(rule.min_rows, found.get(name, rule.min_rows)) for name in rule.columns}
+        return found
 
 
 class LabelPolicy(Settings):

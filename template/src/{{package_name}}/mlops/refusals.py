@@ -7,23 +7,21 @@ One JSON object per line in `.mlops/refused/<environment>/<day>.<host>.<process>
 from __future__ import annotations
 
 import logging
-import operator
 import os
-import re
 import socket
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime
 from itertools import islice
-from math import isfinite
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from ..contract import CONTRACT
 from .problems import FieldError
 from .project import Project
-from .schema import Contract, Field, Kind
+from .rules import RULES
+from .schema import Contract, Field, FieldKind
 
 #: Whoever sends nonsense for ever fills no disk: a process writes no more lines than this, about 10 kB, a minute.
 LINES_A_MINUTE = 60
@@ -32,65 +30,30 @@ MOST_WAITING = 500
 #: Longer values are cut off, in characters of their JSON.
 MOST_CHARACTERS = 120
 
-#: Which rule of its field a value broke. `absent` is a field that was left out, `other` another type, or
-#: a rule that `Field` does not know.
-Rule = Literal["category", "ge", "gt", "le", "lt", "missing", "absent", "pattern", "other"]
-KEEPS: dict[Rule, Callable[[Any, Any], bool]] = {
-    "ge": operator.ge,
-    "gt": operator.gt,
-    "le": operator.le,
-    "lt": operator.lt,
-}
-
 logger = logging.getLogger(__name__)
 
 
 class Refusal(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A value that was refused, so many `times` since the line before; `value` is its JSON, if that is kept."""
+    """A value that was refused, so many `times` since the line before; `value` is its JSON, if that is kept.
+
+    `rule` is what `Field.broken_by` names, or `other` for one that it does not know.
+    """
 
     at: datetime
     field: str
-    rule: Rule
+    rule: str
     times: int
     value: str | None = None
 
 
-def broken_rule(field: Field, value: Any) -> Rule | None:
-    """Name the rule that a value breaks; `None` when it keeps all of them that `Field` knows."""
-    if value is msgspec.UNSET:
-        return "absent"
-    if value is None:
-        return None if field.optional else "missing"
-    if field.kind is Kind.FLAG or field.kind is Kind.TIME:
-        return None if isinstance(value, bool if field.kind is Kind.FLAG else datetime) else "other"
-    if field.kind in (Kind.CATEGORY, Kind.TEXT):
-        return _broken_by_text(field, value) if isinstance(value, str) else "other"
-    return _broken_by_number(field, value) if isinstance(value, int | float) else "other"
-
-
-def _broken_by_text(field: Field, value: str) -> Rule | None:
-    if field.kind is Kind.CATEGORY:
-        return None if value in field.categories else "category"
-    return None if field.pattern is None or re.search(field.pattern, value) else "pattern"
-
-
-def _broken_by_number(field: Field, value: float) -> Rule | None:
-    if isinstance(value, bool) or (isinstance(value, float) and not isfinite(value)):
-        return "other"
-    if field.kind is Kind.INTEGER and value != int(value):
-        return "other"
-    bounds = dict(field.bounds)
-    return next((rule for rule, keeps in KEEPS.items() if rule in bounds and not keeps(value, bounds[rule])), None)
-
-
-def kept(field: Field, rule: Rule, value: Any) -> str | None:
+def kept(field: Field, rule: str, value: Any) -> str | None:
     """What the record keeps of a refused value, as JSON: the one place that decides about it.
 
     That is a value that may become a part of the contract, or shows what is wrong with a pattern. Of a value of
     another type nothing is kept, and never anything of free text.
     """
-    is_free_text = field.kind is Kind.TEXT and field.pattern is None
-    if is_free_text or rule not in ("category", "pattern", *KEEPS):
+    is_free_text = field.kind is FieldKind.TEXT and "pattern" not in dict(field.limits)
+    if is_free_text or rule not in ("category", *RULES):
         return None
     text = msgspec.json.encode(value).decode()
     return text if len(text) <= MOST_CHARACTERS else text[:MOST_CHARACTERS] + "…"
@@ -109,7 +72,7 @@ class RefusalLog:
         self._hidden = hidden
         self._folder = folder(state, environment)
         self._fields = {field.name: field for field in contract.fields}
-        self._waiting: dict[tuple[str, Rule, str | None], int] = {}
+        self._waiting: dict[tuple[str, str, str | None], int] = {}
         self._minute = -1
         self._lines_left = 0
         self._is_failing = False
@@ -120,7 +83,7 @@ class RefusalLog:
             field = self._fields.get(error.field)
             if field is None:
                 continue
-            rule = broken_rule(field, error.value) or "other"
+            rule = field.broken_by(error.value) or "other"
             value = None if field.name in self._hidden else kept(field, rule, error.value)
             key = (field.name, rule, value)
             if key not in self._waiting and len(self._waiting) >= MOST_WAITING:

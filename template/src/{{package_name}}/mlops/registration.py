@@ -10,7 +10,7 @@ from pathlib import Path
 from . import git, packaging, remote
 from .bundle import Lineage, seal, sha256
 from .errors import MlopsError
-from .evaluation import judge, require_passed
+from .gates import check_gates, require_passed
 from .pipeline import pipeline_digest
 from .project import Project
 from .registry import Registry, Version
@@ -29,7 +29,7 @@ def register(project: Project, say: Callable[[str], None] = print) -> tuple[Vers
     with project.only_one("register"):
         say("checking that the outputs are those of the commit")
         _require_current(project)
-        require_passed(judge(project), "the model in this checkout")
+        require_passed(check_gates(project), "the model in this checkout")
         lineage = _lineage(project, registry)
         say("sending the data to its remote")
         remote.push(project)

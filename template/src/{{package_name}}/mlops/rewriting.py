@@ -200,7 +200,7 @@ def _prove(before: Contract, after: Contract, wider: Field, values: Sequence[Any
 
 def _sorted(field: Field) -> Field:
     bounds = sorted((rule, float(limit)) for rule, limit in field.bounds)
-    return dataclasses.replace(field, categories=tuple(sorted(field.categories)), bounds=tuple(bounds))
+    return dataclasses.replace(field.with_bounds(bounds), categories=tuple(sorted(field.categories)))
 
 
 def _types(row: type[Row]) -> dict[str, Any]:

@@ -8,15 +8,19 @@ One `Contract` serves three times: raw batches and training frames are checked a
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import Enum
 from functools import cached_property
+from math import isfinite
 from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
+
+from .rules import RULES, Limit
 
 #: One value per row. Numbers are floats with NaN for "missing", categories are their position in
 #: the contract's list with -1 for "missing", times are `datetime64[s]`, texts are strings.
@@ -32,7 +36,7 @@ class Row(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Base of the team's row types: every field typed, no field beyond the declared ones."""
 
 
-class Kind(Enum):
+class FieldKind(Enum):
     """How a field's values are stored and compared."""
 
     NUMBER = "number"
@@ -45,19 +49,54 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Field:
-    """One column of the contract; `bounds` pairs an operator (`ge`, `gt`, `le`, `lt`) with its limit."""
+    """One column of the contract; `limits` pairs each rule of the table `RULES` that its type sets with the limit."""
 
     name: str
-    kind: Kind
+    kind: FieldKind
     optional: bool = False
-    bounds: tuple[tuple[str, float], ...] = ()
+    limits: tuple[tuple[str, Limit], ...] = ()
     categories: tuple[str, ...] = ()
-    pattern: str | None = None
+
+    @property
+    def bounds(self) -> tuple[tuple[str, float], ...]:
+        """The limits that can be moved to let more values in."""
+        return tuple((rule, float(limit)) for rule, limit in self.limits if RULES[rule].moves)
+
+    def with_bounds(self, bounds: Iterable[tuple[str, float]]) -> Field:
+        """Return this field with other bounds; its other limits stay."""
+        return replace(self, limits=(*bounds, *(one for one in self.limits if not RULES[one[0]].moves)))
 
     @cached_property
     def codes(self) -> dict[str | None, int]:
         """Position of each category; a missing value is -1."""
         return {None: -1} | {name: code for code, name in enumerate(self.categories)}
+
+    @property
+    def type_in_words(self) -> str:
+        """What a value must be, as people are told."""
+        match self.kind:
+            case FieldKind.CATEGORY:
+                return f"one of {', '.join(self.categories)}"
+            case FieldKind.TIME:
+                return "a time without a zone, like 2013-07-01T17:30:00"
+            case kind:
+                return f"{'an' if kind.value[0] in 'aeiou' else 'a'} {kind.value}"
+
+    def broken_by(self, value: Any) -> str | None:
+        """Name the rule that a value breaks; `None` when it keeps all of them.
+
+        That is a rule of the table, `category`, `missing` for null, `absent` for a field that was left out
+        (`msgspec.UNSET`), or `other` for another type.
+        """
+        if value is msgspec.UNSET:
+            return "absent"
+        if value is None:
+            return None if self.optional else "missing"
+        if not _is_of(self.kind, value):
+            return "other"
+        if self.kind is FieldKind.CATEGORY and value not in self.categories:
+            return "category"
+        return next((rule for rule, limit in self.limits if not RULES[rule].keeps(value, limit)), None)
 
 
 @dataclass(frozen=True)
@@ -118,13 +157,13 @@ def fields_of(row: type[Row]) -> tuple[Field, ...]:
     return tuple(_field(field.encode_name, field.type) for field in info.fields)
 
 
-_PLAIN_KINDS: dict[type[msgspec.inspect.Type], Kind] = {
-    msgspec.inspect.IntType: Kind.INTEGER,
-    msgspec.inspect.FloatType: Kind.NUMBER,
-    msgspec.inspect.BoolType: Kind.FLAG,
-    msgspec.inspect.StrType: Kind.TEXT,
-    msgspec.inspect.LiteralType: Kind.CATEGORY,
-    msgspec.inspect.DateTimeType: Kind.TIME,
+_FIELD_KINDS: dict[type[msgspec.inspect.Type], FieldKind] = {
+    msgspec.inspect.IntType: FieldKind.INTEGER,
+    msgspec.inspect.FloatType: FieldKind.NUMBER,
+    msgspec.inspect.BoolType: FieldKind.FLAG,
+    msgspec.inspect.StrType: FieldKind.TEXT,
+    msgspec.inspect.LiteralType: FieldKind.CATEGORY,
+    msgspec.inspect.DateTimeType: FieldKind.TIME,
 }
 
 
@@ -136,22 +175,25 @@ def _field(name: str, declared: msgspec.inspect.Type) -> Field:
         declared = kept[0] if len(kept) == 1 else declared
     while isinstance(declared, msgspec.inspect.Metadata):
         declared = declared.type
-    kind = _PLAIN_KINDS.get(type(declared))
+    kind = _FIELD_KINDS.get(type(declared))
     if kind is None:
         raise TypeError(f"contract field {name} has a type that a column cannot have: {declared}")
-    bounds = tuple(
-        (operator, float(limit))
-        for operator in ("ge", "gt", "le", "lt")
-        if (limit := getattr(declared, operator, None)) is not None
-    )
-    return Field(
-        name=name,
-        kind=kind,
-        optional=optional,
-        bounds=bounds,
-        categories=tuple(str(value) for value in getattr(declared, "values", ())),
-        pattern=getattr(declared, "pattern", None),
-    )
+    limits = tuple((rule, limit) for rule in RULES if (limit := getattr(declared, rule, None)) is not None)
+    categories = tuple(str(value) for value in getattr(declared, "values", ()))
+    return Field(name=name, kind=kind, optional=optional, limits=limits, categories=categories)
+
+
+def _is_of(kind: FieldKind, value: Any) -> bool:
+    match kind:
+        case FieldKind.FLAG:
+            return isinstance(value, bool)
+        case FieldKind.TIME:
+            return isinstance(value, datetime)
+        case FieldKind.CATEGORY | FieldKind.TEXT:
+            return isinstance(value, str)
+        case FieldKind.NUMBER | FieldKind.INTEGER:
+            is_number = isinstance(value, int) or (isinstance(value, float) and isfinite(value))
+            return is_number and not isinstance(value, bool) and (kind is FieldKind.NUMBER or value == int(value))
 
 
 class RowColumns:
@@ -163,15 +205,15 @@ class RowColumns:
     """
 
     def __init__(self, fields: tuple[Field, ...]) -> None:
-        def placed(*kinds: Kind) -> dict[str, int]:
+        def placed(*kinds: FieldKind) -> dict[str, int]:
             return {field.name: place for place, field in enumerate(fields) if field.kind in kinds}
 
-        self._numbers = placed(Kind.NUMBER, Kind.INTEGER, Kind.FLAG)
+        self._numbers = placed(FieldKind.NUMBER, FieldKind.INTEGER, FieldKind.FLAG)
         self._number_places = list(self._numbers.values())
-        self._categories = placed(Kind.CATEGORY)
+        self._categories = placed(FieldKind.CATEGORY)
         self._codes = [(place, fields[place].codes.__getitem__) for place in self._categories.values()]
-        self._times = placed(Kind.TIME)
-        self._texts = placed(Kind.TEXT)
+        self._times = placed(FieldKind.TIME)
+        self._texts = placed(FieldKind.TEXT)
 
     def __call__(self, rows: Sequence[Row]) -> dict[str, Column]:
         """Return one array per field, with one value per row; at least one row is needed."""

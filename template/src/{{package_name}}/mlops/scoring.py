@@ -10,19 +10,14 @@ from typing import Any
 import msgspec
 import numpy as np
 import onnxruntime
-from numpy.typing import NDArray
 
 from ..contract import CONTRACT
 from ..features import features
+from . import kinds
 from .bundle import Bundle, ModelFacts
 from .errors import MlopsError
+from .kinds_base import Kind, Matrix, Scores
 from .schema import Column, Columns, Row, RowColumns
-
-Matrix = NDArray[np.float32]
-Scores = NDArray[np.float32]
-
-#: Name of the ONNX output that holds the score.
-OUTPUT = {"class": "probabilities", "number": "variable"}
 
 
 def matrix(columns: Columns, names: Sequence[str] | None = None) -> tuple[list[str], Matrix]:
@@ -44,9 +39,9 @@ def matrix(columns: Columns, names: Sequence[str] | None = None) -> tuple[list[s
 
 
 class OnnxModel:
-    """An ONNX model that gives one score per row: a probability, or a quantity."""
+    """An ONNX model that gives one score per row. Raises `MlopsError` when it has not the output of its kind."""
 
-    def __init__(self, path: Path, kind: str, threads: int = 1) -> None:
+    def __init__(self, path: Path, kind: Kind, threads: int = 1) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
@@ -54,12 +49,16 @@ class OnnxModel:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         self._input = self._session.get_inputs()[0].name
-        self._outputs = [OUTPUT[kind]]
+        self._kind, self._outputs = kind, [kind.output]
+        if kind.output not in (outputs := [output.name for output in self._session.get_outputs()]):
+            raise MlopsError(
+                f"{path.name} has no output {kind.output} with the scores of a {kind.name}, but {', '.join(outputs)}",
+                "have its exporter give the output that name",
+            )
 
     def __call__(self, stacked: Matrix) -> Scores:
         """Score each row of a feature matrix."""
-        scores: Scores = self._session.run(self._outputs, {self._input: stacked})[0]
-        return scores[:, -1]
+        return self._kind.scores(self._session.run(self._outputs, {self._input: stacked})[0])
 
 
 class Scorer:
@@ -69,7 +68,8 @@ class Scorer:
         self.bundle = bundle
         self.facts: ModelFacts = bundle.model
         self._columns = RowColumns(CONTRACT.fields)
-        self._model = OnnxModel(bundle.onnx, self.facts.kind, threads)
+        self.kind: Kind = kinds.named(self.facts.kind)
+        self._model = OnnxModel(bundle.onnx, self.kind, threads)
         self._prove()
 
     def scores(self, columns: Columns) -> Scores:
@@ -81,11 +81,8 @@ class Scorer:
         return self.scores(self._columns(rows))
 
     def answers(self, scores: Scores) -> list[Any]:
-        """Turn scores into what a client gets: true or false, or the quantity."""
-        if self.facts.kind == "class":
-            decided: list[Any] = (scores >= self.facts.threshold).tolist()
-            return decided
-        return [round(score, 6) for score in scores.tolist()]
+        """Turn scores into what a client gets."""
+        return self.kind.answers(scores, self.facts.threshold)
 
     def _prove(self) -> None:
         """Refuse to work when today's code gives other scores than the export did."""

@@ -22,9 +22,10 @@ from . import packaging
 from .bundle import Bundle
 from .errors import MlopsError
 from .frames import columns, spread
+from .kinds_base import Matrix
 from .privacy import MARK
 from .schema import Columns, Row, RowColumns
-from .scoring import Matrix, Scorer, matrix
+from .scoring import Scorer, matrix
 
 #: So many logged rows are replayed, at most; single rows are slow.
 MOST_ROWS = 1000

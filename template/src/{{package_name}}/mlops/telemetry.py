@@ -25,8 +25,10 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from ..contract import CONTRACT
+from . import kinds
 from .bundle import Bundle
-from .counts import Counts, Histogram, Tally, count
+from .counts import Counts, Tally, count
+from .histogram import Histogram
 from .native import Traffic
 from .predictions import PredictionLog
 from .predictor import Made
@@ -111,7 +113,7 @@ class Telemetry(Collector):
         self._version = version
         self._watch = Watch(CONTRACT)
         self._expected = bundle.expected
-        self._decides = bundle.model.kind == "class"
+        self._decides = kinds.named(bundle.model.kind).has_positives
         self._room = room
         self._log = log
         self._model = model

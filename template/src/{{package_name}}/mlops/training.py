@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import polars as pl
-from sklearn.base import BaseEstimator, is_classifier
 
 from .. import model as team
 from ..contract import CONTRACT
+from . import exporters, kinds
 from .bundle import ModelFacts, write_json
 from .errors import MlopsError
 from .frames import columns
+from .kinds_base import Kind, Matrix, Scores
 from .project import Project
 from .schema import Column
-from .scoring import Matrix, OnnxModel, Scores, matrix
+from .scoring import OnnxModel, matrix
 
 #: Largest relative difference between the estimator's and the converted model's scores.
 PARITY = 1e-4
@@ -35,15 +36,20 @@ def train(project: Project) -> None:
         "model": team.build(project.params.seed, **project.params.model),
         "baseline": team.baseline(names, project.params.seed),
     }
-    kind: Literal["class", "number"] = "class" if is_classifier(estimators["model"]) else "number"
+    kind, other = (kinds.of(estimator) for estimator in estimators.values())
+    if kind is not other:
+        raise MlopsError(
+            f"model and baseline in model.py give different kinds of answers, {kind.name} and {other.name}",
+            "build a baseline that answers as the model does",
+        )
     for name, estimator in estimators.items():
         sys.stderr.write(f"train: fitting the {name} on {len(rows):,} rows\n")
         estimator.fit(rows, truth)
-        convert(estimator, kind, rows.shape[1], unseen, project.root / "model" / f"{name}.onnx")
+        convert(estimator, kind, unseen, project.root / "model" / f"{name}.onnx")
     facts = ModelFacts(
         name=project.tool.model,
         answer=team.ANSWER,
-        kind=kind,
+        kind=kind.name,
         threshold=project.params.decision.threshold,
         features=names,
         contract=CONTRACT.fingerprint,
@@ -53,41 +59,24 @@ def train(project: Project) -> None:
 
 def learning_set(path: Path) -> tuple[list[str], Matrix, Column]:
     """Read rows with outcomes; return the feature names, the feature matrix and the target."""
-    frame = pl.read_parquet(path)
-    names, stacked = matrix(columns(frame, CONTRACT.fields))
-    return names, stacked, team.target(columns(frame, CONTRACT.outcome_fields))
+    return learned_from(pl.read_parquet(path))
 
 
-def convert(estimator: BaseEstimator, kind: str, width: int, unseen: Matrix, path: Path) -> None:
+def learned_from(rows: pl.DataFrame) -> tuple[list[str], Matrix, Column]:
+    """The feature names, the feature matrix and the target of rows with outcomes."""
+    names, stacked = matrix(columns(rows, CONTRACT.fields))
+    return names, stacked, team.target(columns(rows, CONTRACT.outcome_fields))
+
+
+def convert(estimator: Any, kind: Kind, unseen: Matrix, path: Path) -> None:
     """Write the estimator as ONNX and prove that nothing was lost on rows it has not seen.
 
     Raises `MlopsError` when there is no converter, or when the scores differ.
     """
-    from skl2onnx import to_onnx
-    from skl2onnx.common.data_types import FloatTensorType
-    from skl2onnx.common.exceptions import MissingConverter, MissingShapeCalculator
-
-    options = {"zipmap": False} if kind == "class" else None
-    try:
-        converted = to_onnx(
-            estimator, initial_types=[("rows", FloatTensorType([None, width]))], options=options, target_opset=18
-        )
-    except (MissingConverter, MissingShapeCalculator, NotImplementedError) as error:
-        raise MlopsError(
-            f"{type(estimator).__name__} cannot be converted to ONNX: {str(error).splitlines()[0]}",
-            "use an estimator that skl2onnx supports in model.py: https://onnx.ai/sklearn-onnx/supported.html",
-        ) from error
-    # The converter lists them in the order of a set, which differs from process to process.
-    converted.opset_import.sort(key=lambda opset: opset.domain)
+    content = exporters.of(estimator).export(estimator, kind, unseen)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(converted.SerializeToString())
-    require_parity(estimator_scores(estimator, kind, unseen), OnnxModel(path, kind)(unseen), path.name)
-
-
-def estimator_scores(estimator: Any, kind: str, rows: Matrix) -> Scores:
-    """Scores of a fitted scikit-learn estimator: the probability of "yes", or the quantity."""
-    scores: Scores = estimator.predict_proba(rows)[:, -1] if kind == "class" else estimator.predict(rows)
-    return scores
+    path.write_bytes(content)
+    require_parity(kind.predicted(estimator, unseen), OnnxModel(path, kind)(unseen), path.name)
 
 
 def require_parity(before: Scores, after: Scores, name: str) -> None:

@@ -22,8 +22,9 @@ from ..contract import CONTRACT
 from . import git, refusals
 from .errors import MlopsError
 from .project import MonitorPolicy, Project
-from .refusals import KEEPS, Refusal, Rule, broken_rule
+from .refusals import Refusal
 from .rewriting import CannotEditError, accept
+from .rules import RULES, in_words
 from .schema import Contract, Field
 
 if TYPE_CHECKING:
@@ -31,16 +32,6 @@ if TYPE_CHECKING:
 
 #: In a message or a report stand no more values than this.
 _SHOWN = 3
-
-_BOUNDS: dict[Rule, str] = {rule: f"is beyond its bound `{rule}`" for rule in KEEPS}
-_BROKEN: dict[Rule, str] = {
-    **_BOUNDS,
-    "category": "is none of its categories",
-    "missing": "is missing",
-    "absent": "is left out by the client, which must send null or a value",
-    "pattern": "does not match its pattern",
-    "other": "has another type",
-}
 
 
 class Refused(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,7 +42,7 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     field: str
-    rule: Rule
+    rule: str
     times: int
     share: float
     accepted: bool
@@ -64,7 +55,7 @@ class Tally:
     """How often each value of a field was refused by a rule of today's contract; `None` is what nobody kept."""
 
     field: Field
-    rule: Rule
+    rule: str
     accepted: bool
     values: Counter[Any]
 
@@ -87,13 +78,13 @@ class Proposal:
 def tally(recorded: Iterable[Refusal], contract: Contract = CONTRACT) -> list[Tally]:
     """Count recorded refusals by field and rule, the most frequent first."""
     fields = {field.name: field for field in contract.fields}
-    counted: dict[tuple[str, Rule, bool], Counter[Any]] = {}
+    counted: dict[tuple[str, str, bool], Counter[Any]] = {}
     for one in recorded:
         field = fields.get(one.field)
         if field is None:
             continue
         value, is_whole = _decoded(one.value)
-        now = broken_rule(field, value) if is_whole or one.rule == "missing" else one.rule
+        now = field.broken_by(value) if is_whole or one.rule == "missing" else one.rule
         counted.setdefault((one.field, now or one.rule, now is None), Counter())[value] += one.times
     found = [Tally(fields[name], rule, accepted, values) for (name, rule, accepted), values in counted.items()]
     return sorted(found, key=lambda one: (-one.times, one.field.name, one.rule))
@@ -111,10 +102,10 @@ def tally_of_rows(raw: pl.DataFrame, contract: Contract = CONTRACT) -> list[Tall
             continue
         distinct = raw.group_by(field.name).len("times").with_columns(pl.lit("").alias(frames.SOURCE))
         typed = frames.parse(distinct, (field,))[0][field.name]
-        counted: dict[Rule, Counter[Any]] = {}
+        counted: dict[str, Counter[Any]] = {}
         for given, value, times in zip(distinct[field.name], typed, distinct["times"], strict=True):
             known = given if value is None else value
-            if rule := broken_rule(field, known):
+            if rule := field.broken_by(known):
                 counted.setdefault(rule, Counter())[known] += times
         found += [Tally(field, rule, False, values) for rule, values in counted.items()]
     return found
@@ -193,7 +184,7 @@ def _wider(one: Tally, min_refused: int) -> tuple[Field, list[Any]]:
         if not often:
             raise CannotEditError(f"no single value of it was seen {min_refused} times")
         return replace(field, categories=(*field.categories, *often)), often
-    if one.rule in KEEPS:
+    if one.rule in RULES and RULES[one.rule].moves:
         return _moved(one, min_refused)
     raise CannotEditError("no proposal can mend that: look at contract.py, and at who sends this")
 
@@ -211,14 +202,9 @@ def _moved(one: Tally, min_refused: int) -> tuple[Field, list[Any]]:
             break
     else:
         raise CannotEditError(f"fewer than {min_refused} of these values were kept")
-    inclusive: dict[str, str] = {"gt": "ge", "lt": "le"}
-    bounds = tuple(
-        (inclusive.get(rule, rule), limit) if rule == one.rule else (rule, was) for rule, was in one.field.bounds
-    )
-    return replace(one.field, bounds=bounds), [value for value in numbers if KEEPS[_AT_LEAST[one.rule]](value, limit)]
-
-
-_AT_LEAST: dict[Rule, Rule] = {"ge": "ge", "gt": "ge", "le": "le", "lt": "le"}
+    inclusive = RULES[one.rule].moves or one.rule
+    bounds = [(inclusive, limit) if rule == one.rule else (rule, was) for rule, was in one.field.bounds]
+    return one.field.with_bounds(bounds), [value for value in numbers if RULES[inclusive].keeps(value, limit)]
 
 
 def _decoded(text: str | None) -> tuple[Any, bool]:
@@ -230,7 +216,7 @@ def _decoded(text: str | None) -> tuple[Any, bool]:
 
 
 def _told(one: Tally) -> str:
-    return _BROKEN[one.rule] if not one.accepted else "was refused, and contract.py accepts it by now"
+    return in_words(one.rule) if not one.accepted else "was refused, and contract.py accepts it by now"
 
 
 def _examples(values: Counter[Any]) -> list[str]:
