@@ -17,7 +17,7 @@ RESIDUE = re.compile(r"(?<!\$)\{\{ (?!\$)|\{%|\{#-? ")
 
 CONTAINERS = re.compile(
     r"(docker|deploy/compose)/|monitoring/grafana/.*[.]yml|[.]dockerignore"
-    r"|src/.*/mlops/(compose|containers?|docker|images|services|trials)[.]py"
+    r"|src/.*/mlops/(compose|containers?|docker|images|services|stack|trials)[.]py"
 )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from company import Company, company_for
-from containers import ContainerProject, image_name, log_in, with_proxy
+from containers import ContainerProject, image_name, log_in, run_staging_in_containers, with_proxy
 from engine import Engine, Registry
 from forge import forge
 from running import make_bucket, prepare, train
@@ -39,6 +39,7 @@ def shipped(
     project = ContainerProject(prepared.root, engine, registry)
     # All clients of a test share one address; how many of them there may be is another test's question.
     project.edit("policy.yaml", "requests_per_second: 1000", "requests_per_second: 1000000")
+    run_staging_in_containers(project)
     train(project)
     (root / ".mlops" / "built.txt").write_text(project.mlops("build", "--push").stdout, encoding="utf-8")
     with sqlite3.connect(root / ".mlops" / "mlflow.db") as store:

@@ -20,8 +20,8 @@ import polars as pl
 
 from ..contract import CONTRACT
 from .errors import MlopsError
+from .files import Log as Say
 from .frames import MODEL_COLUMN, Violation, columns, files_of, parse, read_chunks
-from .native import Say
 from .scoring import Scorer
 
 CHUNK = 100_000

@@ -19,7 +19,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,6 +29,8 @@ import msgspec
 
 from .counts import Histogram
 from .errors import MlopsError
+from .files import sha256 as sha256
+from .files import write_json as write_json
 
 SUMS = "SHA256SUMS"
 
@@ -186,19 +187,6 @@ def seal(source: Path, target: Path, lineage: Lineage, code: Path | None = None)
     lines = [f"{sha256(target / name)}  {name}\n" for name in names]
     (target / SUMS).write_text("".join(lines), encoding="utf-8", newline="\n")
     return Bundle(target)
-
-
-def sha256(path: Path) -> str:
-    """Digest of a file's content, as hexadecimal text."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_json(path: Path, content: object) -> None:
-    """Write JSON that people can read and that is the same for equal content."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    encoded = msgspec.json.encode(content, order="deterministic")
-    path.write_bytes(msgspec.json.format(encoded, indent=2) + b"\n")
 
 
 def _unfit(path: Path, reason: str) -> MlopsError:

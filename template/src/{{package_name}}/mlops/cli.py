@@ -198,12 +198,15 @@ def decide(environment: EnvironmentName, until: Until = None) -> None:
 def promote(
     environment: EnvironmentName,
     version: Annotated[str | None, typer.Option(help="A version number or alias; the newest by default.")] = None,
+    this_platform: Annotated[
+        bool, typer.Option("--this-platform", help="Serve it with the platform of this commit, not with its own.")
+    ] = False,
 ) -> None:
     """Propose a model for an environment, as a reviewed change."""
     from . import environments, github
 
     project = Project.find()
-    branch, release = environments.promote(project, environment, version)
+    branch, release = environments.promote(project, environment, version, this_platform=this_platform)
     if branch is None:
         typer.echo(f"{environment} names version {release.version} already: nothing to propose")
         return
@@ -280,29 +283,29 @@ def rollback(
 @app.command()
 def status() -> None:
     """Show what should run and what does, for each environment."""
-    from . import environments
-    from .deploy import target
+    from . import deploy as deploying
+    from . import environments, target
 
     project = Project.find()
     for name in environments.names(project):
-        wanted = environments.load(project, name).champion
-        running = target(project).status(project, name)
-        should = f"should run version {wanted.version}" if wanted else "names no champion yet"
+        wanted = environments.load(project, name)
+        asked = target.name_for(project, wanted)
+        found = next(iter(deploying.running(project, name)), None)
+        champion, running = wanted.champion, found.running if found else None
+        should = f"should run version {champion.version}" if champion else "names no champion yet"
         does = f"runs version {running.version}, {running.digest[:19]}" if running else "runs nothing"
+        where = f", on {found.target}, and its file says {asked}" if found and found.target != asked else ""
         rival = running.challenger if running else None
         beside = f", with version {rival.run.version} as {rival.mode} of {rival.share:.0%}" if rival else ""
-        typer.echo(f"{name:<12}{should}, {does}{beside}")
+        typer.echo(f"{name:<12}{should}, {does}{where}{beside}")
 
 
 @app.command()
 def stop(environment: EnvironmentName) -> None:
     """Stop the server of an environment."""
-    from . import environments
-    from .deploy import target
+    from . import deploy as deploying
 
-    project = Project.find()
-    environments.path_of(project, environment)
-    stopped = target(project).stop(project, environment)
+    stopped = deploying.stop(Project.find(), environment)
     typer.echo(f"{environment} {'stopped' if stopped else 'was not running'}")
 
 

@@ -16,8 +16,8 @@ from ..contract import CONTRACT
 from . import packaging
 from .bundle import Bundle, sha256
 from .errors import MlopsError
+from .files import Log as Say
 from .frames import as_rows, columns
-from .native import Say
 from .project import Project
 from .registry import Registry, Version
 from .scoring import Scores
@@ -74,9 +74,8 @@ def compare(project: Project, first: str, second: str, say: Say = print) -> Comp
 def _scores(project: Project, version: Version, bundle: Bundle, rows: bytes) -> Scores:
     packaging.require_from_commit(project, bundle)
     python = packaging.install(project, bundle)
-    package = str(__package__).split(".", maxsplit=1)[0]
     done = subprocess.run(  # noqa: S603 - our own program, arguments without a shell
-        [python, "-P", "-m", f"{package}.mlops.scoring", str(bundle.path)],
+        [python, "-P", "-m", packaging.programs_of(bundle).scoring, str(bundle.path)],
         input=rows, capture_output=True, check=False,
     )  # fmt: skip
     if done.returncode:

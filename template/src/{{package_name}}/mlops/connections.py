@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import environments, remote, signing
+from . import environments, remote, remotes, signing
 from .project import Project
 from .tracking import store_uri
 
 GUIDE = "docs/ci.md"
-_BUCKET_CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN")
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,13 @@ def _data(project: Project) -> Connection:
     if folder is not None:
         there = folder.is_dir()
         return Connection("data", there, f"the folder {folder}" if there else _for_job("a remote that jobs reach"))
-    there = any(os.environ.get(name) for name in _BUCKET_CREDENTIALS) or not _in_job()
+    url = remote.url_of(project.root)
+    if not url:
+        return Connection("data", there=False, how=_for_job("a remote in .dvc/config"))
+    kind = remotes.of(url)
+    named = kind.credentials + kind.roles if kind else ()
+    # On a laptop a client finds its own files; a kind that is not in the table is DVC's business alone.
+    there = any(os.environ.get(name) for name in named) or not named or not _in_job()
     return Connection("data", there, "the bucket in .dvc/config" if there else _for_job("credentials for the bucket"))
 
 
@@ -70,14 +76,19 @@ def _machine(project: Project) -> Connection:
 
 
 def _images(project: Project) -> Connection:
-    """Whether Docker has a login for the registry of images."""
+    """Whether images can be made and pushed: an engine's client is here, with a login for their registry."""
+    missing = missing_login(project) if shutil.which("docker") else "Docker"
+    return Connection("images", not missing, _for_job(missing) if missing else project.tool.image)
+
+
+def missing_login(project: Project) -> str:
+    """The login that Docker lacks for the registry of images; empty when it has one."""
     first, slash, _ = project.tool.image.partition("/")
     # Docker reads a first part without a dot or a port as a folder of its own Hub, which it calls by this name.
     host = first if slash and (set(first) & {".", ":"}) else "https://index.docker.io/v1/"
     config = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
     known = json.loads(config.read_bytes()) if config.is_file() else {}
-    there = host in {**known.get("auths", {}), **known.get("credHelpers", {})}
-    return Connection("images", there, project.tool.image if there else _for_job(f"a login at {host}"))
+    return "" if host in {**known.get("auths", {}), **known.get("credHelpers", {})} else f"a login at {host}"
 
 
 def _environments(project: Project) -> list[Connection]:

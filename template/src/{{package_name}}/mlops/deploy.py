@@ -1,68 +1,36 @@
-"""Making an environment match its file, on the project's target: a process of this machine, or containers."""
+"""Making an environment match its file, on the target that the file names, wherever it ran before."""
 
 from __future__ import annotations
 
-import http.client
-import json
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib import import_module
-from typing import Any, Protocol, cast
+from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from . import environments, github, native, packaging, privacy, signing
+from . import client, environments, github, packaging, privacy, signing, target
 from .bundle import Bundle
 from .errors import MlopsError
+from .files import Log
 from .project import Environment, Project, Release
 from .registry import Registry, Version, cached
+from .target import Rival, Run, Running
 
 #: Every deployment on this machine, a line each.
 LEDGER = "ledger.jsonl"
 
 
-class Target(Protocol):
-    """What runs models: `native`, or the module that is named like the project's target."""
+@dataclass(frozen=True)
+class Found:
+    """What runs in an environment, and the name of the target that runs it."""
 
-    def switch(self, project: Project, run: native.Run, rival: native.Rival | None, *, say: native.Say) -> None:
-        """Let `run` answer the requests of its environment, and `rival` its part of them."""
-
-    def status(self, project: Project, environment: str) -> Running | None:
-        """What runs in an environment; `None` when nothing does."""
-
-    def stop(self, project: Project, environment: str) -> bool:
-        """Stop an environment; returns whether anything was running."""
-
-    def log_of(self, project: Project, environment: str) -> str:
-        """The command or file that shows what a server had to say."""
+    target: str
+    running: Running
 
 
-class Running(Protocol):
-    """What is known of whatever runs."""
-
-    @property
-    def run(self) -> native.Run | None:
-        """What answers requests."""
-
-    @property
-    def challenger(self) -> native.Rival | None:
-        """What answers a part of them."""
-
-    @property
-    def version(self) -> int | None:
-        """Its version."""
-
-    @property
-    def digest(self) -> str:
-        """The digest of its bundle."""
-
-
-def target(project: Project) -> Target:
-    """The target of this project. Only a project that uses containers has the module for them."""
-    return cast(Target, import_module(f".{project.tool.target}", __package__))
-
-
-def deploy(project: Project, name: str, say: native.Say = print) -> Release:
+def deploy(project: Project, name: str, log: Log = print) -> Release:
     """Serve the champion that the environment's file names; returns it. Safe to run again.
 
     The new version proves itself before it gets a request, the old one answers until then
@@ -74,56 +42,136 @@ def deploy(project: Project, name: str, say: native.Say = print) -> Release:
         release = environments.champion(project, name)
         bundle, source = _bundle(project, release)
         signing.verify(project, release, bundle)
-        run, rival = _run(project, name, release, bundle, source), _rival(project, name, wanted)
-        where = target(project)
-        before = where.status(project, name)
-        where.switch(project, run, rival, say=say)
+        run, rival = _run(project, wanted, name, release, bundle, source), _rival(project, name, wanted)
+        move = _Move(project, wanted, running(project, name), log)
+        move.make_room(run)
+        log_place = move.switch(run, rival)
         try:
-            _smoke_test(wanted, release, bundle, where.log_of(project, name))
+            _smoke_test(wanted, run, bundle, log_place)
         except MlopsError:
-            _restore(project, before, say)
+            move.take_back(name)
             _write_ledger(project, name, release, "taken back")
             raise
-        _move_alias(project, wanted.alias, release, say)
+        _move_alias(project, wanted.alias, release, log)
         _write_ledger(project, name, release, "deployed")
         if wanted.challenger:
             _write_ledger(project, name, wanted.challenger, f"deployed as {wanted.challenger.mode}")
+        move.finish(name)
     return release
 
 
-def _run(project: Project, name: str, release: Release, bundle: Bundle, source: str) -> native.Run:
-    serve = environments.load(project, name).serve
+def running(project: Project, name: str) -> list[Found]:
+    """What runs in an environment, on the target that its file names first; while it moves, on two of them."""
+    asked = target.name_for(project, environments.load(project, name))
+    target.find(asked)  # refused when there is none
+    others = [other for other in target.names() if other != asked]
+    found = [(one, target.find(one).status(project, name)) for one in (asked, *others)]
+    return [Found(one, status) for one, status in found if status]
+
+
+def stop(project: Project, name: str) -> bool:
+    """Stop whatever runs in an environment, on whichever target; returns whether anything was running."""
+    asked = target.name_for(project, environments.load(project, name))
+    where = dict.fromkeys([asked, *(found.target for found in running(project, name))])
+    stopped = [target.find(one).stop(project, name) for one in where]
+    return any(stopped)
+
+
+class _Move:
+    """One deployment: from whatever runs, on whichever target, to what the environment's file says."""
+
+    def __init__(self, project: Project, wanted: Environment, found: list[Found], log: Log) -> None:
+        self._project = project
+        self._here = target.name_for(project, wanted)
+        self._own = [one for one in found if one.target == self._here]
+        self._others = [one for one in found if one.target != self._here]
+        self._stopped: list[Found] = []
+        self._log = log
+
+    def make_room(self, run: Run) -> None:
+        """Stop what answers on the same port on another target: only one of both can have it."""
+        for one in self._others:
+            if one.running.run is None or one.running.run.port == run.port:
+                self._log(
+                    f"{one.target} stops first, as {self._here} needs its port {run.port}: "
+                    f"until that is ready nobody answers for {run.environment}"
+                )
+                target.find(one.target).stop(self._project, run.environment)
+                self._stopped.append(one)
+
+    def switch(self, run: Run, rival: Rival | None) -> str:
+        """Let `run` answer; returns where its log is. A target keeps what it ran itself when that fails."""
+        where = target.find(self._here)
+        try:
+            where.switch(self._project, run, rival, log=self._log)
+        except MlopsError:
+            self._bring_back(self._stopped)
+            raise
+        return where.log_of(self._project, run.environment)
+
+    def take_back(self, environment: str) -> None:
+        """Let what answered before answer again, as the new version does not."""
+        if not self._own:
+            target.find(self._here).stop(self._project, environment)
+        self._bring_back(self._own + self._stopped)
+
+    def finish(self, environment: str) -> None:
+        """Stop what answers no more, on every other target."""
+        for one in self._others:
+            if one not in self._stopped:
+                target.find(one.target).stop(self._project, environment)
+            self._log(f"{one.target} has stopped: {self._here} answers for {environment} now")
+
+    def _bring_back(self, before: list[Found]) -> None:
+        for one in before:
+            run, where = one.running.run, target.find(one.target)
+            if run is None:
+                continue
+            self._log(f"version {run.version} takes over again")
+            if one in self._stopped:
+                run = where.prepare(self._project, run, Bundle(Path(run.bundle)))
+            where.switch(self._project, run, one.running.challenger, log=self._log)
+
+
+def _run(project: Project, wanted: Environment, name: str, release: Release, bundle: Bundle, source: str) -> Run:
     hidden = privacy.prepare(project, name)
     if hidden:
         _require_that_hides(bundle, release)
-    return native.Run(
+    run = Run(
         environment=name,
         version=release.version,
         digest=release.digest,
         commit=release.commit,
         bundle=str(bundle.path),
-        # An image brings its own.
-        python=str(packaging.install(project, bundle)) if project.tool.target == "native" else "",
-        host=serve.host,
-        port=serve.port,
+        python="",
+        host=wanted.serve.host,
+        port=wanted.serve.port,
         source=source,
         limits=project.policy.serving,
-        workers=serve.workers,
+        workers=wanted.serve.workers,
         image=release.image or "",
         privacy=hidden,
+        platform=packaging.differs(bundle, release.platform),
     )
+    where = target.of(project, wanted)
+    if where.needs_image and not release.image:
+        raise MlopsError(
+            f"version {release.version} names no image, and {target.name_for(project, wanted)} runs {name} from one",
+            f"from a checkout of its code: mlops build --push; then mlops promote {environments.FIRST} again",
+        )
+    return where.prepare(project, run, bundle)
 
 
 def _require_that_hides(bundle: Bundle, release: Release) -> None:
     """Refuse a version whose own code, which is what runs, knows of no columns to hide and would log them all."""
-    if packaging.module_of(bundle, "mlops/privacy.py") is None:
+    if not packaging.hides_columns(bundle):
         raise MlopsError(
             f"the code of version {release.version} is older than privacy.fields and would log every column as it is",
             "name a version that was registered since, or change privacy.fields in policy.yaml",
         )
 
 
-def _rival(project: Project, name: str, wanted: Environment) -> native.Rival | None:
+def _rival(project: Project, name: str, wanted: Environment) -> Rival | None:
     """The challenger that the environment's file names, listening where only the champion finds it."""
     challenger = wanted.challenger
     if challenger is None:
@@ -141,11 +189,11 @@ def _rival(project: Project, name: str, wanted: Environment) -> native.Rival | N
         )
     bundle, source = _bundle(project, challenger)
     signing.verify(project, challenger, bundle)
-    run = _run(project, name, challenger, bundle, source)
-    # Seen from the folder for state, where servers are at home: a socket's path must be short.
+    run = _run(project, wanted, name, challenger, bundle, source)
+    # Seen from the folder for state, in which servers run: a socket's path must be short.
     path = f"environments/{name}/v{challenger.version}-{challenger.digest[-8:]}.sock"
-    at_home = msgspec.structs.replace(run, role="challenger", host=path, port=0, workers=1)
-    return native.Rival(run=at_home, mode=challenger.mode, share=challenger.share, key=challenger.key)
+    beside = msgspec.structs.replace(run, role="challenger", host=path, port=0, workers=1)
+    return Rival(run=beside, mode=challenger.mode, share=challenger.share, key=challenger.key)
 
 
 def _bundle(project: Project, release: Release) -> tuple[Bundle, str]:
@@ -159,27 +207,20 @@ def _bundle(project: Project, release: Release) -> tuple[Bundle, str]:
     return registry.fetch(promised), "registry"
 
 
-def _smoke_test(wanted: Environment, release: Release, bundle: Bundle, log: str) -> None:
+def _smoke_test(wanted: Environment, run: Run, bundle: Bundle, log: str) -> None:
     """Ask what was deployed a question with a known answer, over the same address as clients do."""
-    row = json.dumps(bundle.golden.rows[0])
+    row = msgspec.json.encode(bundle.golden.rows[0]).decode()
     deadline = time.monotonic() + 15
     answered: dict[str, Any] = {}
     while time.monotonic() < deadline:
-        answered = ask(wanted.serve.host, wanted.serve.port, "POST", "/predict", row, version=release.version)
-        if answered.get("model", {}).get("digest") == release.digest:
+        answered = ask(wanted.serve.host, wanted.serve.port, "POST", "/predict", row, version=run.version)
+        if answered.get("model", {}).get("digest") == run.digest:
             return
         time.sleep(0.1)  # the old version may answer until it has let go of the address
     raise MlopsError(
-        f"the deployed server does not answer with version {release.version}: {answered}",
+        f"the deployed server does not answer with version {run.version}: {answered}",
         f"read its log: {log}",
     )
-
-
-def _restore(project: Project, before: Running | None, say: native.Say) -> None:
-    """Let the version answer again that answered before."""
-    if before and before.run:
-        say(f"version {before.run.version} takes over again")
-        target(project).switch(project, before.run, before.challenger, say=say)
 
 
 def _write_ledger(project: Project, name: str, release: Release, outcome: str) -> None:
@@ -195,23 +236,19 @@ def ask(
     host: str, port: int, method: str, path: str, body: str | None = None, version: int | None = None
 ) -> dict[str, Any]:
     """Send one request to a server of this project, or to one version of two; return its JSON answer."""
-    headers = {"Content-Type": "application/json"} | ({"Mlops-Version": str(version)} if version else {})
-    connection = http.client.HTTPConnection(host, port, timeout=10)
+    sent = body.encode() if body is not None else b"" if method == "POST" else None
+    headers = {"Mlops-Version": str(version)} if version else {}
     try:
-        connection.request(method, path, body, headers)
-        answer: dict[str, Any] = json.loads(connection.getresponse().read())
+        return client.ask(host, port, path, body=sent, headers=headers, timeout_s=10).json()
     except (OSError, ValueError) as error:
         raise MlopsError(
             f"no answer from http://{host}:{port}{path}: {error}", "is it deployed? see: mlops status"
         ) from error
-    finally:
-        connection.close()
-    return answer
 
 
-def _move_alias(project: Project, alias: str, release: Release, say: native.Say) -> None:
+def _move_alias(project: Project, alias: str, release: Release, log: Log) -> None:
     try:
         Registry.open(project).set_alias(alias, release.version)
     except MlopsError as away:
         # What runs is right; only its mirror is late. A rollback must not depend on the registry.
-        say(f"the alias {alias} was not moved: {away.problem}; deploy again when the registry is back")
+        log(f"the alias {alias} was not moved: {away.problem}; deploy again when the registry is back")

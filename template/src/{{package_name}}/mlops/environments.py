@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import datetime
 from pathlib import Path
@@ -11,7 +12,7 @@ import msgspec
 import yaml
 
 from ..contract import CONTRACT
-from . import git
+from . import git, packaging, target
 from .errors import MlopsError
 from .project import Challenger, Environment, Project, Release, read_settings
 from .registry import Registry, Version
@@ -57,17 +58,22 @@ def challenger(project: Project, name: str) -> Challenger:
     return tried
 
 
-def promote(project: Project, name: str, reference: str | None = None) -> tuple[str | None, Release]:
+def promote(
+    project: Project, name: str, reference: str | None = None, *, this_platform: bool = False
+) -> tuple[str | None, Release]:
     """Propose a version for an environment as a branch that changes its file; returns branch and release.
 
     There is no branch when the environment names this version already. A challenger that becomes the
-    champion is no challenger any more.
+    champion is no challenger any more. With `this_platform` the platform of the current commit shall serve it, in the
+    place of the one that it was registered with.
 
     Production takes what runs in staging and nothing else.
     """
     git.require_branch(project.root)
     with project.only_one("promote"):
         release = _release(project, name, reference)
+        if this_platform:
+            release = _with_this_platform(project, name, release)
         current = load(project, name)
         if current.champion == release:
             return None, release
@@ -134,8 +140,7 @@ def require_column(key: str | None) -> None:
 def _release(project: Project, name: str, reference: str | None) -> Release:
     if name != LAST:
         version = Registry.open(project).find(reference or "latest")
-        image = None if project.tool.target == "native" else _image(version)
-        return Release(version=version.number, digest=version.digest, commit=version.commit, image=image)
+        return _with_image(project, name, _release_of(version))
     staged = champion(project, FIRST)
     if reference is not None and reference != str(staged.version):
         raise MlopsError(
@@ -145,16 +150,36 @@ def _release(project: Project, name: str, reference: str | None) -> Release:
     # The alias moves when a deployment has passed its smoke test, so it tells what has really run.
     if Registry.open(project).alias(load(project, FIRST).alias) != staged.version:
         raise MlopsError(f"version {staged.version} was never deployed to {FIRST}", f"mlops deploy {FIRST}")
-    return staged
+    return _with_image(project, name, staged)
 
 
-def _image(version: Version) -> str:
-    if not version.image:
+def _with_this_platform(project: Project, name: str, release: Release) -> Release:
+    where = target.name_for(project, load(project, name))
+    if name == LAST:
+        raise MlopsError(f"{name} takes what runs in {FIRST}, its platform too", f"mlops promote {FIRST}", exit_code=2)
+    if target.find(where).needs_image:
         raise MlopsError(
-            f"version {version.number} has no image, and containers run it",
-            "from a checkout of its code: mlops build --push",
+            f"{where} runs {name} from an image, and another platform means another image",
+            "register the version once more, then: mlops build --push",
         )
-    return version.image
+    return msgspec.structs.replace(release, platform=packaging.current_platform(project))
+
+
+def _release_of(version: Version) -> Release:
+    return Release(
+        version=version.number, digest=version.digest, commit=version.commit, image=version.image or None
+    )  # fmt: skip
+
+
+def _with_image(project: Project, name: str, release: Release) -> Release:
+    """The release, refused when the environment's target needs an image and none is known."""
+    wanted = load(project, name)
+    if release.image is None and target.of(project, wanted).needs_image:
+        raise MlopsError(
+            f"version {release.version} has no image, and {target.name_for(project, wanted)} runs {name} from one",
+            f"from a checkout of its code: mlops build --push; then mlops promote {FIRST} again",
+        )
+    return release
 
 
 def previous(project: Project, name: str) -> Release:
@@ -267,6 +292,10 @@ def with_champion(text: str, release: Release) -> str:
         f"  commit: {release.commit}\n"
     )  # fmt: skip
     block += f"  image: {release.image}\n" if release.image else ""
+    if release.platform:
+        block += "  platform:\n" + "".join(
+            f"    {key}: {json.dumps(value)}\n" for key, value in msgspec.to_builtins(release.platform).items()
+        )
     if not _CHAMPION.search(text):
         raise MlopsError(
             "the environment file has no line that starts with `champion:`", "add the line: champion: null"
@@ -278,7 +307,7 @@ def with_challenger(text: str, challenger: Challenger | None) -> str:
     """The text of an environment file with another challenger, or without one; comments and order stay."""
     block = ""
     if challenger is not None:
-        facts = {name: value for name, value in msgspec.structs.asdict(challenger).items() if value is not None}
+        facts = {name: value for name, value in msgspec.to_builtins(challenger).items() if value is not None}
         block = "\n" + yaml.safe_dump({"challenger": facts}, sort_keys=False)
     if _CHALLENGER.search(text):
         return _CHALLENGER.sub("\n" + block, text, count=1)

@@ -17,7 +17,7 @@ import msgspec
 
 from .counts import count
 from .faces import Reply, Request
-from .native import Traffic
+from .target import Traffic
 from .telemetry import Telemetry
 
 #: How long a canary may take, and how long it is left alone after it did not answer.

@@ -21,7 +21,6 @@ import os
 import secrets
 import subprocess
 import time
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -29,82 +28,23 @@ from typing import Literal, TypeVar
 import filelock
 import msgspec
 
+from . import files, packaging, remotes
+from .bundle import Bundle
 from .errors import MlopsError
-from .project import Hidden, Project, ServingPolicy
+from .files import Log
+from .project import Project
+from .target import Rival, Run, Traffic
 
-Say = Callable[[str], None]
 T = TypeVar("T")
 
 POLL_S = 0.05
-_NOT_FOR_SERVERS = ("ACTIONS_", "AWS_", "COSIGN_", "GITHUB_", "MLFLOW_", "RUNNER_")
-PACKAGE = __name__.split(".", maxsplit=1)[0]
+_NOT_FOR_SERVERS = ("ACTIONS_", "COSIGN_", "GITHUB_", "MLFLOW_", "RUNNER_", *remotes.PREFIXES)
 
+#: What supervises a run that names no supervisor of its own.
+SUPERVISOR = f"{__package__}.supervisor"
 
-class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """A model version on its way to an address: which bundle, served by what, within which limits.
-
-    A challenger's `host` is the path of its socket, as seen from the folder for state, and its port is 0.
-    `privacy` says which columns the log does not hold as they are.
-    """
-
-    environment: str
-    version: int
-    digest: str
-    commit: str
-    bundle: str
-    python: str
-    host: str
-    port: int
-    source: str
-    limits: ServingPolicy
-    image: str = ""
-    workers: int = 1
-    role: Literal["champion", "challenger"] = "champion"
-    privacy: dict[str, Hidden] = {}
-
-    def matches(self, other: Run) -> bool:
-        """Whether both answer the same at the same address; where the bundle was found is no difference."""
-        return msgspec.structs.replace(self, source=other.source) == other
-
-
-class Rival(msgspec.Struct, frozen=True, kw_only=True):
-    """A challenger, and which part of the traffic it gets; see `project.Challenger`."""
-
-    run: Run
-    mode: Literal["canary", "shadow"]
-    share: float
-    key: str | None = None
-
-    def matches(self, other: Rival) -> bool:
-        """Whether both get the same traffic and answer the same."""
-        return self.run.matches(other.run) and msgspec.structs.replace(self, run=other.run) == other
-
-
-class Traffic(msgspec.Struct, frozen=True, kw_only=True):
-    """`traffic.json`: what the champion must know of a challenger that is ready; `counts` is its folder of counts."""
-
-    version: int
-    socket: str
-    counts: str
-    mode: Literal["canary", "shadow"]
-    share: float
-    key: str | None = None
-
-
-class Assignment(msgspec.Struct, frozen=True, kw_only=True):
-    """What a supervisor asks of a server process: run, folder for state, listening socket, line for reports.
-
-    `traffic` is the file and `counts` the folder of that name. `limits` are all of them: those of the run are
-    only what the code of an earlier release, to which somebody rolls back, understands.
-    """
-
-    run: Run
-    state: str
-    fd: int
-    link: int
-    limits: ServingPolicy | None = None
-    traffic: str | None = None
-    counts: str | None = None
+#: A process runs the code in its bundle, so a release needs no image.
+needs_image = False
 
 
 class Desired(msgspec.Struct, frozen=True):
@@ -121,7 +61,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
     `run` is what answers requests, `challenger` what gets its part of them. `workers` and `challengers` are their
     processes, `worker` the first one. A wish that failed leaves its `problem` here, and whatever answered before
-    still in `run`. A supervisor of an earlier release does not say `knows_privacy`, and would not hand that on.
+    still in `run`. A supervisor of an earlier release does not say `knows_privacy` or `knows_programs`: it would not
+    hand the one on, and starts every server by the program of its own release.
     """
 
     ticket: str
@@ -138,6 +79,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     problem: str | None = None
     next_step: str | None = None
     knows_privacy: bool = False
+    knows_programs: bool = False
 
     @property
     def version(self) -> int | None:
@@ -187,10 +129,7 @@ class Place:
 
     def write(self, content: Desired | State | Traffic) -> None:
         """Replace one of the JSON files in one step."""
-        path = self.path_of(type(content))
-        draft = path.with_suffix(".draft")
-        draft.write_bytes(msgspec.json.encode(content))
-        draft.replace(path)
+        files.write(self.path_of(type(content)), msgspec.json.encode(content))
 
     def announce(self, run: Run) -> None:
         """Say where an environment answers, as Prometheus reads it (its documentation, "file_sd_config")."""
@@ -198,9 +137,7 @@ class Place:
         address = f"[{host}]:{run.port}" if ":" in host else f"{host}:{run.port}"
         targets = [{"targets": [address], "labels": {"environment": run.environment}}]
         self.target.parent.mkdir(exist_ok=True)
-        draft = self.target.with_suffix(".draft")
-        draft.write_bytes(msgspec.json.encode(targets))
-        draft.replace(self.target)
+        files.write(self.target, msgspec.json.encode(targets))
 
     def forget(self, kind: type[Desired] | type[State] | type[Traffic]) -> None:
         """Remove one of them."""
@@ -214,7 +151,19 @@ def _read(path: Path, kind: type[T]) -> T | None:
         return None
 
 
-def switch(project: Project, run: Run, rival: Rival | None = None, timeout_s: float = 60, say: Say = print) -> None:
+def prepare(project: Project, run: Run, bundle: Bundle) -> Run:
+    """Install the code that shall answer, and return the run with its interpreter and its programs.
+
+    Refused is another platform than the bundle's own that scores the golden rows otherwise.
+    """
+    python = packaging.install(project, bundle, run.platform)
+    if run.platform:
+        packaging.require_same_answers(bundle, python, run.platform)
+    programs = packaging.programs_of(bundle)
+    return msgspec.structs.replace(run, python=str(python), program=programs.server, supervisor=programs.supervisor)
+
+
+def switch(project: Project, run: Run, rival: Rival | None = None, timeout_s: float = 60, log: Log = print) -> None:
     """Let `run` answer the requests of its environment, and `rival` its part of them; no request fails meanwhile.
 
     Returns when the new server has proven itself and the old one takes no more connections.
@@ -225,13 +174,10 @@ def switch(project: Project, run: Run, rival: Rival | None = None, timeout_s: fl
     before = status(project, run.environment)
     if before and before.phase == "serving" and _runs(before, run, rival):
         place.announce(run)
-        say(f"version {run.version} already answers on {run.host}:{run.port}")
+        log(f"version {run.version} already answers on {run.host}:{run.port}")
         return
-    if run.privacy and before and not before.knows_privacy:
-        raise MlopsError(
-            f"the servers of {run.environment} belong to a platform that would log {', '.join(run.privacy)} as it is",
-            f"mlops stop {run.environment}, then mlops deploy {run.environment}",
-        )
+    for one in (run, rival.run) if rival else (run,):
+        _require_supervisor_for(one, before)
     wish = Desired(secrets.token_hex(8), run, timeout_s, rival)
     place.folder.mkdir(parents=True, exist_ok=True)
     place.write(wish)
@@ -249,9 +195,25 @@ def switch(project: Project, run: Run, rival: Rival | None = None, timeout_s: fl
             f"mlops stop {run.environment}, then mlops deploy {run.environment}",
         )
     place.announce(run)
-    say(f"version {run.version} answers on {run.host}:{run.port}")
+    log(f"version {run.version} answers on {run.host}:{run.port}")
     if rival:
-        say(f"version {rival.run.version} challenges it: {rival.mode} of {rival.share:.0%}")
+        log(f"version {rival.run.version} challenges it: {rival.mode} of {rival.share:.0%}")
+
+
+def _require_supervisor_for(run: Run, before: State | None) -> None:
+    """Refuse a run that a supervisor of an earlier release, which is still there, would start wrongly."""
+    if before is None:
+        return
+    if run.privacy and not before.knows_privacy:
+        problem = f"belong to a platform that would log {', '.join(run.privacy)} as it is"
+    elif run.program and not before.knows_programs and not run.program.endswith(packaging.EARLIER_SERVER):
+        problem = f"belong to a platform that cannot start the code of version {run.version}"
+    else:
+        return
+    raise MlopsError(
+        f"the servers of {run.environment} {problem}",
+        f"mlops stop {run.environment}, then mlops deploy {run.environment}",
+    )
 
 
 def _runs(state: State, run: Run, rival: Rival | None) -> bool:
@@ -317,18 +279,18 @@ def _wait(place: Place, wish: Desired) -> State:
             # One that was just ending had no time for this wish. Two that end are a fault.
             if len(started) == 2:
                 break
-            started.append(_start_supervisor(place, wish.run.python))
+            started.append(_start_supervisor(place, wish.run))
         time.sleep(POLL_S)
     raise MlopsError(f"the supervisor of {wish.run.environment} gave no answer", f"read its log: {place.log}")
 
 
-def _start_supervisor(place: Place, python: str) -> subprocess.Popen[bytes]:
+def _start_supervisor(place: Place, run: Run) -> subprocess.Popen[bytes]:
     with place.log.open("ab") as log:
         return subprocess.Popen(  # noqa: S603 - our own module, no shell
             # The release's own interpreter: this checkout may be gone tomorrow.
-            [python, "-P", "-m", f"{PACKAGE}.mlops.supervisor", str(place.state), place.folder.name],
+            [run.python, "-P", "-m", run.supervisor or SUPERVISOR, str(place.state), place.folder.name],
             cwd=place.state,
-            env=_server_environment(),
+            env=server_environment(),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -336,7 +298,7 @@ def _start_supervisor(place: Place, python: str) -> subprocess.Popen[bytes]:
         )
 
 
-def _server_environment() -> dict[str, str]:
+def server_environment() -> dict[str, str]:
     """What a server may know of the job or the terminal that deployed it: no credentials.
 
     A runner ends every process in which it finds its own RUNNER_ variables, when a job is over.

@@ -16,23 +16,19 @@ from pathlib import Path
 import msgspec
 
 from .errors import MlopsError
-from .native import PACKAGE, Assignment, Place, Run, Traffic
+from .native import Place
+from .target import Assignment, Message, Run, Traffic
 
 RETRY_S = 0.05
 MAX_BACKOFF_S = 30
 STABLE_AFTER_S = 60
 
-
-class Report(msgspec.Struct, frozen=True):
-    """What a server says on its link; unknown events of other versions are passed over."""
-
-    event: str
-    problem: str = ""
-    next_step: str = ""
+#: What serves a run that names no program of its own.
+SERVER = f"{__package__}.server"
 
 
 def assignment(run: Run, place: Place, counts: Path, fds: tuple[int, int]) -> bytes:
-    """What a server process is told; `fds` are its listening socket and its line to the supervisor."""
+    """What a server process is started with; `fds` are its listening socket and its socket for messages."""
     task = Assignment(
         run=msgspec.structs.replace(run, limits=run.limits.of_the_first_release()),
         state=str(place.state),
@@ -46,21 +42,21 @@ def assignment(run: Run, place: Place, counts: Path, fds: tuple[int, int]) -> by
 
 
 class ServerProcess:
-    """A server that was started, and what it has reported since."""
+    """A server that was started, and what its messages have said since."""
 
     def __init__(self, run: Run, listener: socket.socket, place: Place, counts: Path) -> None:
         self.born = time.monotonic()
         self.is_ready = False
         self.is_accepting = True
-        self.failure: Report | None = None
-        self._heard = b""
-        self._link, theirs = socket.socketpair()
+        self.failure: Message | None = None
+        self._received = b""
+        self._link, remote = socket.socketpair()
         self._link.setblocking(False)
-        with theirs:
-            fds = (listener.fileno(), theirs.fileno())
+        with remote:
+            fds = (listener.fileno(), remote.fileno())
             task = assignment(run, place, counts, fds)
             self._process = subprocess.Popen(  # noqa: S603 - our own module, no shell
-                [run.python, "-P", "-m", f"{PACKAGE}.mlops.server", task.decode()],
+                [run.python, "-P", "-m", run.program or SERVER, task.decode()],
                 cwd=place.state,
                 stdin=subprocess.DEVNULL,
                 pass_fds=fds,
@@ -77,35 +73,35 @@ class ServerProcess:
         """Whether it has not ended."""
         return self.exit_code is None
 
-    def listen_to(self) -> None:
-        """Take in what it has said since."""
+    def read_messages(self) -> None:
+        """Take in its messages since the last time."""
         try:
-            self._heard += self._link.recv(65_536)
+            self._received += self._link.recv(65_536)
         except (BlockingIOError, ConnectionResetError):
             return
-        *lines, self._heard = self._heard.split(b"\n")
+        *lines, self._received = self._received.split(b"\n")
         for line in lines:
-            report = msgspec.json.decode(line, type=Report)
-            if report.event == "ready":
+            message = msgspec.json.decode(line, type=Message)
+            if message.event == "ready":
                 self.is_ready = True
-            elif report.event == "draining":
+            elif message.event == "draining":
                 self.is_accepting = False
-            elif report.event == "failed":
-                self.failure = report
+            elif message.event == "failed":
+                self.failure = message
 
     def terminate(self) -> None:
-        """Ask it to finish what it has and go."""
+        """Ask it to drain: to finish what it has, then end."""
         self._process.terminate()
 
-    def bury(self) -> None:
-        """Make sure that it is gone."""
+    def kill(self) -> None:
+        """End it at once, if it has not ended, and reap it."""
         self._process.kill()
         self._process.wait()
         self._link.close()
 
 
-class Seat:
-    """One place among the workers: who sits there now, and when the next one may."""
+class Slot:
+    """A worker slot: the server in it now, and when the next one may start."""
 
     def __init__(self, start: Callable[[], ServerProcess]) -> None:
         self.restarts = 0
@@ -116,12 +112,12 @@ class Seat:
 
     def keep(self) -> None:
         """Start the server again when it has ended, later each time that it ends early."""
-        self.server.listen_to()
+        self.server.read_messages()
         if self.server.is_alive:
             return
         now = time.monotonic()
         if self._restart_at is None:
-            say(f"server {self.server.pid} ended with code {self.server.exit_code}")
+            log(f"server {self.server.pid} ended with code {self.server.exit_code}")
             if now - self.server.born > STABLE_AFTER_S:
                 self._backoff_s = 0.0
             self._restart_at = now + self._backoff_s
@@ -134,11 +130,11 @@ class Seat:
         try:
             self.server = self._start()
         except OSError as error:  # its interpreter or its code is gone; a deploy brings them back
-            say(f"server {gone.pid} cannot be started again: {error}")
+            log(f"server {gone.pid} cannot be started again: {error}")
             self._restart_at = now + MAX_BACKOFF_S
             return
         self.restarts += 1
-        gone.bury()
+        gone.kill()
 
 
 class Group:
@@ -153,18 +149,18 @@ class Group:
         self.counts = place.folder / "counts" / (name or secrets.token_hex(4))
         shutil.rmtree(self.counts, ignore_errors=True)  # a container that was killed has the same name again
         self.counts.mkdir(parents=True, exist_ok=True)
-        self._seats: list[Seat] = []
+        self._slots: list[Slot] = []
         try:
             for _ in range(run.workers):
-                self._seats.append(Seat(lambda: ServerProcess(run, listener, place, self.counts)))
+                self._slots.append(Slot(lambda: ServerProcess(run, listener, place, self.counts)))
         except OSError:
-            self.bury()
+            self.kill()
             raise
 
     @property
     def servers(self) -> list[ServerProcess]:
         """Its processes, the first one first."""
-        return [seat.server for seat in self._seats]
+        return [slot.server for slot in self._slots]
 
     @property
     def is_ready(self) -> bool:
@@ -189,7 +185,7 @@ class Group:
     @property
     def restarts(self) -> int:
         """How often one of its processes was started again."""
-        return sum(seat.restarts for seat in self._seats)
+        return sum(slot.restarts for slot in self._slots)
 
     @property
     def ended(self) -> ServerProcess:
@@ -200,29 +196,29 @@ class Group:
         """The processes that live."""
         return [server.pid for server in self.servers if server.is_alive]
 
-    def listen_to(self) -> None:
-        """Take in what its processes have said since."""
+    def read_messages(self) -> None:
+        """Take in the messages of its processes since the last time."""
         for server in self.servers:
-            server.listen_to()
+            server.read_messages()
 
     def keep(self) -> None:
         """Start again what has ended."""
-        for seat in self._seats:
-            seat.keep()
+        for slot in self._slots:
+            slot.keep()
 
     def terminate(self) -> None:
-        """Ask all of it to finish and go."""
+        """Ask all of its processes to drain."""
         for server in self.servers:
             server.terminate()
 
-    def bury(self) -> None:
-        """Make sure that all of it is gone, and its counts with it."""
+    def kill(self) -> None:
+        """End and reap what has not ended, and remove its counts."""
         for server in self.servers:
-            server.bury()
+            server.kill()
         shutil.rmtree(self.counts, ignore_errors=True)
 
 
-def say(text: str) -> None:
+def log(text: str) -> None:
     """Add a line to the log."""
     sys.stderr.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} supervisor: {text}\n")
     sys.stderr.flush()
@@ -231,8 +227,8 @@ def say(text: str) -> None:
 def open_listener(run: Run, patience_s: float = 3) -> socket.socket:
     """Listen where `run` wants to.
 
-    A supervisor that was killed leaves a worker that needs a moment to notice and let go, so a
-    taken address is tried again for a while.
+    The worker of a supervisor that was killed needs a moment to notice and to close its address, so a
+    taken one is tried again for a while.
     """
     if run.role == "challenger":
         return _open_socket(Path(run.host))
@@ -260,5 +256,7 @@ def _open_socket(path: Path) -> socket.socket:
         listener.listen(1024)
     except OSError as error:
         listener.close()
-        raise MlopsError(f"cannot listen on {path}: {error.strerror or error}", "mend this and deploy again") from None
+        raise MlopsError(
+            f"cannot listen on {path}: {error.strerror or error}", "make its folder writable, then deploy again"
+        ) from None
     return listener

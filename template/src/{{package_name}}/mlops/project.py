@@ -279,16 +279,26 @@ class Policy(Settings):
             )
 
 
+class Platform(Settings):
+    """The platform's code: its version, the digest of its wheel, and a commit of this project that makes it."""
+
+    version: str
+    digest: Annotated[str, Meta(pattern="^sha256:[0-9a-f]{64}$")]
+    commit: Annotated[str, Meta(pattern="^[0-9a-f]{40}$")]
+
+
 class Release(Settings, omit_defaults=True):
     """A model version, pinned: the digest says which bytes, the commit says which code.
 
-    `image` holds that code where containers run it; it is pinned by a digest of its own.
+    `image` holds that code where containers run it; it is pinned by a digest of its own. `platform` serves the
+    version in the place of the one that it was registered with.
     """
 
     version: Count
     digest: Annotated[str, Meta(pattern="^sha256:[0-9a-f]{64}$")]
     commit: Annotated[str, Meta(pattern="^[0-9a-f]{40}$")]
     image: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9._:/-]*@sha256:[0-9a-f]{64}$")] | None = None
+    platform: Platform | None = None
 
 
 class Challenger(Release, kw_only=True):
@@ -317,20 +327,24 @@ class ServeAddress(Settings):
 
 
 class Environment(Settings):
-    """`deploy/environments/<name>.yaml`: the desired state of one environment."""
+    """`deploy/environments/<name>.yaml`: the desired state of one environment.
+
+    `target` names what runs it; a file without one follows `[tool.mlops]`, where earlier releases asked.
+    """
 
     alias: str
     serve: ServeAddress
     champion: Release | None
     challenger: Challenger | None = None
+    target: str | None = None
 
 
 class ToolSettings(Settings):
-    """`[tool.mlops]` in `pyproject.toml`."""
+    """`[tool.mlops]` in `pyproject.toml`; `target` is that of environment files which name none."""
 
     model: str
     tracking_uri: str
-    target: Literal["native", "compose"] = "native"
+    target: str = "native"
     image: str = ""
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import configparser
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from . import programs, remotes
 from .bundle import DataVersion
 from .errors import MlopsError
 from .project import Project
@@ -21,7 +21,9 @@ DECLARED = (
     "VIRTUAL_ENV", "NO_COLOR", "CI", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE",
     "CURL_CA_BUNDLE",
 )  # fmt: skip
-DECLARED_PREFIXES = ("LC_", "UV", "SSL_", "AWS_", "DVC_", "MLFLOW_", "GIT_", "XDG_", "OMP_", "OPENBLAS_")
+DECLARED_PREFIXES = (
+    "LC_", "UV", "SSL_", "DVC_", "MLFLOW_", "GIT_", "XDG_", "OMP_", "OPENBLAS_", *remotes.PREFIXES,
+)  # fmt: skip
 
 
 def declared_environment() -> dict[str, str]:
@@ -33,15 +35,11 @@ def declared_environment() -> dict[str, str]:
 
 def dvc(project: Project, *arguments: str, quiet: bool = True) -> tuple[int, str, str]:
     """Run a DVC command; returns exit code, output and complaints. Not quiet: it prints as it goes."""
-    done = subprocess.run(  # noqa: S603 - fixed program, arguments without a shell
-        [sys.executable, "-m", "dvc", *arguments],
-        cwd=project.root,
-        env=declared_environment(),
-        capture_output=quiet,
-        text=True,
-        check=False,
-    )
-    return done.returncode, done.stdout or "", done.stderr or ""
+    done = programs.run(
+        sys.executable, "-m", "dvc", *arguments,
+        cwd=project.root, env=declared_environment(), capture=quiet, install="uv sync",
+    )  # fmt: skip
+    return done.code, done.output, done.errors
 
 
 def repro(project: Project, force: bool = False) -> bool:
@@ -80,7 +78,7 @@ def stale(project: Project) -> list[str]:
     """Stages and pointers whose files are not what `dvc.lock` says."""
     code, output, complaint = dvc(project, "status", "--json")
     if code:
-        raise MlopsError(f"the pipeline cannot be read: {_last(complaint)}", "mend dvc.yaml and run this again")
+        raise MlopsError(f"the pipeline cannot be read: {_last(complaint)}", "correct dvc.yaml, then run this again")
     found: dict[str, Any] = msgspec.json.decode(output or "{}")
     return sorted(found)
 
@@ -105,12 +103,17 @@ def data_versions(project: Project) -> list[DataVersion]:
     return [DataVersion(path=path, md5=md5) for path, md5 in sorted(seen.items())]
 
 
-def local_folder(root: Path) -> Path | None:
-    """The folder of the default remote, if it is a folder."""
+def url_of(root: Path) -> str:
+    """The address of the default remote; empty when there is none."""
     config = configparser.ConfigParser()
     config.read([root / ".dvc" / "config", root / ".dvc" / "config.local"], encoding="utf-8")
     name = config.get("core", "remote", fallback="")
-    url = config.get(f"'remote \"{name}\"'", "url", fallback="")
+    return config.get(f"'remote \"{name}\"'", "url", fallback="")
+
+
+def local_folder(root: Path) -> Path | None:
+    """The folder of the default remote, if it is a folder."""
+    url = url_of(root)
     if not url or "://" in url:
         return None
     return (root / ".dvc" / url).resolve()

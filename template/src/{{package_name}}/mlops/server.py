@@ -25,13 +25,13 @@ from .errors import MlopsError
 from .faces import Face, Request
 from .front import SHADOW_PATH, Front
 from .inference import server_facts
-from .native import Assignment
 from .openapi import document
 from .predictions import PredictionLog
 from .problems import MEDIA_TYPE, Problem
 from .project import Hidden, ServingPolicy
 from .refusals import RefusalLog
 from .scoring import Scorer
+from .target import Assignment
 from .telemetry import EXPOSITION_TYPE, Telemetry
 from .wire import MAX_DIGITS, read_request, respond, send_and_close
 from .worker import Link, Worker, listen

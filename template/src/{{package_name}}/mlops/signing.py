@@ -14,13 +14,14 @@ import base64
 import json
 import os
 import shutil
-import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from .bundle import SUMS, Bundle, write_json
+from . import programs
+from .bundle import SUMS, Bundle
 from .errors import MlopsError
+from .files import write_json
 from .project import Project, Release, SignaturePolicy
 from .registry import Registry, Version
 
@@ -56,9 +57,9 @@ def sign(project: Project, reference: str) -> tuple[Version, str]:
     how = ["--yes", *(["--key", private, "--tlog-upload=false"] if private else [])]
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        said = folder / "statement.json"
-        write_json(said, provenance(bundle, version.image))
-        what = [*how, *_KIND, "--predicate", str(said)]
+        statement = folder / "statement.json"
+        write_json(statement, provenance(bundle, version.image))
+        what = [*how, *_KIND, "--predicate", str(statement)]
         _cosign("attest-blob", *what, "--bundle", str(folder / FILE), str(bundle.path / SUMS))
         registry.attach(version, folder / FILE)
         if version.image:
@@ -147,11 +148,8 @@ def _expected(project: Project, wanted: SignaturePolicy) -> list[str]:
 
 
 def _cosign(*arguments: str) -> None:
-    try:
-        done = subprocess.run(["cosign", *arguments], capture_output=True, text=True, check=False)  # noqa: S603, S607
-    except FileNotFoundError:
-        raise MlopsError("cosign is not installed", "install it: https://docs.sigstore.dev/cosign") from None
-    if done.returncode:
+    done = programs.run("cosign", *arguments, install="install it: https://docs.sigstore.dev/cosign")
+    if done.code:
         what = "signature does not fit" if arguments[0].startswith("verify") else "version could not be signed"
-        lines = [line for line in done.stderr.splitlines() if line.startswith("Error")] or done.stderr.splitlines()
+        lines = [line for line in done.errors.splitlines() if line.startswith("Error")] or done.errors.splitlines()
         raise MlopsError(f"the {what}: {lines[-1] if lines else 'no reason given'}", "deploy what your workflow signed")

@@ -4,7 +4,7 @@ It owns the listening socket, so the address stays open while servers come and g
 wait in the socket's queue, and whichever server is ready takes them. It answers no request itself.
 Beside the champion's servers it keeps those of a challenger, and tells the champion, in `traffic.json`,
 which part of the requests they get.
-Run by `native.switch` as `python -m <package>.mlops.supervisor ROOT ENVIRONMENT`.
+`native.switch` runs this module as a program; its arguments are the folder for state and the environment.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from typing import Literal
 import filelock
 
 from .errors import MlopsError
-from .native import Desired, Place, Rival, Run, State, Traffic
-from .process import Group, open_listener, say
+from .native import Desired, Place, State
+from .process import Group, log, open_listener
+from .target import Rival, Run, Traffic
 
 TICK_S = 0.05
 
@@ -32,7 +33,7 @@ KILL_AFTER_S = 20
 
 
 class Supervisor:
-    """Turns wishes into running servers. Every `step` looks at what is true and does the next thing."""
+    """Makes what runs equal to what is wished for. Every `step` looks at what is true and does the next thing."""
 
     def __init__(self, place: Place) -> None:
         self.is_stopping = False
@@ -43,7 +44,7 @@ class Supervisor:
         self._challenger: Group | None = None
         self._rival: Rival | None = None
         self._is_proven = False
-        self._leaving: dict[Group, float] = {}
+        self._draining: dict[Group, float] = {}
         self._failure: tuple[str, str] | None = None
         self._traffic: Traffic | None = None
         self._written: State | None = None
@@ -55,24 +56,24 @@ class Supervisor:
         """Work until there is nothing to run any more."""
         while not self.is_stopping:
             self.step()
-            if not (self._candidate or self._serving or self._leaving):
+            if not (self._candidate or self._serving or self._draining):
                 break
             time.sleep(TICK_S)
-        self._leave()
+        self._end()
 
     def step(self) -> None:
         """Look at the wish and at every process, act on it, and write down what is true now."""
-        self._obey()
+        self._read_wish()
         if self.is_stopping:
             return
         self._judge_candidate()
         if self._serving:
             self._serving.keep()
         self._keep_challenger()
-        self._see_off()
+        self._drain()
         self._write_state()
 
-    def _obey(self) -> None:
+    def _read_wish(self) -> None:
         wish = self._place.desired()
         if wish is None:
             self.is_stopping = True
@@ -85,7 +86,7 @@ class Supervisor:
         if not (serving and serving.run.matches(wish.run) and serving.is_ready and serving.is_alive):
             self._candidate = self._start(wish.run)
         if not self._failure:
-            self._receive(wish.challenger)
+            self._take_challenger(wish.challenger)
 
     def _start(self, run: Run) -> Group | None:
         try:
@@ -97,7 +98,7 @@ class Supervisor:
             return Group(run, listener, self._place)
         except OSError as error:
             self._close_unused(listener)
-            self._failure = (f"its process cannot be started: {error}", "mend this and deploy again")
+            self._failure = (f"its process cannot be started: {error}", "solve this, then deploy again")
             return None
 
     def _listener(self, run: Run) -> socket.socket:
@@ -111,7 +112,7 @@ class Supervisor:
         if candidate is None or wish is None:
             return
         is_alive = candidate.is_alive  # asked first: what it said before it died is then already here
-        candidate.listen_to()
+        candidate.read_messages()
         if candidate.is_ready and is_alive:
             self._promote(candidate)
         elif not is_alive or time.monotonic() > candidate.born + wish.timeout_s:
@@ -120,7 +121,7 @@ class Supervisor:
 
     def _drop_candidate(self) -> None:
         if self._candidate:
-            self._candidate.bury()
+            self._candidate.kill()
             self._close_unused(self._candidate.listener)
             self._candidate = None
 
@@ -131,13 +132,13 @@ class Supervisor:
     def _promote(self, candidate: Group) -> None:
         old, self._serving, self._candidate = self._serving, candidate, None
         if old is not None:
-            self._dismiss(old)
+            self._start_draining(old)
 
-    def _dismiss(self, group: Group) -> None:
+    def _start_draining(self, group: Group) -> None:
         group.terminate()
-        self._leaving[group] = time.monotonic() + KILL_AFTER_S
+        self._draining[group] = time.monotonic() + KILL_AFTER_S
 
-    def _receive(self, rival: Rival | None) -> None:
+    def _take_challenger(self, rival: Rival | None) -> None:
         """Take a challenger in, let one go, or note that it gets another part of the traffic."""
         if self._challenger and not (rival and self._challenger.run.matches(rival.run)):
             self._end_challenge()
@@ -151,7 +152,7 @@ class Supervisor:
         challenger, wish = self._challenger, self._wish
         if challenger and wish and not self._is_proven:
             is_alive = challenger.is_alive
-            challenger.listen_to()
+            challenger.read_messages()
             self._is_proven = challenger.is_ready and is_alive
             if not is_alive or time.monotonic() > challenger.born + wish.timeout_s:
                 self._end_challenge()
@@ -178,24 +179,24 @@ class Supervisor:
                 self._place.forget(Traffic)
         except OSError as error:  # tried again with the next step
             if self._can_write:
-                say(f"the traffic cannot be directed: {error}")
+                log(f"the traffic cannot be directed: {error}")
             return
         self._traffic = traffic
 
     def _end_challenge(self) -> None:
         if self._challenger:
-            self._dismiss(self._challenger)
+            self._start_draining(self._challenger)
             (self._place.state / self._challenger.run.host).unlink(missing_ok=True)
         self._challenger = self._rival = None
         self._direct_traffic()
 
-    def _see_off(self) -> None:
-        for group, kill_at in list(self._leaving.items()):
-            group.listen_to()
+    def _drain(self) -> None:
+        for group, kill_at in list(self._draining.items()):
+            group.read_messages()
             if not group.is_gone and time.monotonic() < kill_at:
                 continue
-            group.bury()
-            del self._leaving[group]
+            group.kill()
+            del self._draining[group]
             self._close_unused(group.listener)
 
     def _write_state(self) -> None:
@@ -206,7 +207,7 @@ class Supervisor:
             self._place.write(state)
         except OSError as error:  # a full disk must not end what still answers
             if self._can_write:
-                say(f"the state cannot be written: {error}")
+                log(f"the state cannot be written: {error}")
             self._can_write = False
             return
         self._can_write = True
@@ -227,32 +228,33 @@ class Supervisor:
             challengers=self._challenger.pids() if self._challenger else [],
             since=serving.since if serving else None,
             restarts=sum(group.restarts for group in (serving, self._challenger) if group),
-            draining=[pid for group in self._leaving for pid in group.pids()],
+            draining=[pid for group in self._draining for pid in group.pids()],
             problem=problem,
             next_step=next_step,
             knows_privacy=True,
+            knows_programs=True,
         )
 
     def _phase(self) -> Literal["starting", "serving", "restarting", "failed"]:
         is_on_trial = self._challenger is not None and not self._is_proven
-        is_leaving = any(group.is_accepting for group in self._leaving if group.run.role == "champion")
-        if self._candidate or is_on_trial or is_leaving:
+        is_draining = any(group.is_accepting for group in self._draining if group.run.role == "champion")
+        if self._candidate or is_on_trial or is_draining:
             return "starting"
         if self._failure:
             return "failed"
         return "serving" if self._serving and self._serving.is_ready else "restarting"
 
-    def _leave(self) -> None:
-        """End everything, politely first."""
+    def _end(self) -> None:
+        """Drain everything, then kill what is still there after `KILL_AFTER_S`."""
         self._place.forget(Traffic)
-        groups = [group for group in (self._candidate, self._serving, self._challenger, *self._leaving) if group]
+        groups = [group for group in (self._candidate, self._serving, self._challenger, *self._draining) if group]
         for group in groups:
             group.terminate()
         kill_at = time.monotonic() + KILL_AFTER_S
         while not all(group.is_gone for group in groups) and time.monotonic() < kill_at:
             time.sleep(TICK_S)
         for group in groups:
-            group.bury()
+            group.kill()
 
 
 def _reason(group: Group, otherwise: str, place: Place) -> tuple[str, str]:
@@ -279,7 +281,7 @@ def main() -> None:
             signal.signal(signal.SIGINT, stop)
             supervisor.run()
     except filelock.Timeout:
-        say(f"{environment} is already supervised")
+        log(f"{environment} is already supervised")
 
 
 if __name__ == "__main__":

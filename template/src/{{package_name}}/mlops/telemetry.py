@@ -27,10 +27,10 @@ from prometheus_client.registry import Collector
 from ..contract import CONTRACT
 from .bundle import Bundle
 from .counts import Counts, Histogram, Tally, count
-from .native import Traffic
 from .predictions import PredictionLog
 from .predictor import Made
 from .schema import Contract, Row
+from .target import Traffic
 
 __all__ = ["EXPOSITION_TYPE", "Telemetry", "Watch"]
 
