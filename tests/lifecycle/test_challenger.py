@@ -107,7 +107,7 @@ def test_a_verdict_on_real_flights_becomes_a_proposed_change(
     decided = project.mlops("decide", "staging", "--until", until)
 
     assert compared["verdict"]["decision"] == verdict
-    assert compared["gain"] == pytest.approx(gain, abs=0.002)  # as docs/challenger.md says
+    assert compared["gain"] == pytest.approx(gain, abs=0.002)  # as vendor/slipway/docs/challenger.md says
     assert [arm["version"] for arm in compared["arms"]] == [champion, challenger]
     assert all(0.9 < arm["labelled"] / arm["predictions"] < 1 for arm in compared["arms"])
     branch = f"decide/staging-v{challenger}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +31,7 @@ class Connection:
 def connections(project: Project) -> list[Connection]:
     """Look at each service that the workflows need; nothing is asked over a network."""
     found = [_data(project), _registry(project), _signatures(), _machine(project), *_environments(project)]
-    return [*found, _images(project)] if project.tool.image else found
+    return [*found, _engine(), _images(project)] if project.tool.image else found
 
 
 def as_markdown(found: list[Connection]) -> str:
@@ -87,6 +88,16 @@ def _environments(project: Project) -> list[Connection]:
         how = f"version {release.version}" if release else f"names no champion yet: mlops promote {name}"
         found.append(Connection(name, release is not None, how))
     return found
+
+
+def _engine() -> Connection:
+    """Whether a container engine answers, so that a job can log in to a registry of images; processes need none."""
+    import subprocess
+
+    client = shutil.which("docker")
+    # The path that was found and a fixed word, without a shell.
+    there = client is not None and subprocess.run([client, "version"], capture_output=True, check=False).returncode == 0  # noqa: S603
+    return Connection("engine", there, str(client) if there else _for_job("Docker, for containers alone"))
 
 
 def _for_job(what: str) -> str:
