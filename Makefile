@@ -1,7 +1,8 @@
 # Works on a machine with git, make and Python 3.11 or newer; everything else goes into .venv.
 PYTHON ?= python3
 BIN := .venv/bin
-TESTS ?= tests/render tests/project tests/update tests/lifecycle tests/workflows tests/docs
+PLATFORM := template/vendor/slipway
+TESTS ?= tests/platform tests/render tests/project tests/update tests/lifecycle tests/workflows tests/docs
 
 .PHONY: demo test check docs requirements
 
@@ -21,9 +22,11 @@ docs: $(BIN)/.complete
 	$(BIN)/python docs/questions.py
 	$(BIN)/python docs/edges.py
 	$(BIN)/python docs/ownership.py
+	PYTHONPATH=$(PLATFORM)/src $(BIN)/python docs/manifest.py
 
 requirements: $(BIN)/.complete
-	$(BIN)/uv pip compile requirements.in --quiet --upgrade --universal --python-version 3.11 \
+	$(BIN)/uv pip compile requirements.in $(PLATFORM)/pyproject.toml --quiet \
+	  --extra s3 --extra template --extra testing --extra train --upgrade --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header --output-file requirements.txt
 
 # The last file written: a half-made .venv is made again.

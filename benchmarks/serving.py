@@ -49,13 +49,14 @@ uvicorn.run(app, port=int(sys.argv[1]), access_log=False, lifespan="off", ws="no
 SERVER = """
 import socket, sys
 from pathlib import Path
+from PACKAGE.mlops.app import create_app
 from PACKAGE.mlops.bundle import Bundle
-from PACKAGE.mlops.endpoint import Served
+from PACKAGE.mlops.context import Context, Served
+from PACKAGE.mlops.link import Link
 from PACKAGE.mlops.predictions import PredictionLog
 from PACKAGE.mlops.project import Project
 from PACKAGE.mlops.scoring import Scorer
-from PACKAGE.mlops.server import create_app
-from PACKAGE.mlops.worker import Link, Worker, listen
+from PACKAGE.mlops.worker import Worker, listen
 
 port, name, folder = int(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
 bundle = Bundle(folder / "bundle").verify()
@@ -65,7 +66,8 @@ policy.max_body_kb = 65_536
 role = "challenger" if name == "challenger" else "champion"
 log = None if name == "no log" else PredictionLog(folder, name, 1, bundle.digest)
 traffic = folder / "traffic.json" if name == "shadow" else None
-app = create_app(Scorer(bundle), Served(name, 1, bundle.digest, "-", "cache", role), policy, log, traffic=traffic)
+served = Served(name, 1, bundle.digest, "-", "cache", role)
+app = create_app(Context(Scorer(bundle), served, policy, log, traffic=traffic))
 if role == "challenger":
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(folder / "challenger.sock"))

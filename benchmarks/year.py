@@ -84,7 +84,7 @@ import json, sys
 import msgspec, numpy as np, polars as pl
 from flight_delays import model
 from flight_delays.contract import CONTRACT
-from flight_delays.mlops import concept, drift, monitor
+from flight_delays.mlops import concept, drift, judge, reference
 from flight_delays.mlops.frames import columns
 from flight_delays.mlops.labels import TRUTH
 from flight_delays.mlops.project import Project
@@ -104,17 +104,17 @@ log = rows.with_columns(
     score=pl.Series(scores), answer=pl.Series(scorer.answers(scores)).cast(pl.Float64),
     truth=pl.Series(model.target(columns(rows, CONTRACT.outcome_fields))).cast(pl.Float64),
 ).with_columns(answer)
-compared = [one.name for one in monitor.judge(bundle, log, policy, "all").findings]
+compared = [one.name for one in judge.judge_log(bundle, log, policy).columns]
 day = pl.col("departs").dt.date()
 
 def biased(part, with_days):
-    days = drift.days_of(part["departs"]) if with_days else np.arange(part.height)
+    days = reference.days_of(part["departs"]) if with_days else np.arange(part.height)
     return concept.bias(part[TRUTH].to_numpy(), part["score"].to_numpy(), days)
 
 def judged(drawn, with_days=True):
     # Beside a reference of the other days.
     before, now = reference.filter(~day.is_in(drawn)), log.filter(day.is_in(drawn))
-    days = drift.Days.of(before["departs"], now["departs"]) if with_days else None
+    days = bins.Days.of(before["departs"], now["departs"]) if with_days else None
     findings = drift.find(before.select(compared), now.select(compared), policy, days)
     found, tested = biased(now, with_days), biased(log.filter(~day.is_in(drawn)), with_days)
     outcome = concept.Outcome(expected=tested.value, happened=found.value, error=found.error, days=found.days)
@@ -176,7 +176,7 @@ def prepared(folder: Path, flights: Path) -> RunningProject:
     shutil.copyfile(flights, root / FLIGHTS)
     params = root / "params.yaml"
     params.write_text(params.read_text("utf-8").replace("data/sample/flights.csv.gz", FLIGHTS), encoding="utf-8")
-    return prepare(root)
+    return prepare(root, demanding=True)
 
 
 def live(project: RunningProject, learned: str, train_until: str, test_until: str, first: str) -> Story:

@@ -104,7 +104,7 @@ class Month:
     @property
     def acting(self) -> list[str]:
         """The columns that ask to act."""
-        return [one["name"] for one in self.report["findings"] if one["verdict"] == "act"]
+        return [one["name"] for one in self.report["columns"] if one["verdict"] == "act"]
 
 
 @dataclass
@@ -144,8 +144,8 @@ def months_of(story: Story) -> list[str]:
     ]
     for month in story.months:
         figures, quality, seen = story.of(month.champion, month.day), month.report["quality"], month.report["concept"]
-        moved = [one for one in month.report["findings"] if one["verdict"] in ("act", "watch")]
-        named = ", ".join(f"{bold(one['name'], when=one['verdict'] == 'act')} {one['psi']:.2f}" for one in moved)
+        moved = [one for one in month.report["columns"] if one["verdict"] in ("act", "watch")]
+        named = ", ".join(f"{bold(one['name'], when=one['verdict'] == 'act')} {one['size']:.2f}" for one in moved)
         late = f"{seen['outcome']['happened']:.1%}, {seen['outcome']['expected']:.1%}" if seen["outcome"] else "unknown"
         brier = f"{quality['value']:.4f}, {quality['limit']:.4f}" if quality["value"] is not None else "unknown"
         lines.append(
@@ -350,10 +350,10 @@ def draw_labels(axes: Axes, story: Story) -> None:
 def draw_drift(axes: Axes, story: Story) -> None:
     """How far the columns moved that moved most."""
     names = [month.name for month in story.months]
-    moved: dict[str, list[float]] = {one["name"]: [] for one in story.months[0].report["findings"]}
+    moved: dict[str, list[float]] = {one["name"]: [] for one in story.months[0].report["columns"]}
     for month in story.months:
-        for one in month.report["findings"]:
-            moved[one["name"]].append(one["psi"])
+        for one in month.report["columns"]:
+            moved[one["name"]].append(one["size"])
     for name in sorted(moved, key=lambda name: -max(moved[name]))[:SHOWN_COLUMNS]:
         axes.plot(names, moved[name], marker="o", label=name)
     limits = story.months[0].report["limits"]

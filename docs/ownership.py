@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from pathspec import GitIgnoreSpec
 
@@ -24,8 +25,24 @@ class Owner:
 @cache
 def owners() -> list[Owner]:
     """Return the classes in the order in which their lines hold, the later over the earlier."""
-    loaded = tomllib.loads((ROOT / "ownership.toml").read_text(encoding="utf-8"))
-    return [Owner(name=name, **entry) for name, entry in loaded.items()]
+    return [Owner(name=name, **entry) for name, entry in _listed().items() if name != "only"]
+
+
+@cache
+def only() -> dict[str, list[str]]:
+    """Return what only some projects have: files and folders by the fact of copier.yml that decides about them."""
+    parts: dict[str, list[str]] = _listed()["only"]
+    return parts
+
+
+def part_of(path: str) -> str | None:
+    """Return the fact without which a project has no such file; None for a file that every project has."""
+    return next((fact for fact, parts in only().items() if GitIgnoreSpec.from_lines(parts).match_file(path)), None)
+
+
+@cache
+def _listed() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "ownership.toml").read_text(encoding="utf-8"))
 
 
 def owner_of(path: str) -> str | None:
@@ -50,7 +67,7 @@ def derived() -> dict[Path, str]:
 
 
 def _settings() -> Iterator[str]:
-    """Copier's two lists. `yours` is skipped where it exists; `once` is not looked at by an update."""
+    """Copier's two lists: `yours` is skipped where it exists, `once` by an update, and an absent part always."""
     files = {owner.name: owner.files for owner in owners()}
     yield "_skip_if_exists:"
     yield from (f"  - {pattern}" for pattern in files["yours"])
@@ -58,16 +75,23 @@ def _settings() -> Iterator[str]:
     for pattern in files["once"]:
         folder = pattern.removesuffix("/**")
         yield f"""  - "{{% if _copier_operation == 'update' %}}{folder}{{% endif %}}\""""
+    for fact, parts in only().items():
+        yield from (f"""  - "{{% if not {fact} %}}{part}{{% endif %}}\"""" for part in parts)
 
 
 def _attributes() -> Iterator[str]:
     yield "# The same bytes on every system, so that digests agree and updates merge."
     yield "* text=auto eol=lf"
     yield ""
+    yield "# The platform is replaced as a whole: a review shows the wiring and folds it up."
+    yield "/vendor/** linguist-generated"
+    yield ""
     yield "# Who owns a file on an update of the template. A later line holds over an earlier; without one it is yours."
     for owner in owners():
         value = "!owner" if owner.name in ("yours", "once") else f"owner={owner.name}"
-        yield from (f"{pattern} {value}" for pattern in owner.files)
+        for pattern in owner.files:
+            fact, line = part_of(pattern.strip("/")), f"{pattern} {value}"
+            yield f"{{%- if {fact} %}}\n{line}\n{{%- endif %}}" if fact else line
 
 
 def _table() -> Iterator[str]:

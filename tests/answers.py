@@ -1,5 +1,7 @@
 """Sets of answers under which every choice and every pair of choices is rendered."""
 
+from itertools import chain
+
 import yaml
 from allpairspy import AllPairs
 from questions import ROOT, questions
@@ -12,17 +14,21 @@ TYPED: list[Answers] = [
     {"data_remote": "s3", "s3_endpoint": "http://127.0.0.1:9000"},
     {"data_remote_url": "/srv/flight data"},
     {"target": "compose", "image": "acme/flight-delays"},
-    {"target": "compose", "image": "123456789012.dkr.ecr.eu-central-1.amazonaws.com/flight-delays"},
-    {"target": "compose", "image": "europe-west3-docker.pkg.dev/acme/models/flight-delays"},
-    {"target": "compose", "image": "acme.azurecr.io/flight-delays"},
-    {"target": "compose", "image": "registry.example.com:5000/team/flight-delays"},
+    {"image": "123456789012.dkr.ecr.eu-central-1.amazonaws.com/flight-delays"},
+    {"image": "europe-west3-docker.pkg.dev/acme/models/flight-delays"},
+    {"image": "acme.azurecr.io/flight-delays"},
+    {"image": "registry.example.com:5000/team/flight-delays"},
 ]
 
 
 def pairwise() -> list[Answers]:
     """Return few sets in which any two choices of different questions meet, read from copier.yml."""
     choices = {question.key: list(question.choices.values()) for question in questions() if question.choices}
-    return [dict(zip(choices, row, strict=True)) for row in AllPairs(list(choices.values()))] + TYPED
+    # A size without containers asks for no target, so the two are one choice.
+    sizes, targets = choices.pop("size"), choices.pop("target")
+    shapes = [(("size", size), ("target", target)) for size in sizes if size != "small" for target in targets]
+    axes = [[((key, value),) for value in values] for key, values in choices.items()]
+    return [dict(chain(*row)) for row in AllPairs([*axes, [*shapes, (("size", "small"),)]])] + TYPED
 
 
 def released() -> dict[str, tuple[str, Answers]]:

@@ -83,6 +83,12 @@ class ContainerProject(RunningProject):
         self.commit("Name another image")
 
 
+def run_staging_in_containers(project: RunningProject) -> None:
+    """Let staging run in containers, too, by the one line that its file has for that."""
+    project.edit("deploy/environments/staging.yaml", "target: native", "target: compose")
+    project.commit("Run staging in containers")
+
+
 def log_in(engine: Engine, images: Registry) -> None:
     """Let the engine's own client push and pull."""
     login = ("--username", images.username, "--password-stdin", images.address)

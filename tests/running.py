@@ -18,6 +18,9 @@ from typing import Any
 from rendering import git
 
 TIMEOUT_S = 300
+#: What a policy can demand beyond what a new project's does. A test cuts the last of them off.
+DEMANDS = ("monitor.windows", "monitor.refused", "serving.load", "privacy")
+DEMANDS += ("labels", "monitor.bias", "monitor.quality", "experiment")
 
 
 @dataclass(frozen=True)
@@ -212,11 +215,15 @@ def give_free_ports(root: Path) -> None:
         path.write_text(re.sub(r"port: \d+", f"port: {free_port()}", text), encoding="utf-8")
 
 
-def prepare(root: Path) -> RunningProject:
-    """Set a rendered project up, with ports of its own."""
+def prepare(root: Path, *, demanding: bool = False) -> RunningProject:
+    """Set a rendered project up, with ports of its own; a demanding one watches labels, trials and the log, too."""
     give_free_ports(root)
     subprocess.run(["uv", "sync", "--quiet"], cwd=root, check=True, timeout=TIMEOUT_S)
     project = RunningProject(root)
+    if demanding:
+        project.mlops("policy", "add", *DEMANDS)
+        project.edit("policy.yaml", "key: [id]", "key: [departs, carrier, flight, origin]")
+        project.edit("policy.yaml", "smallest_gain: 0.003", "smallest_gain: 0.01")
     project.mlops("setup")
     return project
 

@@ -16,7 +16,7 @@ def trained(render: Callable[..., Path], tmp_path_factory: pytest.TempPathFactor
     (root.parent / "flights-data").mkdir()
     answers = root / ".dvc" / "config"
     answers.write_text(answers.read_text("utf-8").replace("../../flight-delays-data", "../../flights-data"), "utf-8")
-    return train(prepare(root))
+    return train(prepare(root, demanding=True))
 
 
 @pytest.fixture

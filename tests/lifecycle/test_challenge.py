@@ -208,7 +208,7 @@ def test_what_makes_no_sense_is_refused(challenged: RunningProject) -> None:
 
 def test_the_page_about_serving_does_what_it_says(challenged: RunningProject) -> None:
     """Shadow, canary, end: the commands of its blocks, one after the other."""
-    page = (challenged.root / "docs/serving.md").read_text("utf-8")
+    page = (challenged.root / "vendor/slipway/docs/serving.md").read_text("utf-8")
     workers = state(challenged)["workers"]
     modes = []
 

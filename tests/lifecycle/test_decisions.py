@@ -239,7 +239,7 @@ def test_labels_that_contradict_the_model_become_a_candidate_though_no_column_mo
     report = json.loads(trained_project.mlops("monitor", "staging", "--json", check=False).stdout)
     told = next_step(trained_project)
 
-    assert {one["verdict"] for one in report["findings"]} == {"ok"}
+    assert {one["verdict"] for one in report["columns"]} == {"ok"}
     assert (report["verdict"], report["concept"]["state"]) == ("act", "moved")
     assert re.match(r"late was true for 0\.0 % of 1,001 labelled answers, 2\d\.\d % were expected", report["summary"])
     branch = branch_in(paste(trained_project, told))

@@ -33,7 +33,7 @@ def test_one_odd_week_is_watched_and_a_second_one_acted_on(trained_project: Runn
 
 
 def test_labels_speak_in_autumn_and_in_december(trained_project: RunningProject) -> None:
-    """As docs/monitoring.md says: fewer or more flights are late there than the half year before has taught."""
+    """As the page about the monitor says: fewer or more flights are late there than the half year before has taught."""
     trained_project.mlops("promote", "staging")
     git(trained_project.root, "merge", "--quiet", "--no-edit", "promote/staging-v1")
     answer(trained_project, "2013-07-01", "2014-01-01", {"champion": 1})

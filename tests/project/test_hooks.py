@@ -59,8 +59,8 @@ REFUSED = {
 
 @pytest.fixture(scope="module")
 def project(render: Callable[..., Path]) -> Path:
-    """A committed project with its packages installed, containers included: it has every file there is."""
-    project = render(target="compose")
+    """A committed project with its packages installed: it has every file there is."""
+    project = render()
     git(project, "init", "--quiet")
     subprocess.run(["uv", "sync", "--quiet"], cwd=project, check=True)
     commit(project, "A project")

@@ -28,7 +28,7 @@ SHAPES = {
     "description": r"[^\x00-\x1f\"\\{}<>]{1,122}",
 }
 # What has to be answered before the question is met at all.
-BEFORE = {"s3_endpoint": {"data_remote": "s3"}, "image": {"target": "compose"}}
+BEFORE = {"s3_endpoint": {"data_remote": "s3"}, "image": {"size": "standard"}}
 
 
 def typed(key: str) -> st.SearchStrategy[str]:

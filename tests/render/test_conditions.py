@@ -63,7 +63,10 @@ def recorder(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Re
         copier.run_copy(str(template.path), project, defaults=True, skip_if_exists=["*"])
         git(project, "init", "--quiet")
         commit(project, "A project")
-        copier.run_update(project, defaults=True, overwrite=True, quiet=True, vcs_ref=copier.VcsRef.CURRENT)
+        for size in ("small", "regulated"):
+            current = copier.VcsRef.CURRENT
+            copier.run_update(project, data={"size": size}, defaults=True, overwrite=True, vcs_ref=current)
+            commit(project, "Another size")
     return recorder
 
 

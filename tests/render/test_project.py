@@ -10,15 +10,19 @@ import pytest
 import yaml
 from answers import Answers, name, pairwise
 from checks import parse, ruff
-from rendering import files
+from ownership import only, part_of
+from rendering import ROOT, files
 
 # `${{` belongs to GitHub, `{{ $` to Prometheus, `{{` alone to Python's format strings.
 RESIDUE = re.compile(r"(?<!\$)\{\{ (?!\$)|\{%|\{#-? ")
 
-CONTAINERS = re.compile(
-    r"(docker|deploy/compose)/|monitoring/grafana/.*[.]yml|[.]dockerignore"
-    r"|src/.*/mlops/(compose|containers?|docker|images|services|trials)[.]py"
-)
+#: The platform's own code, pages and tests, which are no burden of the team's.
+PLATFORM = re.compile(r"vendor/|src/.*/mlops/|tests/test_(?!contract|features|flights|model)")
+
+#: Words of what a size without containers and Prometheus has nothing of.
+BIG = re.compile("docker|deploy/compose|haproxy|prometheus|alertmanager|grafana|runbook", re.IGNORECASE)
+#: A server of every size counts in the words of Prometheus.
+BIG_ANYWHERE = {"pyproject.toml": ["prometheus"]}
 
 
 @pytest.fixture(scope="module", params=pairwise(), ids=name)
@@ -57,12 +61,55 @@ def test_text_ends_with_one_newline_and_has_no_trailing_space(project: Path) -> 
     assert [name for name, text in texts.items() if re.search(rb"[ \t\r]\n", text)] == []
 
 
-def test_a_project_has_at_most_135_files(project: Path, answers: Answers) -> None:
-    """Those of containers come on top, and only where there are containers."""
-    of_containers = [name for name in files(project) if CONTAINERS.match(name)]
+def test_a_project_has_at_most_70_files_and_4000_lines(project: Path) -> None:
+    own = {name: path for name, path in files(project).items() if not PLATFORM.match(name)}
 
-    assert len(files(project)) - len(of_containers) <= 135
-    assert bool(of_containers) == (answers.get("target") == "compose")
+    assert len(own) <= 70
+    assert sum(path.read_bytes().count(b"\n") for name, path in own.items() if path.suffix != ".gz") <= 4000
+
+
+def test_a_size_decides_which_parts_there_are(project: Path, answers: Answers) -> None:
+    parts = {part_of(name) for name in files(project)} - {None}
+
+    assert parts == (set() if answers.get("size") == "small" else set(only()))
+
+
+def test_a_small_project_says_nothing_of_what_it_does_not_have(render: Callable[..., Path]) -> None:
+    own = {name: path for name, path in files(render(size="small")).items() if not PLATFORM.match(name)}
+    texts = {name: path.read_bytes().decode(errors="ignore") for name, path in own.items() if path.suffix != ".gz"}
+
+    said = {name: [word.lower() for word in BIG.findall(text)] for name, text in texts.items()}
+    assert {name: words for name, words in said.items() if words and words != BIG_ANYWHERE.get(name)} == {}
+
+
+def test_a_target_is_what_production_starts_with(render: Callable[..., Path]) -> None:
+    for answers, target in (({}, "native"), ({"target": "compose"}, "compose"), ({"size": "small"}, "native")):
+        folder = render(**answers) / "deploy" / "environments"
+        loaded = {path.stem: yaml.safe_load(path.read_text("utf-8")) for path in folder.iterdir()}
+        assert {name: said["target"] for name, said in loaded.items()} == {"staging": "native", "production": target}
+
+
+def test_a_regulated_project_demands_signatures_and_forgets(render: Callable[..., Path]) -> None:
+    policies = {
+        size: yaml.safe_load((render(size=size) / "policy.yaml").read_text("utf-8"))
+        for size in ("standard", "regulated")
+    }
+
+    assert "signature" not in policies["standard"]
+    assert "keep_days" not in policies["standard"].get("privacy", {})
+    signer = "https://github.com/acme/flight-delays/.github/workflows/train.yml@refs/heads/main"
+    assert policies["regulated"]["signature"] == {"identity": signer}
+    assert policies["regulated"]["privacy"]["keep_days"] > 0
+    assert "hash" in policies["regulated"]["privacy"]["fields"].values()
+
+
+def test_no_file_name_of_the_template_holds_a_condition() -> None:
+    """Tools read what lies in the folder; what some projects do without stands in `ownership.toml`."""
+    names = [path.relative_to(ROOT / "template").as_posix() for path in (ROOT / "template").rglob("*")]
+    # The platform's modules come with every project once they are a distribution of their own.
+    expressions = {found for name in names if "/mlops/" not in name for found in re.findall(r"\{[{%].*?[}%]\}", name)}
+
+    assert expressions == {"{{package_name}}", "{{_copier_conf.answers_file}}"}
 
 
 def test_ruff_has_nothing_to_say(project: Path) -> None:

@@ -52,11 +52,11 @@ REFUSED = {
     "a bucket with capitals": {"data_remote": "s3", "data_remote_url": "s3://Flights/dvc"},
     "a store without http": {"data_remote": "s3", "s3_endpoint": "storage.example.com"},
     "a password in a store's address": {"data_remote": "s3", "s3_endpoint": "https://me:pw@storage.example.com"},
-    "an image with a tag": {"target": "compose", "image": "ghcr.io/acme/flights:latest"},
-    "an image with capitals": {"target": "compose", "image": "ghcr.io/Acme/flights"},
-    "an image with a digest": {"target": "compose", "image": f"ghcr.io/acme/flights@sha256:{'0' * 64}"},
-    "an image's address": {"target": "compose", "image": "https://ghcr.io/acme/flights"},
-    "an image with two dots": {"target": "compose", "image": "ghcr.io/acme/flights..late"},
+    "an image with a tag": {"image": "ghcr.io/acme/flights:latest"},
+    "an image with capitals": {"image": "ghcr.io/Acme/flights"},
+    "an image with a digest": {"image": f"ghcr.io/acme/flights@sha256:{'0' * 64}"},
+    "an image's address": {"image": "https://ghcr.io/acme/flights"},
+    "an image with two dots": {"image": "ghcr.io/acme/flights..late"},
     "a description in two lines": {"description": "Late\nor not"},
     "a description with a quote": {"description": 'Is it "late"?'},
     "a description that is too long": {"description": "x" * 121},
@@ -74,8 +74,8 @@ ACCEPTED = {
     "a shared folder": {"data_remote_url": "/mnt/daten/flüge-2"},
     "a bucket without a folder": {"data_remote": "s3", "data_remote_url": "s3://flights.example"},
     "a store of one's own": {"data_remote": "s3", "s3_endpoint": "http://127.0.0.1:8333"},
-    "an image in a registry of one's own": {"target": "compose", "image": "registry.example.com:5000/team/x"},
-    "an image from a repository with odd signs": {"target": "compose", "repository": "Acme/-Flights..late_"},
+    "an image in a registry of one's own": {"image": "registry.example.com:5000/team/x"},
+    "an image from a repository with odd signs": {"repository": "Acme/-Flights..late_"},
     "a description with an apostrophe": {"description": "What's late, and by how much; München to Köln (all day)?"},
 }
 
@@ -149,7 +149,7 @@ def test_a_registry_is_known_by_the_host_in_an_images_name(
     (tmp_path / "template/template/kind.jinja").write_text("{{ image_registry }}\n", encoding="utf-8")
     shown = Template(tmp_path / "template", template.version).release("v9.0.0", lambda _: None)
 
-    project = shown.render(tmp_path / "project", target="compose", image=image)
+    project = shown.render(tmp_path / "project", image=image)
 
     assert (project / "kind").read_text("utf-8").strip() == kind
 

@@ -169,6 +169,8 @@ SWITCHES = [
     ({"data_remote": "s3", "data_remote_url": "s3://flights/dvc"}, {"data_remote": "local", "data_remote_url": "../d"}),
     ({"problem": "regression"}, {"problem": "binary"}),
     ({"license": "Apache-2.0"}, {"license": "MIT"}),
+    ({"size": "small"}, {"size": "standard"}),
+    ({"size": "regulated"}, {"size": "small"}),
     ({"target": "compose"}, {"target": "native"}),
 ]
 

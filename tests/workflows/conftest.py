@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from company import Company, company_for
-from containers import ContainerProject, image_name, log_in, with_proxy
+from containers import ContainerProject, image_name, log_in, run_staging_in_containers, with_proxy
 from engine import Engine, Registry
 from forge import forge
 from running import make_bucket, prepare, train
@@ -20,7 +20,8 @@ def company(render: Callable[..., Path], tmp_path_factory: pytest.TempPathFactor
     for name in ("store", "forge"):
         (folder / name).mkdir()
     with forge(folder / "forge") as there, s3_store(folder / "store") as store:
-        project = prepare(render(data_remote="s3", data_remote_url=store.url, s3_endpoint=store.endpoint))
+        rendered = render(data_remote="s3", data_remote_url=store.url, s3_endpoint=store.endpoint)
+        project = prepare(rendered, demanding=True)
         make_bucket(project, store.endpoint, "flights", store.owner)
         with company_for(project, folder, there, store) as made:
             yield made
@@ -35,10 +36,11 @@ def shipped(
     root = render(target="compose", image=image_name(registry), data_remote_url=remote)
     log_in(engine, registry)
     with_proxy(engine, tmp_path_factory.mktemp("proxy"))
-    prepared = prepare(root)
+    prepared = prepare(root, demanding=True)
     project = ContainerProject(prepared.root, engine, registry)
     # All clients of a test share one address; how many of them there may be is another test's question.
     project.edit("policy.yaml", "requests_per_second: 1000", "requests_per_second: 1000000")
+    run_staging_in_containers(project)
     train(project)
     (root / ".mlops" / "built.txt").write_text(project.mlops("build", "--push").stdout, encoding="utf-8")
     with sqlite3.connect(root / ".mlops" / "mlflow.db") as store:

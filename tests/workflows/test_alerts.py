@@ -89,7 +89,7 @@ def test_whoever_is_named_is_told_what_happened_where_and_what_to_do(tmp_path: P
     assert names(told) == {("PredictionsNotRecorded", "staging")}
     assert told[0]["labels"]["severity"] == "critical"
     assert "Predictions of staging are answered but not recorded" in told[0]["annotations"]["summary"]
-    page = (ROOT / "template/docs/runbook.md.jinja").read_text("utf-8")
+    page = (ROOT / "template/docs/runbook.md").read_text("utf-8")
     _, _, anchor = told[0]["annotations"]["runbook"].partition("docs/runbook.md#")
     assert anchor in [heading.lower() for heading in re.findall("^## (.+)$", page, flags=re.MULTILINE)]
 

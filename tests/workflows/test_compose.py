@@ -154,7 +154,7 @@ def test_a_version_without_an_image_is_not_promoted(deployed: ContainerProject) 
         store.commit()
 
     assert result.exit_code == 1
-    assert "version 1 has no image, and containers run it" in result.stderr
+    assert "version 1 has no image, and compose runs staging from one" in result.stderr
     assert "mlops build --push" in result.stderr
     assert deployed.mlops("promote", "staging", "--version", "1").exit_code == 0
 
@@ -164,7 +164,7 @@ DAMAGED = """
 import shutil, sys
 from msgspec.structs import replace
 from flight_delays.mlops import compose
-from flight_delays.mlops.native import Rival
+from flight_delays.mlops.target import Rival
 from flight_delays.mlops.project import Project
 
 project = Project.find()

@@ -12,7 +12,7 @@ import pytest
 from actions import ELSEWHERE, WorkflowRun, assert_green, assert_red, declared
 from clients import asking, say_the_same_a_week_ago
 from company import Company, company_for
-from containers import ContainerProject, image_name, log_in, with_proxy
+from containers import ContainerProject, image_name, log_in, run_staging_in_containers, with_proxy
 from engine import Engine, Registry, cosign
 from forge import forge
 from rendering import git
@@ -35,10 +35,11 @@ def company(
         remote = {"data_remote": "s3", "data_remote_url": store.url, "s3_endpoint": store.endpoint}
         names = {"project_name": "Late Flights", "package_name": "flight_delays"}
         root = render(target="compose", image=image_name(registry), **names, **remote)
-        project = ContainerProject(prepare(root).root, engine, registry, "late-flights")
+        project = ContainerProject(prepare(root, demanding=True).root, engine, registry, "late-flights")
         make_bucket(project, store.endpoint, "flights", store.owner)
         # All clients of a test share one address; how many of them there may be is another test's question.
         project.edit("policy.yaml", "requests_per_second: 1000", "requests_per_second: 1000000")
+        run_staging_in_containers(project)
         project.commit("Let one address ask more")
         with company_for(project, folder, there, store) as made:
             yield made

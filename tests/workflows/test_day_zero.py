@@ -11,7 +11,11 @@ from forge import forge
 from running import prepare
 
 
-@pytest.mark.parametrize("answers", [{}, {"target": "compose", "image": "acme/flights"}], ids=["native", "compose"])
+@pytest.mark.parametrize(
+    "answers",
+    [{}, {"size": "small"}, {"target": "compose", "image": "acme/flights"}],
+    ids=["standard", "small", "compose"],
+)
 def test_the_first_push_is_green_and_says_what_is_missing(
     answers: Answers, render: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -21,12 +21,12 @@ def say_it_otherwise(template: Path) -> None:
     page.write_text(page.read_text("utf-8").replace("# Workflows, credentials", "# Rights, workflows"), "utf-8")
 
 
-@pytest.mark.parametrize("target", ["native", "compose"])
-def test_a_newer_version_is_proposed_and_a_conflict_is_red(target: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", ["small", "standard"])
+def test_a_newer_version_is_proposed_and_a_conflict_is_red(size: str, tmp_path: Path) -> None:
     for name in ("template", "forge"):
         (tmp_path / name).mkdir()
     template: Template = snapshot(tmp_path / "template")
-    project = prepare(template.render(tmp_path / "flights", target=target))
+    project = prepare(template.render(tmp_path / "flights", size=size))
     with forge(tmp_path / "forge") as there:
         open_shop(project, there)
         runner = runner_for(project, there, tmp_path / "runs")

@@ -6,8 +6,7 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from msgspec import Meta
-
-from .mlops.schema import Contract, Row
+from slipway import Contract, Row
 
 Airport = Annotated[str, Meta(pattern="^[A-Z]{3}$")]
 Carrier = Literal["9E", "AA", "AS", "B6", "DL", "EV", "F9", "FL", "HA", "MQ", "OO", "UA", "US", "VX", "WN", "YV"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .mlops.schema import Column, Columns
+from slipway import Column, Columns
 
 SECONDS_A_DAY = 86_400
 

@@ -1,0 +1,235 @@
+"""What a row looks like: the machinery behind the team's `contract.py`.
+
+One `Contract` serves three times: raw batches and training frames are checked against it in
+`frames.py`, and requests are decoded into its row type by the server. This module stays light
+(no data-frame library), because every server process imports it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import Enum
+from functools import cached_property
+from math import isfinite
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from slipway.contract.rules import RULES, Limit
+
+#: One value per row. Numbers are floats with NaN for "missing", categories are their position in
+#: the contract's list with -1 for "missing", times are `datetime64[s]`, texts are strings.
+Column = NDArray[Any]
+Columns = Mapping[str, Column]
+
+
+#: What the prediction log says of each row, beside the row.
+LOGGED = {"id", "at", "environment", "version", "digest", "role", "score", "answer"}
+
+
+class Row(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Base of the team's row types: every field typed, no field beyond the declared ones."""
+
+
+class FieldKind(Enum):
+    """How a field's values are stored and compared."""
+
+    NUMBER = "number"
+    INTEGER = "integer"
+    FLAG = "flag"
+    CATEGORY = "category"
+    TEXT = "text"
+    TIME = "time"
+
+
+@dataclass(frozen=True)
+class Field:
+    """One column of the contract; `limits` pairs each rule of the table `RULES` that its type sets with the limit."""
+
+    name: str
+    kind: FieldKind
+    optional: bool = False
+    limits: tuple[tuple[str, Limit], ...] = ()
+    categories: tuple[str, ...] = ()
+
+    @property
+    def bounds(self) -> tuple[tuple[str, float], ...]:
+        """The limits that can be moved to let more values in."""
+        return tuple((rule, float(limit)) for rule, limit in self.limits if RULES[rule].moves)
+
+    def with_bounds(self, bounds: Iterable[tuple[str, float]]) -> Field:
+        """Return this field with other bounds; its other limits stay."""
+        return replace(self, limits=(*bounds, *(one for one in self.limits if not RULES[one[0]].moves)))
+
+    @cached_property
+    def codes(self) -> dict[str | None, int]:
+        """Position of each category; a missing value is -1."""
+        return {None: -1} | {name: code for code, name in enumerate(self.categories)}
+
+    @property
+    def type_in_words(self) -> str:
+        """What a value must be, as people are told."""
+        match self.kind:
+            case FieldKind.CATEGORY:
+                return f"one of {', '.join(self.categories)}"
+            case FieldKind.TIME:
+                return "a time without a zone, like 2013-07-01T17:30:00"
+            case kind:
+                return f"{'an' if kind.value[0] in 'aeiou' else 'a'} {kind.value}"
+
+    def broken_by(self, value: Any) -> str | None:
+        """Name the rule that a value breaks; `None` when it keeps all of them.
+
+        That is a rule of the table, `category`, `missing` for null, `absent` for a field that was left out
+        (`msgspec.UNSET`), or `other` for another type.
+        """
+        if value is msgspec.UNSET:
+            return "absent"
+        if value is None:
+            return None if self.optional else "missing"
+        if not _is_of(self.kind, value):
+            return "other"
+        if self.kind is FieldKind.CATEGORY and value not in self.categories:
+            return "category"
+        return next((rule for rule, limit in self.limits if not RULES[rule].keeps(value, limit)), None)
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What the project promises about its rows.
+
+    `row` holds what is known when a prediction is asked for, `outcome` what becomes known later.
+    `key` names the fields that together name one row, `time` the field that orders rows, if there is one.
+    The newest row of a batch is at most `max_age_days` older than the day the batch was taken.
+    """
+
+    row: type[Row]
+    outcome: type[Row]
+    key: tuple[str, ...]
+    time: str | None = None
+    max_age_days: int | None = None
+
+    def __post_init__(self) -> None:
+        names = {field.name for field in (*self.fields, *self.outcome_fields)}
+        if taken := names & LOGGED:
+            raise TypeError(f"the contract cannot name a field {', '.join(sorted(taken))}: the prediction log does")
+        if unknown := {*self.key, self.time or self.key[0]} - {field.name for field in self.fields}:
+            raise TypeError(f"the contract's key or time names {', '.join(sorted(unknown))}, which no request holds")
+
+    @cached_property
+    def fields(self) -> tuple[Field, ...]:
+        """The fields a request holds."""
+        return fields_of(self.row)
+
+    @cached_property
+    def outcome_fields(self) -> tuple[Field, ...]:
+        """The fields that become known later."""
+        return fields_of(self.outcome)
+
+    @cached_property
+    def json_schema(self) -> dict[str, Any]:
+        """JSON Schema of a request row, as published in the API page and in each bundle."""
+        (schema,), components = msgspec.json.schema_components([self.row], ref_template="#/components/schemas/{name}")
+        return {"row": schema, "components": components}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Digest of everything above: equal fingerprints accept and refuse the same rows."""
+        facts: list[Any] = [self.json_schema, self.time, self.key, self.max_age_days]
+        facts.append(msgspec.json.schema(self.outcome))
+        encoded = msgspec.json.encode(facts, order="deterministic")
+        return hashlib.sha256(encoded).hexdigest()
+
+
+def fields_of(row: type[Row]) -> tuple[Field, ...]:
+    """Read the fields out of a row type.
+
+    Raises `TypeError` for a type that no contract column can have.
+    """
+    info = msgspec.inspect.type_info(row)
+    if not isinstance(info, msgspec.inspect.StructType):
+        raise TypeError(f"{row.__name__} is not a Row")
+    return tuple(_field(field.encode_name, field.type) for field in info.fields)
+
+
+_FIELD_KINDS: dict[type[msgspec.inspect.Type], FieldKind] = {
+    msgspec.inspect.IntType: FieldKind.INTEGER,
+    msgspec.inspect.FloatType: FieldKind.NUMBER,
+    msgspec.inspect.BoolType: FieldKind.FLAG,
+    msgspec.inspect.StrType: FieldKind.TEXT,
+    msgspec.inspect.LiteralType: FieldKind.CATEGORY,
+    msgspec.inspect.DateTimeType: FieldKind.TIME,
+}
+
+
+def _field(name: str, declared: msgspec.inspect.Type) -> Field:
+    optional = False
+    if isinstance(declared, msgspec.inspect.UnionType) and declared.includes_none:
+        optional = True
+        kept = [t for t in declared.types if not isinstance(t, msgspec.inspect.NoneType)]
+        declared = kept[0] if len(kept) == 1 else declared
+    while isinstance(declared, msgspec.inspect.Metadata):
+        declared = declared.type
+    kind = _FIELD_KINDS.get(type(declared))
+    if kind is None:
+        raise TypeError(f"contract field {name} has a type that a column cannot have: {declared}")
+    limits = tuple((rule, limit) for rule in RULES if (limit := getattr(declared, rule, None)) is not None)
+    categories = tuple(str(value) for value in getattr(declared, "values", ()))
+    return Field(name=name, kind=kind, optional=optional, limits=limits, categories=categories)
+
+
+def _is_of(kind: FieldKind, value: Any) -> bool:
+    match kind:
+        case FieldKind.FLAG:
+            return isinstance(value, bool)
+        case FieldKind.TIME:
+            return isinstance(value, datetime)
+        case FieldKind.CATEGORY | FieldKind.TEXT:
+            return isinstance(value, str)
+        case FieldKind.NUMBER | FieldKind.INTEGER:
+            is_number = isinstance(value, int) or (isinstance(value, float) and isfinite(value))
+            return is_number and not isinstance(value, bool) and (kind is FieldKind.NUMBER or value == int(value))
+
+
+class RowColumns:
+    """Turns decoded rows into columns; `frames.columns` does the same for a data frame.
+
+    A server mostly gets single rows, and for them each call into numpy costs more than the work it
+    does. So what to do with which field is settled once, and fields that are stored alike become
+    columns in one step.
+    """
+
+    def __init__(self, fields: tuple[Field, ...]) -> None:
+        def placed(*kinds: FieldKind) -> dict[str, int]:
+            return {field.name: place for place, field in enumerate(fields) if field.kind in kinds}
+
+        self._numbers = placed(FieldKind.NUMBER, FieldKind.INTEGER, FieldKind.FLAG)
+        self._number_places = list(self._numbers.values())
+        self._categories = placed(FieldKind.CATEGORY)
+        self._codes = [(place, fields[place].codes.__getitem__) for place in self._categories.values()]
+        self._times = placed(FieldKind.TIME)
+        self._texts = placed(FieldKind.TEXT)
+
+    def __call__(self, rows: Sequence[Row]) -> dict[str, Column]:
+        """Return one array per field, with one value per row; at least one row is needed."""
+        values = [*zip(*map(msgspec.structs.astuple, rows), strict=True)]
+        numbers = np.array([values[place] for place in self._number_places], dtype=np.float64)  # None becomes NaN
+        made: dict[str, Column] = dict(zip(self._numbers, numbers, strict=True))
+        if self._codes:
+            codes = np.array([[*map(code, values[place])] for place, code in self._codes], dtype=np.int64)
+            made.update(zip(self._categories, codes, strict=True))
+        for name, place in self._times.items():
+            made[name] = np.array(values[place], dtype="datetime64[s]")
+        for name, place in self._texts.items():
+            made[name] = np.array(["" if value is None else value for value in values[place]], dtype=np.str_)
+        return made
+
+
+def columns(rows: Sequence[Row], fields: tuple[Field, ...]) -> dict[str, Column]:
+    """Turn decoded rows into columns, once."""
+    return RowColumns(fields)(rows)

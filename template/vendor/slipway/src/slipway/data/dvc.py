@@ -1,0 +1,125 @@
+"""What the platform asks of DVC: running the pipeline, and moving data to and from the remote."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from slipway.base import programs
+from slipway.base.errors import MlopsError
+from slipway.data import remotes
+from slipway.settings.project import Project
+from slipway.training.bundle import DataVersion
+
+#: The only environment variables that stages may see. What else a shell holds is not there in CI.
+DECLARED = (
+    "PATH", "HOME", "USER", "LANG", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "APPDATA", "LOCALAPPDATA",
+    "VIRTUAL_ENV", "NO_COLOR", "CI", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+)  # fmt: skip
+DECLARED_PREFIXES = (
+    "LC_", "UV", "SSL_", "DVC_", "MLFLOW_", "GIT_", "XDG_", "OMP_", "OPENBLAS_", *remotes.PREFIXES,
+)  # fmt: skip
+
+
+def declared_environment() -> dict[str, str]:
+    """The part of this process's environment that a stage may rely on."""
+    kept = {k: v for k, v in os.environ.items() if k.upper() in DECLARED or k.upper().startswith(DECLARED_PREFIXES)}
+    kept["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", "")])
+    return kept | {"DVC_NO_ANALYTICS": "true"}
+
+
+def dvc(project: Project, *arguments: str, quiet: bool = True) -> tuple[int, str, str]:
+    """Run a DVC command; returns exit code, output and complaints. Not quiet: it prints as it goes."""
+    done = programs.run(
+        sys.executable, "-m", "dvc", *arguments,
+        cwd=project.root, env=declared_environment(), capture=quiet, install="uv sync",
+    )  # fmt: skip
+    return done.code, done.output, done.errors
+
+
+def repro(project: Project, force: bool = False) -> bool:
+    """Run the stages whose inputs have changed; return whether all went well."""
+    # Data that only the remote has is fetched for the stages that need it.
+    options = ["--pull"] if has_pointers(project) else []
+    options += ["--force"] if force else []
+    return dvc(project, "repro", *options, quiet=False)[0] == 0
+
+
+def pull_raw(project: Project) -> None:
+    """Fetch the raw data that is kept behind a `.dvc` file and not here yet."""
+    pointers = [path for path in (project.root / "data").rglob("*.dvc") if not path.with_suffix("").exists()]
+    if not pointers:
+        return
+    code, _, complaint = dvc(project, "pull", *map(str, pointers))
+    if code:
+        raise MlopsError(f"the data remote did not give the raw data: {_last(complaint)}", "see: dvc remote list")
+
+
+def has_pointers(project: Project) -> bool:
+    """Whether raw data is kept outside Git, behind a `.dvc` file."""
+    return any((project.root / "data").rglob("*.dvc"))
+
+
+def push(project: Project) -> None:
+    """Send every output that `dvc.lock` names to the remote."""
+    code, _, complaint = dvc(project, "push")
+    if code:
+        raise MlopsError(
+            f"the data remote did not take the data: {_last(complaint)}", "see: dvc remote list; then dvc push -v"
+        )
+
+
+def stale(project: Project) -> list[str]:
+    """Stages and pointers whose files are not what `dvc.lock` says."""
+    code, output, complaint = dvc(project, "status", "--json")
+    if code:
+        raise MlopsError(f"the pipeline cannot be read: {_last(complaint)}", "correct dvc.yaml, then run this again")
+    found: dict[str, Any] = msgspec.json.decode(output or "{}")
+    return sorted(found)
+
+
+def not_in_remote(project: Project) -> list[str]:
+    """Paths that a pointer names and the remote does not have."""
+    code, output, complaint = dvc(project, "data", "status", "--not-in-remote", "--json")
+    if code:
+        raise MlopsError(f"the data remote does not answer: {_last(complaint)}", "see: dvc remote list")
+    found: dict[str, Any] = msgspec.json.decode(output or "{}")
+    return sorted(found.get("not_in_remote", []))
+
+
+def data_versions(project: Project) -> list[DataVersion]:
+    """Every data file that the locked pipeline read or made, with its content's address."""
+    lock: dict[str, Any] = msgspec.yaml.decode((project.root / "dvc.lock").read_bytes())
+    seen: dict[str, str] = {}
+    for stage in lock.get("stages", {}).values():
+        for item in [*stage.get("deps", []), *stage.get("outs", [])]:
+            if item["path"].startswith("data/") and item.get("md5"):
+                seen[item["path"]] = item["md5"]
+    return [DataVersion(path=path, md5=md5) for path, md5 in sorted(seen.items())]
+
+
+def url_of(root: Path) -> str:
+    """The address of the default remote; empty when there is none."""
+    config = configparser.ConfigParser()
+    config.read([root / ".dvc" / "config", root / ".dvc" / "config.local"], encoding="utf-8")
+    name = config.get("core", "remote", fallback="")
+    return config.get(f"'remote \"{name}\"'", "url", fallback="")
+
+
+def local_folder(root: Path) -> Path | None:
+    """The folder of the default remote, if it is a folder."""
+    url = url_of(root)
+    if not url or "://" in url:
+        return None
+    return (root / ".dvc" / url).resolve()
+
+
+def _last(complaint: str) -> str:
+    lines = [line for line in complaint.splitlines() if line.strip() and "dvc.org/support" not in line]
+    return lines[-1].removeprefix("ERROR: ") if lines else "no reason given"

@@ -1,0 +1,130 @@
+"""Labels that arrive after the prediction: reading them, and joining them with the prediction log.
+
+A prediction without a label is unknown: it counts for nothing, and how many there are is always told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import msgspec
+import polars as pl
+
+from slipway.base.errors import MlopsError
+from slipway.contract.frames import SOURCE, columns, parse, read_raw
+from slipway.log.masks import Mask
+from slipway.settings.project import LabelPolicy, Project
+from slipway.team import CONTRACT, model
+
+#: The columns that joining adds: whether the label should be there by now, and what happened.
+IS_DUE, TRUTH = "is_due", "truth"
+_SHOWN = 3
+#: Fewer labels than this can be like the answers by chance.
+FEWEST_ECHOES, ECHO = 100, 1e-6
+
+
+class Labels(msgspec.Struct, frozen=True, kw_only=True):
+    """The labels of a source, one for each key; `remarks` say what was wrong with others."""
+
+    frame: pl.DataFrame
+    key: list[str]
+    remarks: list[str]
+
+
+def rule_of(project: Project) -> LabelPolicy:
+    """Where the labels are; refused when the policy does not say."""
+    rule = project.policy.labels
+    if rule is None:
+        raise MlopsError("policy.yaml does not say where labels are", "mlops policy add labels, see docs/challenger.md")
+    return rule
+
+
+def read(project: Project, rule: LabelPolicy) -> Labels:
+    """Read every label there is.
+
+    What is told twice counts once. What is told in two ways is no label. Raises `MlopsError` for a file that
+    cannot be read and for a value that the contract does not allow.
+    """
+    source = project.root / rule.source
+    known = {"id"} | {field.name for field in CONTRACT.fields}
+    if not rule.key or not known.issuperset(rule.key):
+        raise MlopsError(
+            f"policy.yaml, labels.key: {', '.join(rule.key) or 'nothing'} names no prediction",
+            "name columns of the contract, or [id] for the prediction's id",
+        )
+    if not source.exists() or (source.is_dir() and not any(source.iterdir())):
+        return Labels(frame=_none(rule.key), key=rule.key, remarks=[f"there are no labels in {rule.source} yet"])
+    given = read_raw(source).rename(rule.columns, strict=False)
+    outcome = [field.name for field in CONTRACT.outcome_fields]
+    known_outcome = [pl.col(name).is_not_null() for name in outcome if name in given.columns]
+    return _one_for_each(_typed(given.filter(known_outcome), rule), rule.key, outcome)
+
+
+def attach(
+    project: Project, log: pl.DataFrame, now: datetime, mask: Mask | None = None
+) -> tuple[pl.DataFrame, list[str]]:
+    """Join a log with the labels there are, and say what was wrong with others; without a rule do nothing."""
+    rule = project.policy.labels
+    if rule is None:
+        return log, []
+    told = read(project, rule)
+    joined = join(log, told, rule, now, mask)
+    return joined, told.remarks + _echo(joined)
+
+
+def join(log: pl.DataFrame, labels: Labels, rule: LabelPolicy, now: datetime, mask: Mask | None = None) -> pl.DataFrame:
+    """Add `truth`, which is null where nothing is known, and `is_due`.
+
+    A prediction younger than the delay is not due and has no truth even where a label is there:
+    the outcomes that are known first are not like the others. What the log has hashed finds its label by the
+    hash of the label's own key, with the `mask` that the log was read with.
+    """
+    frame = labels.frame
+    for name in labels.key:
+        if mask and name in mask.hashed:
+            frame = frame.with_columns(pl.Series(name, [mask.hash(name, value) for value in frame[name]], pl.String))
+    typed = frame.with_columns(pl.col(name).cast(log.schema[name]) for name in labels.key)
+    due = (pl.col("at") + timedelta(days=rule.delay_days) <= now).alias(IS_DUE)
+    joined = log.with_columns(due).join(typed, on=labels.key, how="left", maintain_order="left")
+    return joined.with_columns(pl.when(IS_DUE).then(TRUTH))
+
+
+def _echo(joined: pl.DataFrame) -> list[str]:
+    """Say that labels may be a model's own answers; nobody can know, as a model may be right each time."""
+    known = joined.filter(pl.col(TRUTH).is_not_null())
+    same = (known[TRUTH] - known["answer"]).abs() < ECHO
+    if known.height < FEWEST_ECHOES or known[TRUTH].n_unique() == 1 or not same.all():
+        return []
+    return [f"mind: all {known.height:,} labels are exactly what was answered; are they a model's own answers?"]
+
+
+def _typed(given: pl.DataFrame, rule: LabelPolicy) -> pl.DataFrame:
+    """Give text its types, by the contract's own rules."""
+    fields = tuple(field for field in CONTRACT.fields if field.name in rule.key) + CONTRACT.outcome_fields
+    typed, violations = parse(given, fields)
+    if "id" in rule.key and "id" not in given.columns:
+        raise MlopsError(f"the labels in {rule.source} have no column id", "name the key in policy.yaml, labels.key")
+    if violations:
+        listed = "\n".join(f"  {violation}" for violation in violations)
+        raise MlopsError(f"the labels in {rule.source} break the contract:\n{listed}", "mend these files")
+    return typed.with_columns(given["id"]) if "id" in rule.key else typed
+
+
+def _one_for_each(typed: pl.DataFrame, key: list[str], outcome: Sequence[str]) -> Labels:
+    told = pl.struct(outcome).n_unique().alias("told")
+    grouped = typed.group_by(key, maintain_order=True).agg(told, pl.len().alias("times"), pl.first(SOURCE, *outcome))
+    conflicts = grouped.filter(pl.col("told") > 1)
+    kept = grouped.filter(pl.col("told") == 1)
+    remarks = []
+    if again := int((kept["times"] - 1).sum()):
+        remarks.append(f"{again:,} labels are told more than once and count once")
+    if conflicts.height:
+        first = ", ".join(conflicts[SOURCE].head(_SHOWN))
+        remarks.append(f"{conflicts.height:,} keys have contradicting labels and count as unknown: {first}")
+    truth = pl.Series(TRUTH, model.target(columns(kept, CONTRACT.outcome_fields))).cast(pl.Float64)
+    return Labels(frame=kept.select(key).with_columns(truth), key=key, remarks=remarks)
+
+
+def _none(key: list[str]) -> pl.DataFrame:
+    return pl.DataFrame(schema=dict.fromkeys(key, pl.Null()) | {TRUTH: pl.Float64()})

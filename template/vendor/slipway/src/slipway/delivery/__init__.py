@@ -1,0 +1,1 @@
+"""What should run in an environment, and making it so."""

@@ -1,0 +1,1 @@
+"""Containers on a machine, with Docker Compose."""

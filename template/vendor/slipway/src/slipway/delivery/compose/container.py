@@ -1,0 +1,114 @@
+"""What runs inside the serve image: `serve`, and `check`, which tells whether it answers.
+
+What to serve comes from the environment, where every kind of container platform can put it. The bundle
+is a folder beside the image, mounted at `/bundle`.
+"""
+
+from __future__ import annotations
+
+import http
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+
+from slipway.base import http as client
+from slipway.base.errors import MlopsError
+from slipway.delivery.native.place import Place
+from slipway.delivery.native.process import Group, open_listener
+from slipway.delivery.native.supervisor import KILL_AFTER_S, TICK_S
+from slipway.delivery.target import Run
+from slipway.settings.project import Hidden, ServingPolicy
+
+BUNDLE = "/bundle"
+PORT = 8000
+STATE = Path(".mlops").absolute()
+
+
+def serve() -> None:
+    """Serve the mounted bundle, if it is the one that was promised, until a signal ends it."""
+    run = _run()
+    group = Group(run, open_listener(run), Place(STATE, run.environment), socket.gethostname())
+    is_stopping = False
+
+    def stop(*_: object) -> None:
+        nonlocal is_stopping
+        is_stopping = True
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    is_proven = False
+    while not is_stopping:
+        if is_proven:
+            group.keep()
+        elif group.is_alive:
+            group.read_messages()
+            is_proven = group.is_ready
+        else:
+            sys.exit(1)  # it has said itself why
+        time.sleep(TICK_S)
+    _end(group)
+
+
+def _end(group: Group) -> None:
+    """Let the servers finish what they have."""
+    group.terminate()
+    deadline = time.monotonic() + KILL_AFTER_S
+    while not group.is_gone and time.monotonic() < deadline:
+        time.sleep(TICK_S)
+    group.kill()
+
+
+def check() -> None:
+    """Refuse unless the server of this container is ready with the bundle that was promised."""
+    path = os.environ.get("MLOPS_SOCKET")
+    if path:
+        os.chdir(STATE)  # the path of a socket has to be short
+    try:
+        answer = client.ask("127.0.0.1", PORT, "/ready", unix_socket=path, timeout_s=4)
+        digest = answer.json()["digest"] if answer.status == http.HTTPStatus.OK else ""
+    except (OSError, ValueError) as error:
+        raise MlopsError(f"the server of this container is not ready: {error}", "read its log") from None
+    if digest != _setting("MLOPS_DIGEST"):
+        raise MlopsError(f"the server of this container answers with {digest or 'nothing yet'}", "deploy again")
+
+
+def _run() -> Run:
+    """What this container runs; a challenger listens on a path in the folder that it shares with the champion."""
+    path = os.environ.get("MLOPS_SOCKET", "")
+    os.chdir(STATE)
+    return Run(
+        environment=_setting("MLOPS_ENVIRONMENT"),
+        version=int(_setting("MLOPS_VERSION")),
+        digest=_setting("MLOPS_DIGEST"),
+        commit=_setting("MLOPS_COMMIT"),
+        bundle=BUNDLE,
+        python=sys.executable,
+        host=path or "0.0.0.0",  # noqa: S104 - inside the container; the platform decides who reaches it
+        port=0 if path else PORT,
+        source=_setting("MLOPS_SOURCE"),
+        limits=msgspec.json.decode(_setting("MLOPS_LIMITS"), type=ServingPolicy),
+        workers=int(os.environ.get("MLOPS_WORKERS", "1")),
+        privacy=msgspec.json.decode(os.environ.get("MLOPS_PRIVACY", "{}"), type=dict[str, Hidden]),
+        role="challenger" if path else "champion",
+    )
+
+
+def _setting(name: str) -> str:
+    try:
+        return os.environ[name]
+    except KeyError:
+        raise MlopsError(
+            f"the environment of this container has no {name}", "start it with `mlops deploy`, or set the variable"
+        ) from None
+
+
+if __name__ == "__main__":
+    try:
+        {"serve": serve, "check": check}[sys.argv[1]]()
+    except MlopsError as error:
+        sys.exit(str(error))

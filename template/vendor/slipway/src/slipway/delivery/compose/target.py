@@ -1,0 +1,359 @@
+"""The compose deploy target: a proxy that keeps the address, and behind it the server of one version.
+
+    .mlops/environments/<environment>/
+        proxy/haproxy.cfg       names the server that gets the requests
+        servers/traffic.json    which part of them the challenger gets, and from whom: see `front.py`
+        servers/*.sock          where the challenger listens
+
+A new version starts as a second server, `blue` or `green`, whichever is not in use. When it has proven
+itself, the proxy is told; it gives new requests to the new server and lets the old one finish what it has.
+A challenger is a server that only the champion reaches, in the folder that all servers share.
+Docker knows the rest, so whatever is killed at whatever moment, the next `switch` finds out what is true
+and goes on from there.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+from typing import Any
+
+import msgspec
+from prometheus_client.parser import text_string_to_metric_families
+
+from slipway.base import files, http
+from slipway.base.errors import MlopsError
+from slipway.base.files import Log
+from slipway.delivery.compose import images, trial
+from slipway.delivery.compose.docker import compose, docker, inspect, require_network
+from slipway.delivery.native.process import open_listener
+from slipway.delivery.target import Rival, Run, Traffic
+from slipway.log import masks
+from slipway.settings.project import Project
+from slipway.training.bundle import Bundle
+
+#: A container runs the code in its image.
+needs_image = True
+
+COLOURS = ("blue", "green")
+CHALLENGER = "challenger"
+
+#: How long the proxy may take to let go of its last old connection: longer than it keeps an idle one.
+DRAIN_S = 30
+
+#: A server looks ten times a second whether it has a challenger.
+NOTICE_S = 10
+
+
+class Serving(msgspec.Struct, frozen=True, kw_only=True):
+    """What runs in an environment; `colour` is the name of the server that answers."""
+
+    run: Run
+    colour: str
+    container: str
+    challenger: Rival | None = None
+
+    @property
+    def version(self) -> int:
+        """The version that answers."""
+        return self.run.version
+
+    @property
+    def digest(self) -> str:
+        """The digest of the bundle that answers."""
+        return self.run.digest
+
+
+class Stack:
+    """The Compose project of an environment, and the folder of its proxy."""
+
+    def __init__(self, project: Project, environment: str) -> None:
+        self.name = f"{project.tool.model}-{environment}"
+        folder = project.state / "environments" / environment
+        self.proxy = folder / "proxy"
+        self.servers = folder / "servers"
+        self._inside = f"/project/.mlops/environments/{environment}"
+        self._files = project.root / "deploy" / "compose"
+        self._config = self.proxy / "haproxy.cfg"
+
+    @property
+    def colour(self) -> str:
+        """The server that gets the requests; empty before the first."""
+        text = self._config.read_text("utf-8") if self._config.is_file() else ""
+        found = re.search(r"^ +server (\w+) ", text, flags=re.MULTILINE)
+        return found[1] if found else ""
+
+    def point_at(self, colour: str) -> None:
+        """Write the configuration in which `colour` gets the requests."""
+        self.proxy.mkdir(parents=True, exist_ok=True)
+        text = (self._files / "haproxy.cfg").read_text("utf-8")
+        files.write(self._config, text.replace("COLOUR", colour).encode())
+
+    def forget(self) -> None:
+        """Remove the configuration, so that nobody asks Docker about an environment that it does not run."""
+        self._config.unlink(missing_ok=True)
+
+    def container(self, service: str) -> dict[str, Any] | None:
+        """What Docker knows of a service of this environment."""
+        return inspect("container", f"{self.name}-{service}-1")
+
+    def running(self, service: str) -> Run | None:
+        """What a service runs; `None` when it is not running."""
+        found = self.container(service)
+        if found is None or not found["State"]["Running"]:
+            return None
+        return msgspec.json.decode(found["Config"]["Labels"]["mlops.run"], type=Run)
+
+    def traffic(self) -> Traffic | None:
+        """What the champion knows of a challenger."""
+        path = self.servers / "traffic.json"
+        return msgspec.json.decode(path.read_bytes(), type=Traffic) if path.is_file() else None
+
+    def direct(self, rival: Rival | None) -> None:
+        """Tell the champion which part of the requests a challenger gets; `None` when it has none."""
+        path = self.servers / "traffic.json"
+        if rival is None:
+            path.unlink(missing_ok=True)
+            return
+        traffic = Traffic(
+            version=rival.run.version, socket=rival.run.host, mode=rival.mode, share=rival.share, key=rival.key,
+            counts=f"{self._inside}/counts/{_short_name(self.container(CHALLENGER) or {})}",
+        )  # fmt: skip
+        files.write(path, msgspec.json.encode(traffic), mode=0o644)
+
+    def holds(self, run: Run) -> bool:
+        """Whether the proxy listens where `run` wants to."""
+        proxy = self.container("proxy")
+        wanted = {"8000/tcp": [{"HostIp": run.host, "HostPort": str(run.port)}]}
+        return bool(proxy and proxy["State"]["Running"] and proxy["HostConfig"]["PortBindings"] == wanted)
+
+    def compose(self, *arguments: str, env: dict[str, str]) -> None:
+        """Run a compose command for this environment."""
+        compose(self.name, self._files / "environment.yaml", *arguments, env=env)
+
+
+def prepare(project: Project, run: Run, bundle: Bundle) -> Run:
+    """Refuse a run whose image holds other code than made its bundle; an image brings its own interpreter."""
+    del bundle
+    if run.platform:
+        raise MlopsError(
+            f"containers run the platform in their image, so no other can serve version {run.version}",
+            f"leave `platform` out of {run.environment}.yaml, or register the version once more and build its image",
+        )
+    images.require_code(project, run)
+    return run
+
+
+def switch(project: Project, run: Run, rival: Rival | None = None, timeout_s: float = 60, log: Log = print) -> None:
+    """Let `run` answer the requests of its environment, and `rival` its part of them; no request fails meanwhile.
+
+    Returns when the new server has proven itself and the old one is gone. If it cannot prove itself,
+    the old one stays and the reason is raised. Safe to run again.
+    """
+    place = Stack(project, run.environment)
+    before = status(project, run.environment)
+    if not place.holds(run):
+        open_listener(run, patience_s=0).close()  # refused now, while whatever runs still runs
+    settings = _settings(project, run, place)
+    if before and before.run.matches(run):
+        colour = before.colour
+        said = "already answers"
+    else:
+        colour = COLOURS[1] if before and before.colour == COLOURS[0] else COLOURS[0]
+        said = "answers"
+        stays = f"; version {before.version} goes on serving" if before else ""
+        _start(place, colour, run, settings, stays, timeout_s)
+    _turn_to(place, colour, run, settings)
+    _drain(place, colour)
+    log(f"version {run.version} {said} on {run.host}:{run.port}")
+    if rival:
+        _challenge(project, place, rival, run, timeout_s)
+        log(f"version {rival.run.version} challenges it: {rival.mode} of {rival.share:.0%}")
+    else:
+        _end_challenge(place)
+
+
+def status(project: Project, environment: str) -> Serving | None:
+    """What runs in an environment; `None` when nothing does."""
+    place = Stack(project, environment)
+    run = place.running(place.colour) if place.colour else None
+    if run is None:
+        return None
+    container = (place.container(place.colour) or {})["Id"]
+    return Serving(run=run, colour=place.colour, container=container, challenger=_challenger(place))
+
+
+def _challenger(place: Stack) -> Rival | None:
+    run, traffic = place.running(CHALLENGER), place.traffic()
+    if run is None or traffic is None:
+        return None
+    return Rival(run=run, mode=traffic.mode, share=traffic.share, key=traffic.key)
+
+
+def log_of(project: Project, environment: str) -> str:
+    """The command that shows what proxy and servers had to say."""
+    return f"docker compose --project-name {Stack(project, environment).name} logs"
+
+
+def stop(project: Project, environment: str, timeout_s: float = 30) -> bool:
+    """Stop an environment after its last request; returns whether anything was running."""
+    place = Stack(project, environment)
+    was_running = status(project, environment) is not None
+    # The address first, so that nobody asks a server that has gone.
+    for service in ("proxy", *COLOURS, CHALLENGER):
+        _remove(place, service, timeout_s)
+    place.direct(None)
+    docker("compose", "--project-name", place.name, "down")
+    place.forget()
+    return was_running
+
+
+def _settings(project: Project, run: Run, place: Stack) -> dict[str, str]:
+    """The variables of `environment.yaml`."""
+    predictions, refused = (project.state / name / run.environment for name in ("predictions", "refused"))
+    keys = masks.folder(project.state, run.environment)
+    user = _user()
+    for folder in (predictions, refused, place.servers, keys):
+        folder.mkdir(parents=True, exist_ok=True)
+    for path in (predictions, refused, place.servers, keys, *keys.iterdir()):
+        if os.name != "nt" and os.getuid() == 0:
+            os.chown(path, *map(int, user.split(":")))
+    require_network(project.tool.model)
+    settings = {
+        "RUN": msgspec.json.encode(run).decode(),
+        "IMAGE": run.image,
+        "USER": user,
+        "ENVIRONMENT": run.environment,
+        "VERSION": str(run.version),
+        "DIGEST": run.digest,
+        "COMMIT": run.commit,
+        "SOURCE": run.source,
+        "LIMITS": msgspec.json.encode(run.limits).decode(),
+        "BUNDLE": run.bundle,
+        "WORKERS": str(run.workers),
+        "SOCKET": run.host if run.role == "challenger" else "",
+        "PREDICTIONS": str(predictions),
+        "REFUSED": str(refused),
+        "SERVERS": str(place.servers),
+        "KEYS": str(keys),
+        "PRIVACY": msgspec.json.encode(run.privacy).decode(),
+        "PROXY": str(place.proxy),
+        "ADDRESS": f"{run.host}:{run.port}",
+        "NETWORK": project.tool.model,
+    }
+    return {f"MLOPS_{name}": value for name, value in settings.items()}
+
+
+def _user() -> str:
+    """Whoever deploys owns the prediction log; never root."""
+    if os.name == "nt" or os.getuid() == 0:
+        return "10001:10001"
+    return f"{os.getuid()}:{os.getgid()}"
+
+
+def _start(place: Stack, service: str, run: Run, settings: dict[str, str], stays: str, timeout_s: float) -> None:
+    """Start a server that nobody asks yet, and wait until it has proven itself; else say what `stays`."""
+    try:
+        place.compose("up", "--detach", "--no-deps", "--force-recreate", service, env=settings)
+        trial.await_ready((place.container(service) or {})["Id"], timeout_s)
+    except MlopsError as error:
+        _remove(place, service)
+        raise MlopsError(
+            f"version {run.version} was not deployed to {run.environment}: {error.problem}{stays}", error.next_step
+        ) from None
+
+
+def _challenge(project: Project, place: Stack, rival: Rival, champion: Run, timeout_s: float) -> None:
+    """Give a challenger its part of the requests; a new part for the one that runs needs no other server."""
+    running = place.running(CHALLENGER)
+    if running is None or not running.matches(rival.run):
+        _end_challenge(place)
+        stays = f"; version {champion.version} goes on serving"
+        # Compose reads the whole file, so the proxy's address has to be one.
+        settings = _settings(project, rival.run, place) | {"MLOPS_ADDRESS": f"{champion.host}:{champion.port}"}
+        _start(place, CHALLENGER, rival.run, settings, stays, timeout_s)
+    place.direct(rival)
+    wanted = (str(rival.run.version), rival.mode, rival.share)
+    deadline = time.monotonic() + NOTICE_S
+    while _known_challenger(champion) != wanted:
+        if time.monotonic() > deadline:
+            _end_challenge(place)
+            raise MlopsError(
+                f"the server of version {champion.version} takes no notice of a challenger: its image is older",
+                f"mlops promote {champion.environment}, with a version whose code knows challengers",
+            )
+        time.sleep(0.05)
+
+
+def _end_challenge(place: Stack) -> None:
+    place.direct(None)
+    _remove(place, CHALLENGER)
+
+
+def _turn_to(place: Stack, colour: str, run: Run, settings: dict[str, str]) -> None:
+    """Let the proxy send requests to `colour`. It takes up a new configuration without closing its address."""
+    if place.colour != colour:
+        place.point_at(colour)
+    place.compose("up", "--detach", "--no-deps", "proxy", env=settings)
+    is_signalled = False
+    deadline = time.monotonic() + DRAIN_S
+    while (answering := _server_behind(run)) != colour:
+        if time.monotonic() > deadline:
+            raise MlopsError(
+                f"the proxy of {run.environment} does not turn to the new server", f"docker logs {place.name}-proxy-1"
+            )
+        if answering and not is_signalled:
+            docker("kill", "--signal", "USR2", f"{place.name}-proxy-1")
+            is_signalled = True
+        time.sleep(0.05)
+
+
+def _known_challenger(champion: Run) -> tuple[str, str, float] | None:
+    """Version, mode and share of the challenger that the champion says it has."""
+    for family in text_string_to_metric_families(_ask(champion, "/metrics")[1]):
+        if family.name == "mlops_challenger_share":
+            found = family.samples[0]
+            return found.labels["version"], found.labels["mode"], found.value
+    return None
+
+
+def _server_behind(run: Run) -> str:
+    """The server that the proxy asks now; empty while it answers nothing."""
+    return _ask(run, "/ready")[0]
+
+
+def _ask(run: Run, path: str) -> tuple[str, str]:
+    """Who answers at an address, and what; both empty while nobody does."""
+    try:
+        answer = http.ask(run.host, run.port, path)
+    except OSError:
+        return "", ""
+    return answer.headers.get("x-server", ""), answer.text
+
+
+def _drain(place: Stack, colour: str) -> None:
+    """Remove the server that is not asked any more, when the proxy has let go of its last connection."""
+    deadline = time.monotonic() + DRAIN_S
+    others = [other for other in COLOURS if other != colour and place.container(other)]
+    while others and time.monotonic() < deadline:
+        listed = docker("top", f"{place.name}-proxy-1", "-eo", "pid,comm").output.splitlines()
+        if len(listed) <= 3:  # a heading, the master and one worker: the worker for old connections has ended
+            break
+        time.sleep(0.1)
+    for other in others:
+        _remove(place, other)
+
+
+def _remove(place: Stack, service: str, timeout_s: float = 30) -> None:
+    """Stop a server after its last request, and remove what it has counted."""
+    if found := place.container(service):
+        docker("stop", "--time", str(round(timeout_s)), found["Id"])
+        docker("rm", "--force", found["Id"])
+        shutil.rmtree(place.servers / "counts" / _short_name(found), ignore_errors=True)
+
+
+def _short_name(container: dict[str, Any]) -> str:
+    """The name that a container gives itself, and the folder in which its servers count."""
+    return str(container.get("Config", {}).get("Hostname", ""))

@@ -1,0 +1,258 @@
+"""Making an environment match its file, on the target that the file names, wherever it ran before."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from slipway.base import http
+from slipway.base.errors import MlopsError
+from slipway.base.files import Log
+from slipway.delivery import environments, target
+from slipway.delivery.target import Rival, Run, Running
+from slipway.forge import base
+from slipway.log import masks
+from slipway.registry import packaging, signing
+from slipway.registry.models import Registry, Version, cached
+from slipway.settings.project import Environment, Project, Release
+from slipway.training.bundle import Bundle
+
+#: Every deployment on this machine, a line each.
+LEDGER = "ledger.jsonl"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What runs in an environment, and the name of the target that runs it."""
+
+    target: str
+    running: Running
+
+
+def deploy(project: Project, name: str, log: Log = print) -> Release:
+    """Serve the champion that the environment's file names; returns it. Safe to run again.
+
+    The new version proves itself before it gets a request, the old one answers until then
+    and stays if the new one fails. The alias in the registry follows what runs.
+    """
+    with project.only_one(f"deploy {name}"):
+        environments.require_committed(project, name)
+        wanted = environments.load(project, name)
+        release = environments.champion(project, name)
+        bundle, source = _bundle(project, release)
+        signing.verify(project, release, bundle)
+        run, rival = _run(project, wanted, name, release, bundle, source), _rival(project, name, wanted)
+        move = _Move(project, wanted, running(project, name), log)
+        move.make_room(run)
+        log_place = move.switch(run, rival)
+        try:
+            _smoke_test(wanted, run, bundle, log_place)
+        except MlopsError:
+            move.take_back(name)
+            _write_ledger(project, name, release, "taken back")
+            raise
+        _move_alias(project, wanted.alias, release, log)
+        _write_ledger(project, name, release, "deployed")
+        if wanted.challenger:
+            _write_ledger(project, name, wanted.challenger, f"deployed as {wanted.challenger.mode}")
+        move.finish(name)
+    return release
+
+
+def running(project: Project, name: str) -> list[Found]:
+    """What runs in an environment, on the target that its file names first; while it moves, on two of them."""
+    asked = target.name_for(project, environments.load(project, name))
+    target.find(asked)  # refused when there is none
+    others = [other for other in target.names() if other != asked]
+    found = [(one, target.find(one).status(project, name)) for one in (asked, *others)]
+    return [Found(one, status) for one, status in found if status]
+
+
+def stop(project: Project, name: str) -> bool:
+    """Stop whatever runs in an environment, on whichever target; returns whether anything was running."""
+    asked = target.name_for(project, environments.load(project, name))
+    where = dict.fromkeys([asked, *(found.target for found in running(project, name))])
+    stopped = [target.find(one).stop(project, name) for one in where]
+    return any(stopped)
+
+
+class _Move:
+    """One deployment: from whatever runs, on whichever target, to what the environment's file says."""
+
+    def __init__(self, project: Project, wanted: Environment, found: list[Found], log: Log) -> None:
+        self._project = project
+        self._here = target.name_for(project, wanted)
+        self._own = [one for one in found if one.target == self._here]
+        self._others = [one for one in found if one.target != self._here]
+        self._stopped: list[Found] = []
+        self._log = log
+
+    def make_room(self, run: Run) -> None:
+        """Stop what answers on the same port on another target: only one of both can have it."""
+        for one in self._others:
+            if one.running.run is None or one.running.run.port == run.port:
+                self._log(
+                    f"{one.target} stops first, as {self._here} needs its port {run.port}: "
+                    f"until that is ready nobody answers for {run.environment}"
+                )
+                target.find(one.target).stop(self._project, run.environment)
+                self._stopped.append(one)
+
+    def switch(self, run: Run, rival: Rival | None) -> str:
+        """Let `run` answer; returns where its log is. A target keeps what it ran itself when that fails."""
+        where = target.find(self._here)
+        try:
+            where.switch(self._project, run, rival, log=self._log)
+        except MlopsError:
+            self._bring_back(self._stopped)
+            raise
+        return where.log_of(self._project, run.environment)
+
+    def take_back(self, environment: str) -> None:
+        """Let what answered before answer again, as the new version does not."""
+        if not self._own:
+            target.find(self._here).stop(self._project, environment)
+        self._bring_back(self._own + self._stopped)
+
+    def finish(self, environment: str) -> None:
+        """Stop what answers no more, on every other target."""
+        for one in self._others:
+            if one not in self._stopped:
+                target.find(one.target).stop(self._project, environment)
+            self._log(f"{one.target} has stopped: {self._here} answers for {environment} now")
+
+    def _bring_back(self, before: list[Found]) -> None:
+        for one in before:
+            run, where = one.running.run, target.find(one.target)
+            if run is None:
+                continue
+            self._log(f"version {run.version} takes over again")
+            if one in self._stopped:
+                run = where.prepare(self._project, run, Bundle(Path(run.bundle)))
+            where.switch(self._project, run, one.running.challenger, log=self._log)
+
+
+def _run(project: Project, wanted: Environment, name: str, release: Release, bundle: Bundle, source: str) -> Run:
+    hidden = masks.prepare(project, name)
+    if hidden:
+        _require_that_hides(bundle, release)
+    run = Run(
+        environment=name,
+        version=release.version,
+        digest=release.digest,
+        commit=release.commit,
+        bundle=str(bundle.path),
+        python="",
+        host=wanted.serve.host,
+        port=wanted.serve.port,
+        source=source,
+        limits=project.policy.serving,
+        workers=wanted.serve.workers,
+        image=release.image or "",
+        privacy=hidden,
+        platform=packaging.differs(bundle, release.platform),
+    )
+    where = target.of(project, wanted)
+    if where.needs_image and not release.image:
+        raise MlopsError(
+            f"version {release.version} names no image, and {target.name_for(project, wanted)} runs {name} from one",
+            f"from a checkout of its code: mlops build --push; then mlops promote {environments.FIRST} again",
+        )
+    return where.prepare(project, run, bundle)
+
+
+def _require_that_hides(bundle: Bundle, release: Release) -> None:
+    """Refuse a version whose own code, which is what runs, knows of no columns to hide and would log them all."""
+    if not packaging.hides_columns(bundle):
+        raise MlopsError(
+            f"the code of version {release.version} is older than privacy.fields and would log every column as it is",
+            "name a version that was registered since, or change privacy.fields in policy.yaml",
+        )
+
+
+def _rival(project: Project, name: str, wanted: Environment) -> Rival | None:
+    """The challenger that the environment's file names, listening where only the champion finds it."""
+    challenger = wanted.challenger
+    if challenger is None:
+        return None
+    if wanted.champion and challenger.version == wanted.champion.version:
+        raise MlopsError(
+            f"{name}.yaml names version {challenger.version} as champion and as challenger",
+            f"mlops challenge {name} --end",
+        )
+    environments.require_column(challenger.key)
+    if project.policy.privacy.fields.get(challenger.key or "") == "drop":
+        raise MlopsError(
+            f"{name}.yaml lets {challenger.key} decide who answers, and privacy.fields drops it from the log",
+            "hash it: then both versions can be compared",
+        )
+    bundle, source = _bundle(project, challenger)
+    signing.verify(project, challenger, bundle)
+    run = _run(project, wanted, name, challenger, bundle, source)
+    # Seen from the folder for state, in which servers run: a socket's path must be short.
+    path = f"environments/{name}/v{challenger.version}-{challenger.digest[-8:]}.sock"
+    beside = msgspec.structs.replace(run, role="challenger", host=path, port=0, workers=1)
+    return Rival(run=beside, mode=challenger.mode, share=challenger.share, key=challenger.key)
+
+
+def _bundle(project: Project, release: Release) -> tuple[Bundle, str]:
+    """The release's bundle, verified against the digest that was reviewed, and where it was found."""
+    local = cached(project, release.digest)
+    if local:
+        return local, "cache"
+    registry = Registry.open(project)
+    found = registry.find(str(release.version))
+    promised = Version(found.number, release.digest, found.commit, found.run_id, found.source)
+    return registry.fetch(promised), "registry"
+
+
+def _smoke_test(wanted: Environment, run: Run, bundle: Bundle, log: str) -> None:
+    """Ask what was deployed a question with a known answer, over the same address as clients do."""
+    row = msgspec.json.encode(bundle.golden.rows[0]).decode()
+    deadline = time.monotonic() + 15
+    answered: dict[str, Any] = {}
+    while time.monotonic() < deadline:
+        answered = ask(wanted.serve.host, wanted.serve.port, "POST", "/predict", row, version=run.version)
+        if answered.get("model", {}).get("digest") == run.digest:
+            return
+        time.sleep(0.1)  # the old version may answer until it has let go of the address
+    raise MlopsError(
+        f"the deployed server does not answer with version {run.version}: {answered}",
+        f"read its log: {log}",
+    )
+
+
+def _write_ledger(project: Project, name: str, release: Release, outcome: str) -> None:
+    """Note when which version came to this machine. What should run, and who said so, is in Git."""
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    entry = {"at": at, "environment": name, "outcome": outcome, **msgspec.to_builtins(release)}
+    with (project.state / LEDGER).open("ab") as ledger:
+        ledger.write(msgspec.json.encode(entry) + b"\n")
+    base.of(project).summarize(f"{name}: version {release.version} {outcome} at {at}, `{release.digest}`")
+
+
+def ask(
+    host: str, port: int, method: str, path: str, body: str | None = None, version: int | None = None
+) -> dict[str, Any]:
+    """Send one request to a server of this project, or to one version of two; return its JSON answer."""
+    sent = body.encode() if body is not None else b"" if method == "POST" else None
+    headers = {"Mlops-Version": str(version)} if version else {}
+    try:
+        return http.ask(host, port, path, body=sent, headers=headers, timeout_s=10).json()
+    except (OSError, ValueError) as error:
+        raise MlopsError(
+            f"no answer from http://{host}:{port}{path}: {error}", "is it deployed? see: mlops status"
+        ) from error
+
+
+def _move_alias(project: Project, alias: str, release: Release, log: Log) -> None:
+    try:
+        Registry.open(project).set_alias(alias, release.version)
+    except MlopsError as away:
+        # What runs is right; only its mirror is late. A rollback must not depend on the registry.
+        log(f"the alias {alias} was not moved: {away.problem}; deploy again when the registry is back")

@@ -1,0 +1,1 @@
+"""A supervised process on a machine, without containers."""

@@ -1,0 +1,192 @@
+"""What runs models: the seam between deploying a version and whatever serves it.
+
+A target is found by its name, which an environment's file says. Other distributions bring one under the
+entry-point group `slipway.target`: a module or an object with the functions of `Target`. Nothing but this registry
+knows which targets there are.
+
+The structures here are what a target, its servers and the rest of the platform tell each other.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Literal, Protocol, cast
+
+import msgspec
+
+from slipway.base.errors import MlopsError
+from slipway.base.files import Log
+from slipway.settings.project import Environment, Hidden, Platform, Project, ServingPolicy
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+    from slipway.training.bundle import Bundle
+
+GROUP = "slipway.target"
+
+#: The targets that come with the platform, and their modules.
+_OWN = {"compose": "slipway.delivery.compose.target", "native": "slipway.delivery.native.place"}
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """A model version on its way to an address: which bundle, served by what, within which limits.
+
+    A challenger's `host` is the path of its socket, as seen from the folder for state, and its port is 0.
+    `privacy` says which columns the log does not hold as they are. `program` and `supervisor` are the modules that
+    the bundle's own code is started by; runs that earlier releases wrote down name none. `platform` is the one that
+    serves it, where that is not the one in the bundle.
+    """
+
+    environment: str
+    version: int
+    digest: str
+    commit: str
+    bundle: str
+    python: str
+    host: str
+    port: int
+    source: str
+    limits: ServingPolicy
+    image: str = ""
+    workers: int = 1
+    role: Literal["champion", "challenger"] = "champion"
+    privacy: dict[str, Hidden] = {}
+    program: str = ""
+    supervisor: str = ""
+    platform: Platform | None = None
+
+    def matches(self, other: Run) -> bool:
+        """Whether both answer the same at the same address.
+
+        Where the bundle was found is no difference, and the programs follow from bundle and platform.
+        """
+        same = {name: getattr(other, name) for name in ("source", "program", "supervisor")}
+        return msgspec.structs.replace(self, **same) == other
+
+
+class Rival(msgspec.Struct, frozen=True, kw_only=True):
+    """A challenger, and which part of the traffic it gets; see `project.Challenger`."""
+
+    run: Run
+    mode: Literal["canary", "shadow"]
+    share: float
+    key: str | None = None
+
+    def matches(self, other: Rival) -> bool:
+        """Whether both get the same traffic and answer the same."""
+        return self.run.matches(other.run) and msgspec.structs.replace(self, run=other.run) == other
+
+
+class Traffic(msgspec.Struct, frozen=True, kw_only=True):
+    """`traffic.json`: what the champion must know of a challenger that is ready; `counts` is its folder of counts."""
+
+    version: int
+    socket: str
+    counts: str
+    mode: Literal["canary", "shadow"]
+    share: float
+    key: str | None = None
+
+
+class Assignment(msgspec.Struct, frozen=True, kw_only=True):
+    """What a server process is started with: run, folder for state, listening socket, socket for its messages.
+
+    `traffic` is the file and `counts` the folder of that name. `limits` are all of them: those of the run are
+    only what the code of an earlier release, to which somebody rolls back, understands.
+    """
+
+    run: Run
+    state: str
+    fd: int
+    link: int
+    limits: ServingPolicy | None = None
+    traffic: str | None = None
+    counts: str | None = None
+
+
+class Message(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A line of JSON from a server process to whoever started it; unknown events of other versions are ignored."""
+
+    event: str
+    problem: str = ""
+    next_step: str = ""
+
+
+class Running(Protocol):
+    """What is known of whatever runs."""
+
+    @property
+    def run(self) -> Run | None:
+        """What answers requests."""
+
+    @property
+    def challenger(self) -> Rival | None:
+        """What answers a part of them."""
+
+    @property
+    def version(self) -> int | None:
+        """Its version."""
+
+    @property
+    def digest(self) -> str:
+        """The digest of its bundle."""
+
+
+class Target(Protocol):
+    """What runs models."""
+
+    @property
+    def needs_image(self) -> bool:
+        """Whether a release must name a container image to run here."""
+
+    def prepare(self, project: Project, run: Run, bundle: Bundle) -> Run:
+        """Get ready what a run needs, and return it with that; refuse what cannot run here.
+
+        Nothing that runs is touched, so it is asked before anything is stopped.
+        """
+
+    def switch(self, project: Project, run: Run, rival: Rival | None, *, log: Log) -> None:
+        """Let `run` answer the requests of its environment, and `rival` its part of them.
+
+        Returns when the new server has proven itself and the old one takes no more requests; raises `MlopsError`,
+        with the old one still answering, when it cannot prove itself. Safe to run again.
+        """
+
+    def status(self, project: Project, environment: str) -> Running | None:
+        """What runs in an environment; `None`, without asking anything far away, where this target runs nothing."""
+
+    def stop(self, project: Project, environment: str) -> bool:
+        """Stop an environment after its last request; returns whether anything was running."""
+
+    def log_of(self, project: Project, environment: str) -> str:
+        """The command or file that shows what a server had to say."""
+
+
+def names() -> list[str]:
+    """The targets that an environment's file can name here."""
+    return sorted({*_OWN, *_plugged()})
+
+
+def find(name: str) -> Target:
+    """The target of this name; refused with the names there are when there is none."""
+    if name not in names():
+        raise MlopsError(f"there is no target {name}", f"choose from {', '.join(names())}", exit_code=2)
+    outside = _plugged().get(name)
+    return cast(Target, outside.load() if outside else import_module(_OWN[name]))
+
+
+def name_for(project: Project, wanted: Environment) -> str:
+    """The name of the target that an environment asks for; older files say none, and pyproject.toml does."""
+    return wanted.target or project.tool.target
+
+
+def of(project: Project, wanted: Environment) -> Target:
+    """The target that an environment asks for."""
+    return find(name_for(project, wanted))
+
+
+def _plugged() -> dict[str, EntryPoint]:
+    from importlib.metadata import entry_points
+
+    return {one.name: one for one in entry_points(group=GROUP)}

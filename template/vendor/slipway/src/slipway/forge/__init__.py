@@ -1,0 +1,1 @@
+"""Git, and the place where changes are reviewed."""

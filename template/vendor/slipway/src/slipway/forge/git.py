@@ -1,0 +1,160 @@
+"""What the platform asks of Git."""
+
+from __future__ import annotations
+
+import base64
+import os
+import subprocess
+import tempfile
+import zipfile
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+
+from slipway.base.errors import MlopsError
+
+
+def git(
+    root: Path, *arguments: str, check: bool = True, env: dict[str, str] | None = None, text: str | None = None
+) -> str:
+    """Run a git command in `root` and return what it prints; refuse when it fails."""
+    # A question for a password that nobody sees would be waited on for ever.
+    environment = os.environ | {"GIT_TERMINAL_PROMPT": "0"} | (env or {})
+    try:
+        done = subprocess.run(  # noqa: S603 - fixed program, arguments without a shell
+            ["git", "-C", str(root), *arguments],  # noqa: S607 - git is found on PATH, as everywhere
+            capture_output=True,
+            text=True,
+            input=text,
+            env=environment,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise MlopsError("git is not installed", "install git and run this again") from None
+    if check and done.returncode:
+        raise MlopsError(f"git {arguments[0]} failed: {done.stderr.strip()}", "mend this in Git and run this again")
+    return done.stdout
+
+
+def head(root: Path) -> str:
+    """The full id of the current commit."""
+    found = git(root, "rev-parse", "--verify", "--quiet", "HEAD", check=False).strip()
+    if not found:
+        raise MlopsError("this repository has no commit yet", "mlops setup")
+    return found
+
+
+def changes(root: Path) -> list[str]:
+    """Paths of files that differ from the current commit, untracked ones included."""
+    listed = git(root, "status", "--porcelain", "--untracked-files=all", "-z").split("\0")
+    return sorted(entry[3:] for entry in listed if entry)
+
+
+def require_clean(root: Path, why: str) -> None:
+    """Refuse to go on when the working tree differs from the commit that would be named."""
+    changed = changes(root)
+    if changed:
+        files = ", ".join(changed[:5]) + (", …" if len(changed) > 5 else "")
+        raise MlopsError(
+            f"cannot {why} from a tree with changes in {len(changed)} file{'s'[: len(changed) > 1]}: {files}",
+            "commit them; a model must name the commit that made it",
+        )
+
+
+def require_committed(root: Path, path: str) -> None:
+    """Refuse a file, or a folder of files, that differs from the current commit, on which a proposal stands."""
+    changed = [one for one in changes(root) if one in (path, f"{path}.dvc") or one.startswith(f"{path}/")]
+    if changed:
+        raise MlopsError(f"{changed[0]} has changes that are in no commit", "commit them first, then run this again")
+
+
+def require_whole_history(root: Path) -> None:
+    """Refuse a shallow clone: the commits that models name would be missing."""
+    if git(root, "rev-parse", "--is-shallow-repository").strip() == "true":
+        raise MlopsError("this is a shallow clone, in which lineage ends early", "git fetch --unshallow")
+
+
+def require_branch(root: Path) -> str:
+    """Return the current branch; refuse a detached head, whose commits belong to nothing."""
+    branch = git(root, "branch", "--show-current").strip()
+    if not branch:
+        raise MlopsError("the head is detached, so a commit made here would be on no branch", "git switch main")
+    return branch
+
+
+def at_commit(root: Path, commit: str, path: str) -> str | None:
+    """The text of a file at a commit, or None if it is not there."""
+    listed = git(root, "ls-tree", "--name-only", commit, "--", path, check=False).strip()
+    return git(root, "show", f"{commit}:{path}") if listed else None
+
+
+def since(root: Path, path: str, holds: Callable[[str], bool]) -> tuple[str, datetime] | None:
+    """The commit from which on `holds` is true of a file's text, without a break, and its time; None if it is not."""
+    first = None
+    for line in git(root, "log", "--format=%H %cI", "HEAD", "--", path).splitlines():
+        commit, _, at = line.partition(" ")
+        text = at_commit(root, commit, path)
+        if text is None or not holds(text):
+            break
+        first = commit, datetime.fromisoformat(at)
+    return first
+
+
+def export(root: Path, commit: str, folder: Path) -> None:
+    """Write the files of a commit into a folder."""
+    if git(root, "cat-file", "-t", commit, check=False).strip() != "commit":
+        raise MlopsError(f"commit {commit[:12]} is not in this clone", "git fetch --all --unshallow")
+    folder.mkdir(parents=True)
+    with tempfile.TemporaryDirectory() as place:
+        archive = Path(place) / "commit.zip"
+        git(root, "archive", "--format=zip", f"--output={archive}", commit)
+        with zipfile.ZipFile(archive) as content:
+            content.extractall(folder)
+
+
+def tree_with(root: Path, texts: Mapping[str, str]) -> str:
+    """The current commit's tree with other texts, by path; the working tree and its index stay as they are."""
+    with tempfile.TemporaryDirectory() as folder:
+        index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
+        git(root, "read-tree", "HEAD", env=index)
+        for path, text in texts.items():
+            blob = git(root, "hash-object", "-w", "--stdin", text=text).strip()
+            git(root, "update-index", "--add", "--cacheinfo", f"100644,{blob},{path}", env=index)
+        return git(root, "write-tree", env=index).strip()
+
+
+def commit_tree(root: Path, branch: str, tree: str, message: str) -> None:
+    """Put a whole tree on a branch of its own, as a change of the current commit."""
+    signed = git(root, "config", "--type=bool", "commit.gpgSign", check=False).strip() == "true"
+    commit = git(root, "commit-tree", *["-S"][: int(signed)], tree, "-p", "HEAD", "-m", message).strip()
+    git(root, "update-ref", f"refs/heads/{branch}", commit)
+
+
+def push(root: Path, branch: str, *, force: bool = True) -> None:
+    """Send a branch to origin; a workflow's token is used where there is one, and written nowhere."""
+    options = ["--force-with-lease"] if force else []
+    token, server = os.environ.get("GITHUB_TOKEN"), os.environ.get("GITHUB_SERVER_URL", "https://github.com")
+    env = {}
+    if token and git(root, "remote", "get-url", "origin").startswith(server):
+        basic = base64.b64encode(f"x-access-token:{token}".encode()).decode()
+        env = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"http.{server}/.extraheader"}
+        env["GIT_CONFIG_VALUE_0"] = f"AUTHORIZATION: basic {basic}"
+    git(root, "push", "--quiet", *options, "origin", f"refs/heads/{branch}", env=env)
+
+
+def has_branch(root: Path, branch: str) -> bool:
+    """Whether a branch is here or at origin."""
+    here = git(root, "rev-parse", "--verify", "--quiet", f"refs/heads/{branch}", check=False)
+    return bool(here) or is_at_origin(root, branch)
+
+
+def is_at_origin(root: Path, branch: str) -> bool:
+    """Whether origin has a branch; this clone may not have fetched it."""
+    if "origin" not in git(root, "remote").split():
+        return False
+    return bool(git(root, "ls-remote", "--heads", "origin", f"refs/heads/{branch}"))
+
+
+def at_last_change(root: Path, paths: list[str]) -> str:
+    """The newest commit that changed one of `paths`: later commits make the same model."""
+    return git(root, "log", "-1", "--format=%H", "--", *paths).strip()

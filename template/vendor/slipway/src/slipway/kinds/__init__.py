@@ -1,0 +1,47 @@
+"""The kinds of answers there are: those of the platform, and those that other distributions plug in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from slipway.base.errors import MlopsError
+from slipway.base.plugins import plugged
+from slipway.kinds.base import Kind
+from slipway.kinds.binary import Binary
+from slipway.kinds.number import Number
+
+GROUP = "slipway.kind"
+
+_OWN: tuple[Kind, ...] = (Binary(), Number())
+
+
+def named(name: str) -> Kind:
+    """The kind that `model.json` names. Raises `MlopsError` when nobody here brings it."""
+    for own in _OWN:
+        if own.name == name:
+            return own
+    for kind in _plugged():
+        if kind.name == name:
+            return kind
+    raise MlopsError(
+        f"a model gives answers of the kind {name!r}, which nobody here brings",
+        f"install the distribution that names it in its entry points, group {GROUP}",
+    )
+
+
+def of(estimator: Any) -> Kind:
+    """The kind of answer that an estimator gives: a plugged-in one is asked first, a quantity last.
+
+    Raises `MlopsError` when none handles it.
+    """
+    for kind in (*_plugged(), *_OWN):
+        if kind.handles(estimator):
+            return kind
+    raise MlopsError(
+        f"{type(estimator).__name__} in model.py gives no kind of answer that is known: it has no method predict",
+        f"use an estimator like those of scikit-learn, or plug in a kind (entry-point group {GROUP})",
+    )
+
+
+def _plugged() -> list[Kind]:
+    return [*plugged(GROUP).values()]

@@ -1,0 +1,64 @@
+"""Yes or no: the score is the probability of yes, and a threshold decides."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slipway.kinds.base import Matrix, Scores
+
+#: Finer towards both ends, where the scores of rare answers are.
+BOUNDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
+
+
+class Binary:
+    """See `Kind` for what each of these is."""
+
+    name = "class"
+    output = "probabilities"
+    datatype = "BOOL"
+    json_type = {"type": "boolean"}  # noqa: RUF012 - nobody changes it
+    has_positives = True
+
+    def handles(self, estimator: Any) -> bool:
+        """Every classifier of scikit-learn; of other libraries, what gives probabilities."""
+        from sklearn.base import BaseEstimator, is_classifier
+
+        is_theirs = isinstance(estimator, BaseEstimator)
+        return bool(is_classifier(estimator)) if is_theirs else hasattr(estimator, "predict_proba")
+
+    def predicted(self, estimator: Any, rows: Matrix) -> Scores:
+        """The probability of yes."""
+        return np.asarray(estimator.predict_proba(rows)[:, -1])
+
+    def scores(self, output: NDArray[Any]) -> Scores:
+        """The last column: that of yes."""
+        return output[:, -1]
+
+    def answers(self, scores: Scores, threshold: float) -> list[Any]:
+        """Yes from the threshold on."""
+        decided: list[Any] = (scores >= threshold).tolist()
+        return decided
+
+    def histogram_bounds(self, scores: NDArray[Any]) -> list[float]:
+        """The same for every model."""
+        del scores
+        return [*BOUNDS]
+
+    def happened(self, truth: NDArray[Any]) -> NDArray[Any]:
+        """True or false."""
+        return np.asarray(truth > 0)
+
+    def compared(self, score: Any, answer: str, threshold: float) -> list[Any]:
+        """The probability, and the answer as the threshold decides it."""
+        return [score, (score >= threshold).alias(answer)]
+
+    def shown(self, mean: float) -> str:
+        """The share of yes."""
+        return f"{100 * mean:.1f} %"
+
+    def outcome(self, answer: str, happened: float, expected: float, answers: str) -> str:
+        """Shares of yes."""
+        return f"{answer} was true for {self.shown(happened)} of {answers}, {self.shown(expected)} were expected"

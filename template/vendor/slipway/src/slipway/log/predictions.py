@@ -1,0 +1,233 @@
+"""The prediction log: what was asked, what was answered, by which version.
+
+One JSON object per line, in the sink of the environment's log (see `store.py`): usually a file in
+`.mlops/predictions/<environment>/`. Monitoring reads it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import repeat
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from slipway.contract.rows import Field, FieldKind, Row
+from slipway.log import refusals
+from slipway.log.store import Place, environments, opened, sink_of
+from slipway.settings.project import Project
+from slipway.team import CONTRACT
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from slipway.log.masks import Mask
+
+LOG = "predictions"
+FLUSH_S = 0.05
+FLUSH_BYTES = 1_000_000
+CHUNK_ROWS = 50_000
+#: No log is older; a calendar does not go back for ever.
+MOST_DAYS = 500_000
+
+logger = logging.getLogger(__name__)
+
+#: What is deleted together when it is old.
+LOGS = (LOG, refusals.LOG)
+
+#: Who scored a row. A client never sees what a `shadow` says; its id is that of the answer the client got.
+Role = Literal["champion", "challenger", "shadow"]
+
+
+class Prediction(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """One scored row. `row` is a row of the contract when it is written and a `dict` when it is read."""
+
+    id: str
+    at: datetime
+    environment: str
+    version: int | None
+    digest: str
+    row: Any
+    score: float
+    answer: bool | float
+    role: Role = "champion"
+
+
+class PredictionLog:
+    """Writes predictions from the event loop, in blocks: no thread, and no system call per request.
+
+    A killed process loses at most the last `FLUSH_S` seconds. A disk that is full or gone never fails
+    a request: the rows are counted in `failed` and given up, so memory stays bounded. With a `mask`, only
+    what it leaves of a row is ever in a block.
+    """
+
+    def __init__(
+        self,
+        state: Path,
+        environment: str,
+        version: int | None,
+        digest: str,
+        mask: Mask | None = None,
+        address: str = "",
+    ) -> None:
+        """`state` is the folder for local state, `address` says where else the log is kept: see `store.py`."""
+        self.written = 0
+        self.failed = 0
+        self._sink = opened(Place(state, LOG, environment, address))
+        self._model = environment, version, digest
+        self._mask = mask
+        self._encode_lines = msgspec.json.Encoder().encode_lines
+        self._buffer = bytearray()
+        self._waiting = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_failing = False
+
+    def add(
+        self,
+        ids: Sequence[str],
+        rows: Sequence[Row],
+        scores: Sequence[float],
+        answers: Sequence[Any],
+        role: Role = "champion",
+    ) -> None:
+        """Take rows that were scored together; they reach the disk within `FLUSH_S` seconds."""
+        at, model = repeat(datetime.now(UTC)), map(repeat, self._model)
+        told = rows if self._mask is None else map(self._mask, rows)
+        made = [*map(Prediction, ids, at, *model, told, scores, answers, repeat(role))]
+        self._buffer += self._encode_lines(made)
+        self._waiting += len(ids)
+        if len(self._buffer) > FLUSH_BYTES:
+            self.flush()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(FLUSH_S, self.flush)
+
+    def flush(self) -> None:
+        """Write what is waiting, with one call."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not self._waiting:
+            return
+        try:
+            self._sink.append(bytes(self._buffer))
+        except OSError as error:
+            # One line for an outage, not one per request.
+            if not self._is_failing:
+                logger.error("predictions are answered but not recorded: %s", error)
+            self._is_failing = True
+            self.failed += self._waiting
+        else:
+            self._is_failing = False
+            self.written += self._waiting
+        self._buffer.clear()
+        self._waiting = 0
+
+    def close(self) -> None:
+        """Write what is waiting and let go of the log."""
+        self.flush()
+        self._sink.close()
+
+
+def folder(state: Path, environment: str) -> Path:
+    """Where the predictions of an environment are, below the folder for local state."""
+    return Place(state, LOG, environment).folder
+
+
+def find(project: Project, prediction_id: str) -> Prediction | None:
+    """Find a logged prediction by its id, in any environment."""
+    for environment in environments(project, LOG):
+        for line in sink_of(project, LOG, environment).find(prediction_id):
+            if (prediction := _parse(line)) and prediction.role != "shadow":
+                return prediction
+    return None
+
+
+def read(
+    project: Project,
+    environment: str,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    *,
+    with_shadow: bool = False,
+    mask: Mask | None = None,
+) -> pl.DataFrame:
+    """Return logged predictions, oldest first: `since` is included, `until` is not; both know their time zone.
+
+    The columns are id, at, version, digest, role, score and answer (a yes counts as 1), then the fields of
+    the contract. A value that does not fit today's contract is null, a torn line is left out. What a shadow
+    said was no answer, so it has to be asked for. Columns that a `mask` hashes are text: the hash, also of what
+    was logged before there was a rule.
+    """
+    import polars as pl
+
+    frames = [_frame([], mask)]
+    chosen: list[Prediction] = []
+    for prediction in _predictions(project, environment, since, until):
+        if prediction.role == "shadow" and not with_shadow:
+            continue
+        chosen.append(prediction)
+        if len(chosen) == CHUNK_ROWS:  # columns need far less memory than objects
+            frames.append(_frame(chosen, mask))
+            chosen = []
+    return pl.concat([*frames, _frame(chosen, mask)]).sort("at", maintain_order=True)
+
+
+def forget(project: Project, environment: str, keep_days: int, now: datetime) -> int:
+    """Delete what was written on days that ended at least `keep_days` days ago, predictions and refusals.
+
+    Returns how many files or objects these were. None holds a row that is younger than its day.
+    """
+    last = (now.astimezone(UTC) - timedelta(days=min(keep_days, MOST_DAYS) + 1)).date()
+    return sum(sink_of(project, log, environment).forget(last) for log in LOGS)
+
+
+def _predictions(
+    project: Project, environment: str, since: datetime | None, until: datetime | None
+) -> Iterator[Prediction]:
+    for line in sink_of(project, LOG, environment).scan(since, until):
+        prediction = _parse(line)
+        if prediction and (not since or prediction.at >= since) and (not until or prediction.at < until):
+            yield prediction
+
+
+_decoder = msgspec.json.Decoder(Prediction)
+
+
+def _parse(line: bytes) -> Prediction | None:
+    try:
+        return _decoder.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def _frame(predictions: list[Prediction], mask: Mask | None) -> pl.DataFrame:
+    import polars as pl
+
+    own: list[tuple[str, Any]] = [
+        ("id", pl.String),
+        ("at", pl.Datetime("us", "UTC")),
+        ("version", pl.Int64),
+        ("digest", pl.String),
+        ("role", pl.String),
+        ("score", pl.Float64),
+        ("answer", pl.Float64),
+    ]
+    columns = [pl.Series(name, [getattr(p, name) for p in predictions], dtype, strict=False) for name, dtype in own]
+    columns += [_series(field, [p.row.get(field.name) for p in predictions], mask) for field in CONTRACT.fields]
+    return pl.DataFrame(columns)
+
+
+def _series(field: Field, values: list[Any], mask: Mask | None) -> pl.Series:
+    import polars as pl
+
+    if mask and field.name in mask.hashed:
+        return pl.Series(field.name, [mask.hash(field.name, value) for value in values], pl.String)
+    if field.kind is FieldKind.TIME:
+        texts = pl.Series(field.name, values, pl.String, strict=False)
+        return texts.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False)
+    dtypes = {FieldKind.NUMBER: pl.Float64, FieldKind.INTEGER: pl.Int64, FieldKind.FLAG: pl.Boolean}
+    return pl.Series(field.name, values, dtypes.get(field.kind, pl.String), strict=False)

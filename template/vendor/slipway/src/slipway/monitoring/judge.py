@@ -1,0 +1,133 @@
+"""Judge one part of the prediction log: how far its columns have moved from the champion's reference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+import msgspec
+import polars as pl
+
+from slipway import kinds
+from slipway.base.errors import MlopsError
+from slipway.contract.rows import Contract, FieldKind
+from slipway.monitoring.bins import Days
+from slipway.monitoring.drift import ColumnDrift, Verdict, find, moved
+from slipway.settings.project import Hidden, MonitorPolicy
+from slipway.team import CONTRACT
+from slipway.training.bundle import Bundle, ModelFacts
+
+_HIDDEN: dict[Hidden, str] = {"hash": "hashed in the log", "drop": "dropped from the log"}
+_NOT_COMPARED = {FieldKind.TIME: "a time always moves on", FieldKind.TEXT: "free text has no groups to count"}
+
+
+class JudgedLog(msgspec.Struct, frozen=True, kw_only=True):
+    """What a part of the log says of one version, column by column.
+
+    `since` and `until` are the times of the first and the last prediction looked at, `version` is unknown while there
+    is none. `left_out` says why a column was not compared. `learned_until` is the time of the newest row that the
+    version learned from, as the contract's time has it. `drift` is what the columns say, `sentence` the same in words.
+    """
+
+    model: str
+    kind: str
+    version: int | None
+    digest: str
+    since: datetime | None
+    until: datetime | None
+    predictions: int
+    other_versions: int
+    reference_rows: int
+    drift: Verdict
+    sentence: str
+    columns: list[ColumnDrift]
+    left_out: dict[str, str]
+    learned_until: datetime | None = None
+
+
+def judge_log(
+    bundle: Bundle,
+    log: pl.DataFrame,
+    policy: MonitorPolicy,
+    contract: Contract = CONTRACT,
+    hidden: Mapping[str, Hidden] | None = None,
+) -> JudgedLog:
+    """Compare the inputs and answers of a version with the bundle it was made from.
+
+    Rows of the log that another version answered are counted and left out, columns in `hidden` are left out. Raises
+    `MlopsError` when the policy names a column or a drift test that there is not.
+    """
+    model, reference = bundle.model, pl.read_parquet(bundle.reference)
+    own = log.filter(pl.col("digest") == bundle.digest)
+    seen = own.select(pl.last("version"), pl.min("at").alias("since"), pl.max("at").alias("until"))
+    version, since, until = seen.row(0)
+    left_out = _left_out(reference, policy, contract, model)
+    left_out |= {name: f"{_HIDDEN[rule]} by policy.yaml" for name, rule in (hidden or {}).items()}
+    inputs = [pl.col(field.name) for field in contract.fields if field.name not in left_out]
+    outputs = [output for output in _outputs(model) if output.meta.output_name() not in left_out]
+    before, now = (frame.select(*inputs, *outputs) for frame in (reference, own))
+    columns = find(before, now, policy, _days(reference, own, contract, hidden or {}))
+    return JudgedLog(
+        model=model.name,
+        kind=model.kind,
+        version=version,
+        digest=bundle.digest,
+        since=since,
+        until=until,
+        predictions=own.height,
+        other_versions=log.height - own.height,
+        reference_rows=reference.height,
+        drift=columns[0].verdict if columns else Verdict.INSUFFICIENT_DATA,
+        sentence=_sentence(columns, own.height, reference.height, policy),
+        columns=columns,
+        left_out=left_out,
+        learned_until=_newest(reference, contract),
+    )
+
+
+def _left_out(reference: pl.DataFrame, policy: MonitorPolicy, contract: Contract, model: ModelFacts) -> dict[str, str]:
+    """Say for each column that is not compared why; a name that no column has is refused."""
+    known = {"score", model.answer} | {field.name for field in contract.fields}
+    for setting, named in (("ignore", policy.ignore), ("tests", [name for name in policy.tests if name != "default"])):
+        if unknown := [name for name in named if name not in known]:
+            raise MlopsError(
+                f"policy.yaml, monitor.{setting}: there is no column {unknown[0]}",
+                f"choose from {', '.join(sorted(known))}",
+            )
+    kinds = {field.name: _NOT_COMPARED[field.kind] for field in contract.fields if field.kind in _NOT_COMPARED}
+    new = [field.name for field in contract.fields if field.name not in reference.columns]
+    return kinds | dict.fromkeys(new, "not in the reference") | dict.fromkeys(policy.ignore, "ignored by policy.yaml")
+
+
+def _days(reference: pl.DataFrame, own: pl.DataFrame, contract: Contract, hidden: Mapping[str, Hidden]) -> Days | None:
+    """Which rows are of the same day, and so may be alike; unknown where the log does not hold their time."""
+    if contract.time is None or contract.time in hidden or contract.time not in reference.columns:
+        return None
+    return Days.of(reference[contract.time], own[contract.time])
+
+
+def _newest(reference: pl.DataFrame, contract: Contract) -> datetime | None:
+    """The time of the newest training row: `export` takes care that it is in the reference."""
+    if contract.time is None or contract.time not in reference.columns:
+        return None
+    newest = reference[contract.time].max()
+    return newest if isinstance(newest, datetime) else None
+
+
+def _outputs(model: ModelFacts) -> list[pl.Expr]:
+    """What the model says, from the scores: of a class the answer as well, as its own threshold decides it."""
+    return kinds.named(model.kind).compared(pl.col("score"), model.answer, model.threshold)
+
+
+def _sentence(columns: list[ColumnDrift], predictions: int, reference_rows: int, policy: MonitorPolicy) -> str:
+    if min(predictions, reference_rows) < policy.min_rows:
+        return (
+            f"{predictions:,} predictions by the champion and {reference_rows:,} rows in the reference, "
+            f"at least {policy.min_rows:,} of each are needed"
+        )
+    if not columns:
+        return "there is no column to compare"
+    if not (worst := moved(columns)):
+        return f"all {len(columns)} columns look like the reference"
+    others = f", and {len(worst) - 1} more moved" if len(worst) > 1 else ""
+    return f"{worst[0].sentence}{others}"

@@ -1,0 +1,205 @@
+"""What a run of the monitor found: as data, and in words for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+import msgspec
+
+from slipway import kinds
+from slipway.monitoring import checks
+from slipway.monitoring.checks import Check, Context, Finding
+from slipway.monitoring.concept import Concept, ConceptState
+from slipway.monitoring.drift import ColumnDrift, Verdict, moved
+from slipway.monitoring.judge import JudgedLog
+from slipway.monitoring.quality import Quality, QualityState
+from slipway.monitoring.skew import Skew
+from slipway.monitoring.windows import Window
+from slipway.proposals.widen import Refused
+from slipway.settings.project import MonitorPolicy
+
+ANSWER_IS_NO = 3
+
+
+class Report(JudgedLog, frozen=True, kw_only=True):
+    """What a run of the monitor found; `mlops monitor --json` prints it as it is.
+
+    What was logged from `start` on is judged, everything where that is unknown. `deleted` is how many files of the log
+    were older than the policy keeps them. `drift` is what the columns alone say, `verdict` what everything together
+    does: `findings` is what each check had to say, the worst first.
+    """
+
+    environment: str
+    limits: MonitorPolicy
+    verdict: Verdict
+    summary: str
+    next_step: str
+    page: str
+    findings: list[Finding]
+    start: datetime | None = None
+    windows: list[Window] = msgspec.field(default_factory=list)
+    quality: Quality | None = None
+    concept: Concept | None = None
+    skew: Skew | None = None
+    deleted: int = 0
+    refused: list[Refused] = msgspec.field(default_factory=list)
+    age_days: float | None = None
+
+    @property
+    def history(self) -> str:
+        """Where the page of all windows is, below the project."""
+        return self.page.replace(".html", "-history.html")
+
+    @property
+    def begin(self) -> str:
+        """From when on was judged, as an option of a command; empty for everything."""
+        return checks.shown_time(self.start)
+
+    @property
+    def wants_retraining(self) -> bool:
+        """Whether columns or labels have moved, or quality has gone, so far that newer rows are worth learning from."""
+        has_moved = self.concept is not None and self.concept.state is ConceptState.MOVED
+        is_broken = self.quality is not None and self.quality.state is QualityState.BROKEN
+        return self.drift is Verdict.ACT or has_moved or is_broken
+
+    @property
+    def wants_widening(self) -> bool:
+        """Whether the contract refuses so much that it may be the contract that is wrong."""
+        return any(checks.refusal_verdict(one, self.limits) is Verdict.ACT for one in self.refused)
+
+    @property
+    def exit_code(self) -> int:
+        """3 when something should be done, 0 otherwise: too little data is no reason to stop a pipeline."""
+        return ANSWER_IS_NO if self.verdict is Verdict.ACT else 0
+
+
+def report_of(context: Context, run: Iterable[Check]) -> Report:
+    """Run checks over the facts of a run of the monitor, and say what they mean together."""
+    findings = checks.run(context, run)
+    verdict, summary, next_step = checks.combine(findings)
+    judged = msgspec.structs.asdict(context.judged) | {"drift": checks.drift(context).verdict}
+    days = context.age_days
+    return Report(
+        **judged,
+        environment=context.environment,
+        limits=context.limits,
+        verdict=verdict,
+        summary=summary,
+        next_step=next_step,
+        page=f"reports/monitor-{context.environment}.html",
+        findings=findings,
+        start=context.start,
+        windows=context.windows,
+        quality=context.quality,
+        concept=context.concept,
+        skew=context.skew,
+        deleted=context.deleted,
+        refused=context.refused,
+        age_days=None if days is None else round(days, 1),
+    )
+
+
+def report_text(report: Report) -> str:
+    """Write a report for a terminal: the worst first, the answer last."""
+    blocks = [
+        [heading(report), basis(report), *filter(None, [age_line(report)])],
+        _table(report.columns),
+        [f"not compared: {name}, {reason}" for name, reason in report.left_out.items()],
+        [column.sentence for column in moved(report.columns)[1:]],
+        _window_lines(report),
+        [refusal_line(one) for one in report.refused],
+        [f"concept {report.concept.state.value}: {report.concept.sentence}"] if report.concept else [],
+        [f"quality {report.quality.state.value}: {report.quality.sentence}", *report.quality.remarks]
+        if report.quality
+        else [],
+        _skew_lines(report.skew),
+        other_findings(report),
+        deleted_lines(report),
+        [f"page: {report.page}"],
+        [f"{report.verdict.value}: {report.summary}", f"next: {report.next_step}"],
+    ]
+    return "\n\n".join("\n".join(lines) for lines in blocks if lines)
+
+
+def heading(report: Report) -> str:
+    """Name what was judged: model, version, environment and time."""
+    version = f" v{report.version}" if report.version is not None else ""
+    when = f", {report.since:%Y-%m-%d} to {report.until:%Y-%m-%d}" if report.since and report.until else ""
+    return f"{report.model}{version}, champion in {report.environment}{when}"
+
+
+def basis(report: Report) -> str:
+    """Say how many rows the judgement rests on."""
+    others = f" ({report.other_versions:,} by other versions not counted)" if report.other_versions else ""
+    return f"{report.predictions:,} predictions{others}; reference of {report.reference_rows:,} rows"
+
+
+def age_line(report: Report) -> str:
+    """Say how old the champion is, and whether that is too old; empty where nothing has an age."""
+    if report.learned_until is None or report.age_days is None:
+        return ""
+    return checks.age_sentence(report.learned_until, report.age_days, report.limits.max_age_days)
+
+
+def shown_size(column: ColumnDrift) -> str:
+    """Write how far a column moved; on too few rows that is noise and is not shown."""
+    return "-" if column.verdict is Verdict.INSUFFICIENT_DATA else f"{column.size:.3f}"
+
+
+def shown_mean(report: Report, mean: float) -> str:
+    """Write a mean of answers: a share of yes, or a quantity."""
+    return kinds.named(report.kind).shown(mean)
+
+
+def refusal_line(one: Refused) -> str:
+    """Write what was refused of a field, with the values that were kept."""
+    return f"{one.sentence}{': ' if one.values else ''}{', '.join(one.values)}"
+
+
+def other_findings(report: Report) -> list[str]:
+    """What checks of other distributions found; the platform's own are shown with their figures."""
+    return [
+        f"{one.check} {one.verdict.value}: {one.sentence}" for one in report.findings if one.check not in checks.CHECKS
+    ]
+
+
+def deleted_lines(report: Report) -> list[str]:
+    """Say how many files of the log were deleted; nothing when none was."""
+    many = "file" if report.deleted == 1 else "files"
+    return [f"{report.deleted} {many} of the log deleted, because of privacy.keep_days"] if report.deleted else []
+
+
+def _window_lines(report: Report) -> list[str]:
+    """The last windows, the latest at the end; a metric without enough labels is unknown."""
+    if not report.windows:
+        return []
+    lines = [f"{'window':24}  predictions  expected  happened   quality  verdict"]
+    for window in report.windows[-report.limits.windows.last :]:
+        known = next((one for one in window.quality if one.version == window.version), None)
+        quality = f"{known.value:.4f}" if known and known.value is not None else "unknown"
+        outcome = known.outcome if known else None
+        means = (outcome.expected, outcome.happened) if outcome else ()
+        expected, happened = (shown_mean(report, mean) for mean in means) if means else "--"
+        when = f"{window.since:%Y-%m-%d} to {window.until:%Y-%m-%d}"
+        lines.append(
+            f"{when:24}  {window.predictions:11,}  {expected:>8}  {happened:>8}  {quality:>8}  {window.verdict.value}"
+        )
+    return lines
+
+
+def _skew_lines(skew: Skew | None) -> list[str]:
+    if skew is None:
+        return []
+    differences = [f"  {one.name} in {one.rows:,} rows: {one.example}" for one in skew.differences]
+    return [f"skew {skew.state.value}: {skew.sentence}", *differences]
+
+
+def _table(columns: list[ColumnDrift]) -> list[str]:
+    width = max((len(column.name) for column in columns), default=0)
+    rows = [
+        f"{column.name:{width}}  {column.scale.name:7}  {shown_size(column):>6}  {column.limit:6.2f}"
+        f"  {column.rows:9,}  {column.verdict.value}"
+        for column in columns
+    ]
+    return [f"{'':{width}}  measure     now   limit       rows  verdict", *rows]

@@ -1,0 +1,61 @@
+"""Run the monitor: judge recent predictions of an environment against its champion's reference."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import polars as pl
+
+from slipway.data import labels
+from slipway.log import masks, predictions
+from slipway.monitoring import checks, concept, quality, skew
+from slipway.monitoring.judge import judge_log
+from slipway.monitoring.report import Report, report_of
+from slipway.monitoring.windows import judge_windows
+from slipway.proposals import widen
+from slipway.settings.project import Project
+from slipway.training.bundle import Bundle
+
+
+def run(
+    project: Project,
+    environment: str,
+    bundle: Bundle,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    *,
+    dry_run: bool = False,
+) -> Report:
+    """Judge what the prediction log of an environment holds.
+
+    With `since`, everything from then on is judged together; without, the latest window is, beside the others.
+    What is older than the policy keeps it is deleted first, but not in a dry run. `until` shows what was known
+    then; both times know their zone.
+    """
+    masks.require_known(project)
+    now, policy, hidden = until or datetime.now(UTC), project.policy, project.policy.privacy.hidden
+    deleted = 0
+    if policy.privacy.keep_days is not None and not dry_run:
+        deleted = predictions.forget(project, environment, policy.privacy.keep_days, datetime.now(UTC))
+    mask = masks.mask_of(project, environment)
+    log = predictions.read(project, environment, since, now, mask=mask)
+    log, remarks = labels.attach(project, log, now, mask)
+    windows = [] if since else judge_windows(project, bundle, log, now, policy.monitor.windows)
+    start = windows[-1].since if windows else since
+    latest = log.filter(pl.col("at") >= windows[-1].since) if windows else log
+    context = checks.Context(
+        environment=environment,
+        bundle=bundle,
+        log=log,
+        limits=policy.monitor,
+        judged=judge_log(bundle, latest, policy.monitor, hidden=hidden),
+        now=now,
+        start=start,
+        windows=windows,
+        concept=concept.measure(bundle, log, policy, None if since else now),
+        refused=widen.judge(widen.recorded(project, environment, start), latest.height),
+        skew=skew.replay(bundle, latest, hidden),
+        quality=quality.measure(project, environment, bundle, log, remarks),
+        deleted=deleted,
+    )
+    return report_of(context, checks.installed())

@@ -1,0 +1,1 @@
+"""What a finding of the monitor becomes: a change that somebody reviews."""

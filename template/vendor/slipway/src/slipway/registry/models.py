@@ -1,0 +1,206 @@
+"""The model registry: versions, their bundles, their aliases. The second module that knows MLflow."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slipway.base.errors import MlopsError
+from slipway.settings.project import Project
+from slipway.training.bundle import Bundle
+from slipway.training.tracking import connect, store_uri, translated
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+@dataclass(frozen=True)
+class Version:
+    """One registered model version."""
+
+    number: int
+    digest: str
+    commit: str
+    run_id: str
+    source: str
+    image: str = ""
+
+
+@dataclass(frozen=True)
+class Registry:
+    """The project's model in the registry."""
+
+    project: Project
+    client: MlflowClient
+
+    @classmethod
+    def open(cls, project: Project) -> Registry:
+        """Connect; refuse when the registry does not answer."""
+        return cls(project, connect(project))
+
+    @property
+    def name(self) -> str:
+        """The registered model's name."""
+        return self.project.tool.model
+
+    def versions(self) -> list[Version]:
+        """All versions, oldest first."""
+        with self._translated():
+            found = self.client.search_model_versions(f"name = '{self.name}'")
+        return sorted((_version(one) for one in found), key=lambda version: version.number)
+
+    def find(self, reference: str) -> Version:
+        """Find a version by its number or by an alias."""
+        versions = self.versions()
+        if reference == "latest" and versions:
+            return versions[-1]
+        number = int(reference) if reference.isdigit() else self._aliases().get(reference)
+        for version in versions:
+            if version.number == number:
+                return version
+        known = ", ".join([str(version.number) for version in versions] + sorted(self._aliases())) or "none"
+        raise MlopsError(
+            f"{self.name} has no version or alias {reference!r} in the registry; there is: {known}",
+            "mlops register" if not versions else "name one of these",
+        )
+
+    def alias(self, alias: str) -> int | None:
+        """The version number an alias points to."""
+        return self._aliases().get(alias)
+
+    def register(self, bundle: Bundle) -> tuple[Version, bool]:
+        """Add a sealed bundle as a version; returns it, and whether it is new.
+
+        A bundle that is there already is found by its digest, so a repeated or
+        interrupted registration never makes a second version.
+        """
+        for version in self.versions():
+            if version.digest == bundle.digest:
+                return version, False
+        lineage = bundle.lineage
+        with self._translated():
+            from mlflow.exceptions import MlflowException
+
+            try:
+                self.client.create_registered_model(self.name)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+            # One run can be registered with two states of the code, and neither may overwrite the other.
+            folder = _folder(bundle.digest)
+            self.client.log_artifacts(lineage.run_id, str(bundle.path), folder)
+            source = f"{self.client.get_run(lineage.run_id).info.artifact_uri}/{folder}"
+            made = self.client.create_model_version(
+                self.name,
+                source,
+                lineage.run_id,
+                tags={
+                    "digest": bundle.digest,
+                    "commit": lineage.commit,
+                    "data": ", ".join(f"{one.path}@{one.md5}" for one in lineage.data),
+                },
+            )
+        return _version(made), True
+
+    def fetch(self, version: Version) -> Bundle:
+        """Return the version's bundle, verified; from the local cache when it is there."""
+        return cached(self.project, version.digest) or self._download(version)
+
+    def attach(self, version: Version, file: Path) -> None:
+        """Put a file beside the version's bundle, which itself never changes."""
+        with self._translated():
+            self.client.log_artifact(version.run_id, str(file), _beside(version.digest))
+
+    def attached(self, version: Version, name: str, folder: Path) -> Path | None:
+        """Fetch a file that was put beside the version's bundle; `None` if there is none."""
+        place = _beside(version.digest)
+        with self._translated():
+            if f"{place}/{name}" not in {one.path for one in self.client.list_artifacts(version.run_id, place)}:
+                return None
+            return Path(self.client.download_artifacts(version.run_id, f"{place}/{name}", str(folder)))
+
+    def set_alias(self, alias: str, number: int) -> None:
+        """Point an alias at a version. Only deploying does this."""
+        with self._translated():
+            self.client.set_registered_model_alias(self.name, alias, str(number))
+
+    def set_image(self, number: int, image: str) -> None:
+        """Note the image, pinned by its digest, that holds the code of a version."""
+        with self._translated():
+            self.client.set_model_version_tag(self.name, str(number), "image", image)
+
+    def _download(self, version: Version) -> Bundle:
+        target = cache_folder(self.project, version.digest)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent) as draft, self._translated():
+            from mlflow.artifacts import download_artifacts
+
+            got = download_artifacts(artifact_uri=version.source, dst_path=draft, tracking_uri=store_uri(self.project))
+            Bundle(Path(got)).verify(version.digest)
+            shutil.rmtree(target, ignore_errors=True)
+            Path(got).replace(target)
+        return Bundle(target)
+
+    def _aliases(self) -> dict[str, int]:
+        from mlflow.exceptions import MlflowException
+
+        with self._translated():
+            try:
+                model = self.client.get_registered_model(self.name)
+            except MlflowException as error:
+                if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                    return {}
+                raise
+        return {alias: int(number) for alias, number in model.aliases.items()}
+
+    def _translated(self) -> Any:
+        return translated(store_uri(self.project))
+
+
+def _folder(digest: str) -> str:
+    return f"bundle-{digest.removeprefix('sha256:')[:16]}"
+
+
+def _beside(digest: str) -> str:
+    return f"{_folder(digest)}.attached"
+
+
+def cache_folder(project: Project, digest: str) -> Path:
+    """Where a bundle of this digest is kept on this machine."""
+    return project.state / "bundles" / digest.removeprefix("sha256:")
+
+
+def cached(project: Project, digest: str) -> Bundle | None:
+    """A verified bundle from this machine's cache; it needs no registry."""
+    folder = cache_folder(project, digest)
+    if not folder.is_dir():
+        return None
+    try:
+        return Bundle(folder).verify(digest)
+    except MlopsError:
+        shutil.rmtree(folder)  # damaged on this disk: fetch it again
+        return None
+
+
+def bundle_of(project: Project, number: int, digest: str) -> Bundle:
+    """The bundle of a version, verified: from this machine's cache, or else from the registry."""
+    local = cached(project, digest)
+    if local:
+        return local
+    registry = Registry.open(project)
+    return registry.fetch(registry.find(str(number)))
+
+
+def _version(found: Any) -> Version:
+    tags: dict[str, str] = found.tags or {}
+    return Version(
+        number=int(found.version),
+        digest=tags.get("digest", ""),
+        commit=tags.get("commit", ""),
+        run_id=found.run_id or "",
+        source=found.source,
+        image=tags.get("image", ""),
+    )

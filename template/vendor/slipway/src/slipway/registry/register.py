@@ -1,0 +1,85 @@
+"""From a finished pipeline to a version in the registry, with every link of its lineage checked."""
+
+from __future__ import annotations
+
+import platform
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from slipway.base.errors import MlopsError
+from slipway.data import dvc
+from slipway.forge import git
+from slipway.registry import packaging
+from slipway.registry.models import Registry, Version
+from slipway.settings.project import Project
+from slipway.training.bundle import Lineage, seal, sha256
+from slipway.training.gates import check_gates, require_passed
+from slipway.training.pipeline import pipeline_digest
+from slipway.training.tracking import find_run
+
+
+def register(project: Project, say: Callable[[str], None] = print) -> tuple[Version, bool]:
+    """Seal the pipeline's bundle and register it; return the version, and whether it is new.
+
+    Refused: a tree with changes, a shallow clone, outputs that are not what `dvc.lock` says,
+    a failed gate, an untracked pipeline, a data remote that does not take the data.
+    """
+    git.require_clean(project.root, "register")
+    git.require_whole_history(project.root)
+    registry = Registry.open(project)
+    with project.only_one("register"):
+        say("checking that the outputs are those of the commit")
+        _require_current(project)
+        require_passed(check_gates(project), "the model in this checkout")
+        lineage = _lineage(project, registry)
+        say("sending the data to its remote")
+        dvc.push(project)
+        say("sealing the bundle and registering it")
+        return _seal_and_register(project, registry, lineage)
+
+
+def _require_current(project: Project) -> None:
+    stale = dvc.stale(project)
+    if stale:
+        raise MlopsError(
+            f"the outputs in this checkout are not those of its code, parameters and data: {', '.join(stale)}",
+            "mlops pipeline, then commit dvc.lock and reports",
+        )
+
+
+def _lineage(project: Project, registry: Registry) -> Lineage:
+    pipeline = pipeline_digest(project)
+    run_id = find_run(project, registry.client, pipeline)
+    if run_id is None:
+        raise MlopsError(
+            "no tracked run made the dvc.lock of this checkout",
+            "mlops pipeline (it records what `dvc repro` does not)",
+        )
+    lock = project.root / "uv.lock"
+    lineage = Lineage(
+        commit=git.at_last_change(
+            project.root, ["src", "dvc.lock", "params.yaml", "policy.yaml", "uv.lock", "pyproject.toml"]
+        ),
+        repository=git.git(project.root, "remote", "get-url", "origin", check=False).strip() or project.root.name,
+        run_id=run_id,
+        pipeline=pipeline,
+        data=dvc.data_versions(project),
+        lock=sha256(lock) if lock.is_file() else "",
+        python=platform.python_version(),
+        platform=platform.system() + " " + platform.machine(),
+    )
+    if lineage.missing():
+        raise MlopsError(
+            f"lineage is incomplete: nothing is known of {', '.join(lineage.missing())}",
+            "mlops audit, which says where the link is broken",
+        )
+    return lineage
+
+
+def _seal_and_register(project: Project, registry: Registry, lineage: Lineage) -> tuple[Version, bool]:
+    project.state.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=project.state) as place:
+        code, sealed = Path(place) / "code", Path(place) / "bundle"
+        packaging.build(project, lineage.commit, code)
+        return registry.register(seal(project.bundle, sealed, lineage, code).verify())

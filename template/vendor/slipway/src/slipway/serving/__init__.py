@@ -1,0 +1,1 @@
+"""Answering requests over HTTP, and predicting files of rows."""

@@ -1,0 +1,150 @@
+"""Predicting files of rows, with the contract, features and model that the server uses.
+
+The rows pass through in chunks, so memory does not grow with the files. Each chunk's answers are a part of
+their own, put in place whole; a run that was killed goes on behind the last part. In the end the parts
+become the target, which is put in place whole as well: it is never there unless it is complete.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import filelock
+import msgspec
+import polars as pl
+
+from slipway.base.errors import MlopsError
+from slipway.base.files import Log as Say
+from slipway.contract.frames import MODEL_COLUMN, Violation, columns, files_of, parse, read_chunks
+from slipway.team import CONTRACT
+from slipway.training.scoring import Scorer
+
+CHUNK = 100_000
+PLAN = "plan.json"
+SAY_EVERY_S = 2.0
+
+
+def predict(scorer: Scorer, source: Path, target: Path, *, with_score: bool, say: Say) -> int:
+    """Predict each row of `source`, a file or folder of .csv, .csv.gz or .parquet; write key and answer to `target`.
+
+    All or nothing: rows that break the contract refuse the whole, and so does a target that exists. Run again
+    after a kill, it keeps the parts that are there, if the source and the model are still the same.
+    Returns the number of rows.
+    """
+    if not source.exists():
+        raise MlopsError(f"there is no {source}", "name a file, or a folder of files, with rows to predict")
+    if target.suffix not in (".csv", ".parquet"):
+        raise MlopsError(f"{target} is neither .csv nor .parquet", "choose one of these endings", exit_code=2)
+    parts = target.with_name(f".{target.name}.parts")
+    plan = _plan(scorer, source, with_score=with_score)
+    is_ours = (parts / PLAN).is_file() and (parts / PLAN).read_bytes() == plan
+    if target.exists() and not is_ours:
+        raise MlopsError(f"{target} exists", "name another file, or remove it first")
+    if not is_ours:
+        shutil.rmtree(parts, ignore_errors=True)
+        parts.mkdir(parents=True)
+        _put(parts / PLAN, lambda draft: draft.write_bytes(plan))
+    try:
+        with filelock.FileLock(parts / "lock", timeout=0):
+            rows = _predict_parts(scorer, source, parts, with_score=with_score, say=say)
+            _assemble(parts, target, scorer.bundle.digest)
+    except filelock.Timeout:
+        raise MlopsError(f"another `mlops batch` is writing {target}", "wait until it has ended") from None
+    shutil.rmtree(parts)
+    return rows
+
+
+def _plan(scorer: Scorer, source: Path, *, with_score: bool) -> bytes:
+    """What the parts are made from; parts of another plan are thrown away."""
+    files = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in files_of(source)]
+    return msgspec.json.encode({"files": files, "model": scorer.bundle.digest, "score": with_score, "chunk": CHUNK})
+
+
+def _predict_parts(scorer: Scorer, source: Path, parts: Path, *, with_score: bool, say: Say) -> int:
+    """Predict what has no part yet; the next chunk is read while the model works on this one."""
+    rows, broken, progress = 0, _Broken(source), _Progress(say)
+    chunks = _chunks(source)
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(next, chunks, None)
+        while (chunk := coming.result()) is not None:
+            coming = reader.submit(next, chunks, None)
+            name, frame, violations = chunk
+            broken.add(violations)
+            if not broken and not (parts / name).exists():
+                predicted = _predicted(scorer, frame, with_score=with_score)
+                _put(parts / name, predicted.write_ipc)
+            rows += frame.height
+            progress.tell(rows)
+    if broken:
+        shutil.rmtree(parts)
+        raise broken.refusal()
+    return rows
+
+
+def _chunks(source: Path) -> Iterator[tuple[str, pl.DataFrame, list[Violation]]]:
+    """Typed chunks of all files in their order, each with the name of its part and the rules that it breaks."""
+    for place, path in enumerate(files_of(source)):
+        for number, raw in enumerate(read_chunks(path, CHUNK)):
+            yield f"{place:06}-{number:08}.arrow", *parse(raw, CONTRACT.fields)
+
+
+def _predicted(scorer: Scorer, frame: pl.DataFrame, *, with_score: bool) -> pl.DataFrame:
+    scores = scorer.scores(columns(frame, CONTRACT.fields))
+    predicted = frame.select(CONTRACT.key).with_columns(pl.Series(scorer.facts.answer, scorer.answers(scores)))
+    return predicted.with_columns(pl.Series("score", scores)) if with_score else predicted
+
+
+def _assemble(parts: Path, target: Path, digest: str) -> None:
+    """Turn the parts into the target, in their order and without holding them all; each row names its model."""
+    answers = pl.scan_ipc(sorted(parts.glob("*.arrow"))).with_columns(pl.lit(digest).alias(MODEL_COLUMN))
+    sink = answers.sink_csv if target.suffix == ".csv" else answers.sink_parquet
+    draft = parts / f"target{target.suffix}.draft"
+    sink(draft)
+    draft.replace(target)
+
+
+def _put(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file all or nothing, so that a part that is there is whole."""
+    draft = path.with_suffix(".draft")
+    write(draft)
+    draft.replace(path)
+
+
+class _Progress:
+    """Says now and then how far it is."""
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+        self._started = self._said = time.monotonic()
+
+    def tell(self, rows: int) -> None:
+        now = time.monotonic()
+        if now - self._said >= SAY_EVERY_S:
+            self._said = now
+            self._say(f"{rows:,} rows, {rows / (now - self._started):,.0f} a second")
+
+
+class _Broken:
+    """The rules that rows broke, over all chunks."""
+
+    def __init__(self, source: Path) -> None:
+        self._source = source
+        self._found: dict[tuple[str, str], Violation] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
+    def add(self, violations: list[Violation]) -> None:
+        for new in violations:
+            old = self._found.get((new.field, new.rule))
+            both = replace(old, rows=old.rows + new.rows) if old else new
+            self._found[new.field, new.rule] = both
+
+    def refusal(self) -> MlopsError:
+        listed = "\n".join(f"  {violation}" for violation in self._found.values())
+        return MlopsError(f"{self._source} breaks the contract:\n{listed}", "mend these rows and run this again")

@@ -1,0 +1,119 @@
+"""From decoded rows to logged predictions; rows that arrive together are scored together."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Sequence
+from itertools import count
+from math import isfinite
+from typing import Any, NamedTuple
+
+from slipway.contract.problems import Problem
+from slipway.contract.rows import Row
+from slipway.log.predictions import PredictionLog, Role
+from slipway.training.scoring import Scorer
+
+#: So many rows are scored before the requests of others get a turn: a few milliseconds of work.
+TURN_ROWS = 500
+
+
+class Made(NamedTuple):
+    """A prediction on its way to a client."""
+
+    id: str
+    answer: Any
+    score: float
+
+
+Settle = Callable[["Made | Exception"], None]
+#: Is told of rows that were scored together, each of a request of its own: the rows, their scores and answers.
+Note = Callable[[Sequence[Row], Sequence[float], Sequence[Any]], None]
+
+
+class Predictor:
+    """The one place where predictions are made; a protocol only reads and writes its bytes.
+
+    Scoring one row costs nearly as much as scoring ten, because the cost is in the calls. So single
+    rows wait until the event loop has read every request that is there, which takes no time when
+    there is only one.
+    """
+
+    def __init__(self, scorer: Scorer, log: PredictionLog | None, role: Role, note: Note) -> None:
+        self._scorer = scorer
+        self._log = log
+        self._role = role
+        self._note = note
+        self._waiting: list[tuple[str, Row, Settle]] = []
+        self._process = secrets.token_hex(6)
+        self._requests = count(1)
+
+    @property
+    def waiting(self) -> int:
+        """How many single rows wait."""
+        return len(self._waiting)
+
+    def one(self, row: Row, settle: Settle) -> None:
+        """Predict the row of one request, and hand over the prediction or what went wrong."""
+        if not self._waiting:
+            asyncio.get_running_loop().call_soon(self._predict_waiting)
+        self._waiting.append((f"{self._process}-{next(self._requests):x}-0", row, settle))
+
+    async def many(self, rows: Sequence[Row]) -> list[Made]:
+        """Predict the rows of one request; all or none."""
+        request = f"{self._process}-{next(self._requests):x}"
+        return await self.again([f"{request}-{number}" for number in range(len(rows))], rows, self._role)
+
+    async def again(self, ids: Sequence[str], rows: Sequence[Row], role: Role) -> list[Made]:
+        """Predict rows that have their ids already; all or none."""
+        turns = [slice(start, start + TURN_ROWS) for start in range(0, len(rows), TURN_ROWS)]
+        scored: list[tuple[list[float], list[Any]]] = []
+        for turn in turns:
+            scored.append(self._score(rows[turn]))
+            if len(turns) > 1:
+                await asyncio.sleep(0)
+        made: list[Made] = []
+        for turn, (scores, answers) in zip(turns, scored, strict=True):
+            made += self._record(ids[turn], rows[turn], scores, answers, role)
+            if len(turns) > 1:
+                await asyncio.sleep(0)
+        return made
+
+    def _predict_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        try:
+            made = self._together(waiting)
+        except Exception:  # noqa: BLE001 - one row must not fail the others, so each gets its own outcome
+            made = [self._alone(one) for one in waiting]
+        for (_, _, settle), outcome in zip(waiting, made, strict=True):
+            settle(outcome)
+
+    def _together(self, waiting: Sequence[tuple[str, Row, Settle]]) -> Sequence[Made | Exception]:
+        ids, rows, _ = zip(*waiting, strict=True)
+        scores, answers = self._score(rows)
+        made = self._record(ids, rows, scores, answers, self._role)
+        self._note(rows, scores, answers)
+        return made
+
+    def _alone(self, one: tuple[str, Row, Settle]) -> Made | Exception:
+        try:
+            return self._together([one])[0]
+        except Exception as error:  # noqa: BLE001 - told to the one who asked
+            return error
+
+    def _score(self, rows: Sequence[Row]) -> tuple[list[float], list[Any]]:
+        try:
+            scored = self._scorer.score_rows(rows)
+        except OverflowError:
+            raise Problem(422, "a number in the row is too large to compute with") from None
+        scores: list[float] = scored.tolist()
+        if not all(map(isfinite, scores)):
+            raise Problem(422, "the model gives no finite score for these values")
+        return scores, self._scorer.answers(scored)
+
+    def _record(
+        self, ids: Sequence[str], rows: Sequence[Row], scores: list[float], answers: list[Any], role: Role
+    ) -> list[Made]:
+        if self._log is not None:
+            self._log.add(ids, rows, scores, answers, role)
+        return [*map(Made, ids, answers, scores)]

@@ -1,0 +1,156 @@
+"""The team's package: the only module that imports it.
+
+The project's `pyproject.toml` names the package in the entry point `slipway.project`. What the platform needs of it are
+four modules:
+
+    contract.py    CONTRACT
+    features.py    features(rows)
+    model.py       ANSWER, target(outcomes), build(seed, **params), baseline(features, seed)
+    metrics.py     metrics(truth, scores, threshold)
+
+A fifth, routes.py, may add endpoints to the server. Each is imported when something of it is asked for, so that a
+server needs no training library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from slipway.base.errors import MlopsError
+from slipway.contract.rows import Column, Columns, Contract
+
+GROUP = "slipway.project"
+
+
+class Model(Protocol):
+    """`model.py`: what is predicted, by which estimator, and what it must beat."""
+
+    #: The name of the prediction in every answer, log and report.
+    ANSWER: str
+
+    def target(self, outcomes: Columns) -> Column:
+        """Return what the model learns, one value per row."""
+
+    def build(self, seed: int, **params: Any) -> Any:
+        """Return the untrained estimator; `params` is the `model` part of params.yaml."""
+
+    def baseline(self, features: list[str], seed: int) -> Any:
+        """Return the simple estimator that must be beaten."""
+
+
+class Features(Protocol):
+    """`features` of `features.py`."""
+
+    def __call__(self, rows: Columns) -> dict[str, Column]:
+        """Turn columns of the contract into features, one value per row."""
+
+
+class Metrics(Protocol):
+    """`metrics` of `metrics.py`."""
+
+    def __call__(self, truth: Column, scores: Column, threshold: float) -> dict[str, float]:
+        """Measure scores against what happened."""
+
+
+if TYPE_CHECKING:
+    PACKAGE: str
+    CONTRACT: Contract
+    features: Features
+    metrics: Metrics
+    model: Model
+
+#: What of the team's modules is asked for, by the name under which this module gives it.
+_NEEDED = {
+    "CONTRACT": ("contract", ("CONTRACT",)),
+    "features": ("features", ("features",)),
+    "metrics": ("metrics", ("metrics",)),
+    "model": ("model", ("ANSWER", "target", "build", "baseline")),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Give `PACKAGE`, `CONTRACT`, `features`, `metrics` or `model` of the project whose environment this is.
+
+    Raises `MlopsError` when the project does not say which package is its own, or the package lacks what is needed.
+    """
+    if name == "PACKAGE":
+        return _package()
+    if name not in _NEEDED:
+        raise AttributeError(f"module {__name__} has no attribute {name}")
+    module, needed = _NEEDED[name]
+    return _part(_package(), module, needed)
+
+
+def routes() -> Callable[[Any], Mapping[str, Callable[[Any], Any]]] | None:
+    """Return `routes` of the team's `routes.py`, which need not be there; see `serving/team_routes.py`."""
+    if find_spec(f"{_package()}.routes") is None:
+        return None
+    found: Callable[[Any], Mapping[str, Callable[[Any], Any]]] = _part(_package(), "routes", ("routes",))
+    return found
+
+
+def source(module: str) -> Path:
+    """Return the file of one of the team's modules, such as `features`."""
+    found = find_spec(f"{_package()}.{module}")
+    if found is None or found.origin is None:
+        raise _missing(_package(), module)
+    return Path(found.origin)
+
+
+@cache
+def _package() -> str:
+    names = sorted({entry.value for entry in entry_points(group=GROUP)})
+    if len(names) != 1:
+        found = f"{len(names)} of them do: {', '.join(names)}" if names else "none does"
+        raise MlopsError(
+            f'exactly one package in this environment must be the project\'s, by [project.entry-points."{GROUP}"] in '
+            f"its pyproject.toml, and {found}",
+            "run `uv sync` in the project's folder, and this through `uv run`",
+        )
+    return names[0]
+
+
+@cache
+def _part(package: str, module: str, needed: tuple[str, ...]) -> Any:
+    place = _place(package, module)
+    if find_spec(package) is None or find_spec(f"{package}.{module}") is None:
+        raise _missing(package, module)
+    found = import_module(f"{package}.{module}")
+    for name in needed:
+        if not hasattr(found, name):
+            raise MlopsError(f"{place} defines no {name}", f"add it; {_described(name)}")
+        value = getattr(found, name)
+        if name == "CONTRACT" and not isinstance(value, Contract):
+            raise MlopsError(f"CONTRACT in {place} is not a slipway.Contract", f"mend it; {_described(name)}")
+        if name not in ("CONTRACT", "ANSWER") and not callable(value):
+            raise MlopsError(f"{name} in {place} is not a function", f"mend it; {_described(name)}")
+    return found if module == "model" else getattr(found, needed[0])
+
+
+def _place(package: str, module: str) -> str:
+    return f"src/{package.replace('.', '/')}/{module}.py"
+
+
+def _missing(package: str, module: str) -> MlopsError:
+    place = _place(package, module)
+    return MlopsError(f"{place} is missing", f"restore it: git checkout -- {place}")
+
+
+def _described(name: str) -> str:
+    words = {
+        "CONTRACT": "CONTRACT = Contract(row=..., outcome=..., key=(...))",
+        "features": "def features(rows: Columns) -> dict[str, Column]",
+        "metrics": "def metrics(truth: Column, scores: Column, threshold: float) -> dict[str, float]",
+        "ANSWER": "ANSWER = the name of the prediction, like 'late'",
+        "target": "def target(outcomes: Columns) -> Column",
+        "build": "def build(seed: int, **params) -> an estimator",
+        "routes": 'def routes(model): return {"GET /path": function}, or there is no such file',
+        "baseline": "def baseline(features: list[str], seed: int) -> an estimator",
+    }
+    return f"it looks like: {words[name]}"

@@ -1,0 +1,1 @@
+"""Following the template that the project was made from."""

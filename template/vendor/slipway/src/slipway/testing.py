@@ -1,0 +1,81 @@
+"""Fixtures for the tests of a project: `pytest_plugins = ["slipway.testing"]` in its `conftest.py` brings them.
+
+Needs pytest, which a project names itself, and the extra `testing`.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from slipway.contract.frames import SOURCE, read_raw
+from slipway.data.stages import STAGES, run_stage
+from slipway.settings.project import Project
+from slipway.training.bundle import Bundle, DataVersion, Lineage, seal
+
+ROWS = 4_000
+
+
+def small_copy(root: Path, target: Path) -> Project:
+    """Copy the settings of the project in `root`, and some thousand rows of its raw data, into a folder."""
+    for name in ("dvc.yaml", "params.yaml", "policy.yaml", "pyproject.toml"):
+        shutil.copyfile(root / name, target / name)
+    shutil.copytree(root / "docs", target / "docs")
+    source = Project(root).params.data.source
+    raw = read_raw(root / source).drop(SOURCE)
+    (target / "data").mkdir()
+    raw.gather_every(max(1, raw.height // ROWS)).write_parquet(target / "data" / "raw.parquet")
+    params = target / "params.yaml"
+    params.write_text(params.read_text("utf-8").replace(source, "data/raw.parquet"), encoding="utf-8")
+    return Project(target)
+
+
+@pytest.fixture(scope="session")
+def project_root(pytestconfig: pytest.Config) -> Path:
+    """The folder of the project that is tested."""
+    return pytestconfig.rootpath
+
+
+@pytest.fixture(scope="session")
+def finished(project_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A small project whose stages have all run. Tests must not change it."""
+    project = small_copy(project_root, tmp_path_factory.mktemp("finished"))
+    for stage in STAGES:
+        run_stage(project, stage)
+    return project
+
+
+@pytest.fixture
+def project(finished: Project, tmp_path: Path) -> Project:
+    """The same, to be changed at will."""
+    shutil.copytree(finished.root, tmp_path / "project")
+    return Project(tmp_path / "project")
+
+
+@pytest.fixture
+def lineage() -> Lineage:
+    """Where a model might have come from."""
+    return Lineage(
+        commit="0" * 40,
+        repository="tests",
+        run_id="0" * 32,
+        pipeline="0" * 64,
+        data=[DataVersion(path="data/sample", md5="0" * 32)],
+        lock="0" * 64,
+        python="3",
+        platform="any",
+    )
+
+
+@pytest.fixture
+def bundle(finished: Project, lineage: Lineage, tmp_path: Path) -> Path:
+    """The folder of a sealed bundle."""
+    return seal(finished.bundle, tmp_path / "bundle", lineage).path
+
+
+@pytest.fixture
+def sealed(bundle: Path) -> Bundle:
+    """A sealed bundle."""
+    return Bundle(bundle)

@@ -1,0 +1,78 @@
+"""The stage `evaluate`: what model and baseline are worth on the test rows.
+
+Figures go to `reports/metrics.json`, equal on every machine; time and size go to `reports/cost.json`.
+Whether they are good enough is another question, for `gates.py`.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from slipway import kinds, team
+from slipway.base.errors import MlopsError
+from slipway.contract.frames import columns
+from slipway.settings.project import Project
+from slipway.team import CONTRACT
+from slipway.training.bundle import ModelFacts, write_json
+from slipway.training.scoring import OnnxModel, matrix
+from slipway.training.train import learning_set
+
+Metrics = dict[str, float]
+
+
+def evaluate(project: Project) -> None:
+    """Measure model and baseline on the test rows, as a whole and by slice."""
+    root = project.root
+    facts = msgspec.json.decode((root / "model" / "model.json").read_bytes(), type=ModelFacts)
+    _, rows, truth = learning_set(root / "data" / "test.parquet")
+    kind = kinds.named(facts.kind)
+    model = OnnxModel(root / "model" / "model.onnx", kind)
+    scores = model(rows)
+    baseline = OnnxModel(root / "model" / "baseline.onnx", kind)(rows)
+    measured = {
+        "rows": len(truth),
+        "model": _rounded(team.metrics(truth, scores, facts.threshold)),
+        "baseline": _rounded(team.metrics(truth, baseline, facts.threshold)),
+        "slices": _slices(project, truth, scores, facts.threshold),
+    }
+    write_json(root / "reports" / "metrics.json", measured)
+    write_json(root / "reports" / "cost.json", _cost(project, model, facts.features))
+
+
+def _slices(project: Project, truth: Any, scores: Any, threshold: float) -> list[dict[str, Any]]:
+    test = pl.read_parquet(project.root / "data" / "test.parquet")
+    found: list[dict[str, Any]] = []
+    for name in project.policy.gates.groups:
+        if name not in test.columns:
+            raise MlopsError(
+                f"policy.yaml, gates.slices: there is no column {name} in the contract",
+                f"choose from {', '.join(field.name for field in CONTRACT.fields)}",
+            )
+        for (value,), group in test.with_row_index().group_by([name], maintain_order=True):
+            inside = group["index"].to_numpy()
+            figures = _rounded(team.metrics(truth[inside], scores[inside], threshold))
+            found.append({"column": name, "value": str(value), "rows": len(inside), "metrics": figures})
+    return sorted(found, key=lambda one: (one["column"], one["value"]))
+
+
+def _cost(project: Project, model: OnnxModel, names: list[str]) -> dict[str, float]:
+    """Size of the model, and the median time from one row to its score, features included."""
+    one = pl.read_parquet(project.root / "data" / "test.parquet").head(1)
+    row = columns(one, CONTRACT.fields)
+    taken = []
+    for _ in range(200):
+        started = time.perf_counter()
+        model(matrix(row, names)[1])
+        taken.append(time.perf_counter() - started)
+    size = (project.root / "model" / "model.onnx").stat().st_size
+    return {"model_megabytes": round(size / 1e6, 3), "one_row_ms": round(float(np.median(taken)) * 1e3, 4)}
+
+
+def _rounded(figures: Metrics) -> Metrics:
+    # Six digits keep the files equal across machines whose last bits differ.
+    return {name: round(value, 6) for name, value in sorted(figures.items())}

@@ -1,0 +1,105 @@
+"""The stage `export`: gather what the model is into the bundle that registration seals."""
+
+from __future__ import annotations
+
+import shutil
+
+import msgspec
+import polars as pl
+
+from slipway import kinds
+from slipway.contract.frames import as_rows, columns, spread
+from slipway.contract.rows import Field, FieldKind
+from slipway.settings.project import Project
+from slipway.team import CONTRACT
+from slipway.training.bundle import Bundle, Golden, ModelFacts, write_json
+from slipway.training.reference import expected
+from slipway.training.scoring import OnnxModel, matrix
+
+REFERENCE_ROWS = 5_000
+GOLDEN_ROWS = 8
+
+
+def export(project: Project) -> None:
+    """Write `model/bundle/`, the same bytes for the same inputs."""
+    made = project.root / "model"
+    folder = project.bundle
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for name in ("model.onnx", "model.json"):
+        shutil.copyfile(made / name, folder / name)
+    shutil.copyfile(project.root / "reports" / "metrics.json", folder / "metrics.json")
+    bundle = Bundle(folder)
+    schema = {"fingerprint": CONTRACT.fingerprint, "time": CONTRACT.time, "key": CONTRACT.key}
+    write_json(folder / "contract.json", schema | CONTRACT.json_schema)
+    kind = kinds.named(bundle.model.kind)
+    model = OnnxModel(bundle.onnx, kind)
+    train = pl.read_parquet(project.root / "data" / "train.parquet")
+    # In the order of time the newest row is in the reference: the monitor tells the model's age by it.
+    ordered = train if CONTRACT.time is None else train.sort(CONTRACT.time, maintain_order=True)
+    scored = _scored(ordered, model, bundle.model)
+    reference = spread(scored, REFERENCE_ROWS)
+    reference.write_parquet(bundle.reference)
+    write_json(folder / "expected.json", expected(reference, ordered, scored, kind))
+    test = pl.read_parquet(project.root / "data" / "test.parquet")
+    write_json(folder / "golden.json", _golden(_scored(spread(test, GOLDEN_ROWS), model, bundle.model), train))
+    card = _card(bundle, train, project)
+    (folder / "card.md").write_text(card, encoding="utf-8", newline="\n")
+
+
+def _scored(frame: pl.DataFrame, model: OnnxModel, facts: ModelFacts) -> pl.DataFrame:
+    rows = frame.select(field.name for field in CONTRACT.fields)
+    scores = model(matrix(columns(frame, CONTRACT.fields), facts.features)[1])
+    return rows.with_columns(pl.Series("score", scores, dtype=pl.Float32))
+
+
+def _golden(frame: pl.DataFrame, train: pl.DataFrame) -> Golden:
+    scores = [round(score, 7) for score in frame["score"].to_list()]
+    (usual,) = msgspec.to_builtins(as_rows(train.select(_usual(train[field.name], field) for field in CONTRACT.fields)))
+    return Golden(rows=msgspec.to_builtins(as_rows(frame)), scores=scores, usual=usual)
+
+
+def _usual(column: pl.Series, field: Field) -> pl.Series:
+    """The median of numbers and times, the most frequent of other values; a missing value is no value."""
+    known = column.drop_nulls()
+    if field.kind in (FieldKind.NUMBER, FieldKind.INTEGER, FieldKind.TIME) and known.len():
+        middle = known.sort()[[known.len() // 2]]  # a value that was there, so it keeps the contract
+        return middle.alias(field.name)
+    most: pl.Series = known.mode().sort().head(1) if known.len() else column.head(1)
+    return most.alias(field.name)
+
+
+def _card(bundle: Bundle, train: pl.DataFrame, project: Project) -> str:
+    """The model card: the team's own words from `docs/model.md`, then the figures of this model."""
+    facts, metrics = bundle.model, bundle.metrics
+    period = "" if CONTRACT.time is None else f", {train[CONTRACT.time].min()!s} to {train[CONTRACT.time].max()!s}"
+    words = (project.root / "docs" / "model.md").read_text("utf-8").strip()
+    figures = [
+        f"| {name} | {value:.4g} | {metrics['baseline'].get(name, float('nan')):.4g} |"
+        for name, value in metrics["model"].items()
+    ]
+    groups = [
+        f"| {one['column']} = {one['value']} | {rule.metric} | {one['metrics'][rule.metric]:.4g} | {one['rows']:,} |"
+        for rule in project.policy.gates.slice_rules
+        for one in metrics["slices"]
+        if one["column"] in rule.columns and rule.metric in one["metrics"] and one["rows"] >= rule.min_rows
+    ]
+    return "\n".join([
+        words,
+        "",
+        "## This version",
+        "",
+        f"- Answers `{facts.answer}` from {len(facts.features)} features: {', '.join(facts.features)}.",
+        f"- Learned from {train.height:,} rows{period}; "
+        f"tested on {metrics['rows']:,} rows it has not seen.",
+        f"- Parameters: {msgspec.json.encode(project.params.model).decode()}, seed {project.params.seed}.",
+        "",
+        "| metric | model | baseline |",
+        "|---|---|---|",
+        *figures,
+        "",
+        "| slice | metric | value | rows |",
+        "|---|---|---|---|",
+        *groups,
+        "",
+    ])  # fmt: skip

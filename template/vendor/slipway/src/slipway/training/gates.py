@@ -1,0 +1,110 @@
+"""The gates: figures of the last evaluation, held against the limits in `policy.yaml`.
+
+They are asked whenever an answer is needed, and no answer is stored: the policy may have changed since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from slipway.base.errors import MlopsError
+from slipway.forge import git
+from slipway.settings.project import Gates, Project, SliceGate
+
+Metrics = dict[str, float]
+
+#: Where the figures are, in every commit.
+REPORT = "reports/metrics.json"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One figure held against one limit."""
+
+    gate: str
+    value: float | None
+    limit: str
+    passed: bool
+
+    def __str__(self) -> str:
+        value = "none" if self.value is None else f"{self.value:.4g}"
+        return f"{self.gate} is {value}, the gate asks for {self.limit}"
+
+
+def as_markdown(project: Project, checks: list[Check], reference: str) -> str:
+    """What a reviewer wants to know of this model: each metric beside that of another commit, and each gate."""
+    earlier = git.at_commit(project.root, reference, REPORT)
+    before: Metrics = msgspec.json.decode(earlier)["model"] if earlier else {}
+    now: Metrics = msgspec.json.decode((project.root / REPORT).read_bytes())["model"]
+    lines = [f"| metric | {reference} | here | change |", "|---|--:|--:|--:|"]
+    for name, value in now.items():
+        old = before.get(name)
+        change = ("", "") if old is None else (f"{old:.4f}", f"{value - old:+z.4f}")
+        lines.append(f"| {name} | {change[0]} | {value:.4f} | {change[1]} |")
+    lines += ["", "| gate | value | limit | |", "|---|--:|---|---|"]
+    for check in checks:
+        figure = "none" if check.value is None else f"{check.value:.4g}"
+        lines.append(f"| {check.gate} | {figure} | {check.limit} | {'passed' if check.passed else '**refused**'} |")
+    return "\n".join(lines)
+
+
+def check_gates(project: Project) -> list[Check]:
+    """Hold the figures of the last evaluation against `policy.yaml`, the failed ones first."""
+    reports = project.root / "reports"
+    try:
+        measured = msgspec.json.decode((reports / "metrics.json").read_bytes())
+        cost = msgspec.json.decode((reports / "cost.json").read_bytes())
+    except FileNotFoundError:
+        raise MlopsError("nothing was evaluated in this checkout", "mlops pipeline") from None
+    checks = list(checks_of(project.policy.gates, measured, cost))
+    return sorted(checks, key=lambda check: check.passed)
+
+
+def checks_of(gates: Gates, measured: dict[str, Any], cost: Metrics) -> Iterator[Check]:
+    """Yield one check for each limit in the policy. A figure that is missing fails."""
+    for name, gate in gates.metrics.items():
+        value, baseline = measured["model"].get(name), measured["baseline"].get(name)
+        yield from _limits(name, value, gate.min, gate.max)
+        if gate.margin is not None:
+            yield _margin(name, value, baseline, gate.margin, higher_is_better=gate.max is None)
+    for rule in gates.slice_rules:
+        yield from _slice_checks(rule, measured["slices"])
+    yield from _limits("model_megabytes", cost.get("model_megabytes"), None, gates.limits.model_megabytes)
+    yield from _limits("one_row_ms", cost.get("one_row_ms"), None, gates.limits.one_row_ms)
+
+
+def _slice_checks(rule: SliceGate, slices: list[dict[str, Any]]) -> Iterator[Check]:
+    for one in slices:
+        if one["column"] in rule.columns and one["rows"] >= rule.min_rows:
+            name = f"{rule.metric} of {one['column']} = {one['value']} ({one['rows']:,} rows)"
+            yield from _limits(name, one["metrics"].get(rule.metric), rule.min, rule.max)
+
+
+def _limits(name: str, value: float | None, low: float | None, high: float | None) -> Iterator[Check]:
+    if low is not None:
+        yield Check(name, value, f"at least {low:g}", value is not None and value >= low)
+    if high is not None:
+        yield Check(name, value, f"at most {high:g}", value is not None and value <= high)
+
+
+def _margin(name: str, value: float | None, baseline: float | None, margin: float, *, higher_is_better: bool) -> Check:
+    limit = f"{margin:g} {'above' if higher_is_better else 'below'} the baseline's {baseline}"
+    if value is None or baseline is None:
+        return Check(name, value, limit, passed=False)
+    gain = value - baseline if higher_is_better else baseline - value
+    return Check(name, value, limit, gain >= margin)
+
+
+def require_passed(checks: list[Check], what: str) -> None:
+    """Refuse, with exit code 3, when a gate was not passed."""
+    failed = [check for check in checks if not check.passed]
+    if failed:
+        raise MlopsError(
+            f"{what} did not pass its gates: " + "; ".join(map(str, failed)),
+            "improve the model, or have the change of a limit in policy.yaml reviewed",
+            exit_code=3,
+        )

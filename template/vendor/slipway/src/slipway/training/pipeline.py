@@ -1,0 +1,50 @@
+"""Running the pipeline, tracked: what `mlops pipeline` does."""
+
+from __future__ import annotations
+
+from slipway.base.errors import MlopsError
+from slipway.data import dvc
+from slipway.forge import git
+from slipway.settings.project import Project
+from slipway.training.bundle import sha256
+from slipway.training.gates import Check, check_gates
+from slipway.training.tracking import PIPELINE, connect, find_run, record
+
+
+def run(project: Project, force: bool = False) -> list[Check]:
+    """Run what has changed, record the run, and judge the result against the policy."""
+    _ = project.params, project.policy  # a wrong setting is told before any work is done
+    client = connect(project)
+    with project.only_one("pipeline"):
+        tags = _code_tags(project)
+        if not dvc.repro(project, force):
+            record(project, client, tags, status="FAILED")
+            raise MlopsError(
+                "a stage of the pipeline failed; its own message stands above", "mend it and run: mlops pipeline"
+            )
+        pipeline = pipeline_digest(project)
+        if find_run(project, client, pipeline) is None:
+            record(project, client, tags | {PIPELINE: pipeline}, status="FINISHED")
+    return check_gates(project)
+
+
+def commit(project: Project) -> str | None:
+    """Commit what the pipeline made, for a job that has nobody to do so; `None` when nothing has changed."""
+    made = [path for path in git.changes(project.root) if path == "dvc.lock" or path.startswith("reports/")]
+    if not made:
+        return None
+    git.git(project.root, "add", "--", *made)
+    git.git(project.root, "commit", "--no-verify", "--quiet", "-m", "Record what the pipeline made", "--", *made)
+    return git.head(project.root)
+
+
+def pipeline_digest(project: Project) -> str:
+    """Digest of `dvc.lock`: every input and output of every stage."""
+    lock = project.root / "dvc.lock"
+    if not lock.is_file():
+        raise MlopsError("the pipeline has not run in this checkout", "mlops pipeline")
+    return sha256(lock)
+
+
+def _code_tags(project: Project) -> dict[str, str]:
+    return {"mlops.commit": git.head(project.root), "mlops.changed_files": ", ".join(git.changes(project.root))[:4000]}

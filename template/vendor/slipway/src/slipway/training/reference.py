@@ -1,0 +1,63 @@
+"""What a model is later compared with: the scores of the rows it learned from, and how far off it is on them."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from slipway import team
+from slipway.contract.frames import columns
+from slipway.contract.rows import Column
+from slipway.kinds.base import Kind
+from slipway.team import CONTRACT
+from slipway.training.bundle import Bias, Expected
+from slipway.training.histogram import Histogram
+
+#: Numbers of days, one for each row.
+Days = NDArray[np.integer]
+
+#: Fewer days do not tell how much days differ.
+FEWEST_DAYS = 5
+
+
+def expected(reference: pl.DataFrame, train: pl.DataFrame, scored: pl.DataFrame, kind: Kind) -> Expected:
+    """The `reference` in a few numbers, and the bias on all rows of `train`, which have the scores of `scored`."""
+    scores = reference["score"].cast(pl.Float64)
+    histogram = Histogram.of(kind.histogram_bounds(scores.to_numpy()))
+    for score in scores:
+        histogram.observe(score)
+    histogram.total = round(histogram.total, 4)
+    fields = [field.name for field in CONTRACT.fields if field.optional]
+    missing = {name: round(reference[name].null_count() / reference.height, 4) for name in fields}
+    return Expected(scores=histogram, missing=missing, bias=_learned(train, scored))
+
+
+def bias(truth: Column, scores: Column, days: Days) -> Bias | None:
+    """By how much what happened exceeds the scores, with its error by days; `None` where there are too few of them.
+
+    >>> found = bias(np.array([1, 0, 1, 0, 1, 1]), np.full(6, 0.5), np.array([1, 1, 2, 3, 4, 5]))
+    >>> round(found.value, 3), found.days
+    (0.167, 5)
+    """
+    _, places, rows = np.unique(days, return_inverse=True, return_counts=True)
+    many = len(rows)
+    if many < FEWEST_DAYS:
+        return None
+    exceeding = np.bincount(places, weights=truth - scores)
+    value = exceeding.sum() / rows.sum()
+    variance = many / (many - 1) * np.square(exceeding - value * rows).sum()
+    return Bias(value=float(value), error=float(np.sqrt(variance) / rows.sum()), days=many)
+
+
+def days_of(times: pl.Series) -> Days:
+    """Number the day of each time; rows without one are of one day."""
+    return times.dt.date().cast(pl.Int32).fill_null(-1).to_numpy()
+
+
+def _learned(train: pl.DataFrame, scored: pl.DataFrame) -> Bias | None:
+    truth = team.model.target(columns(train, CONTRACT.outcome_fields))
+    # Where rows have no time, each is a draw of its own.
+    days = np.arange(train.height) if CONTRACT.time is None else days_of(train[CONTRACT.time])
+    found = bias(truth, scored["score"].cast(pl.Float64).to_numpy(), days)
+    return found and Bias(value=float(f"{found.value:.6g}"), error=float(f"{found.error:.6g}"), days=found.days)

@@ -1,0 +1,112 @@
+"""From columns of rows to answers: the one path that evaluation, batches and the server share."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import onnxruntime
+
+from slipway import kinds
+from slipway.base.errors import MlopsError
+from slipway.contract.rows import Column, Columns, Row, RowColumns
+from slipway.kinds.base import Kind, Matrix, Scores
+from slipway.team import CONTRACT, features
+from slipway.training.bundle import Bundle, ModelFacts
+
+
+def matrix(columns: Columns, names: Sequence[str] | None = None) -> tuple[list[str], Matrix]:
+    """Compute the features and stack them, one column each, in the order of `names`.
+
+    Without `names` the order is the feature function's own: that is how training fixes it.
+    """
+    computed: Mapping[str, Column] = features(columns)
+    names = list(computed) if names is None else list(names)
+    if computed.keys() != set(names):
+        raise MlopsError(
+            f"features.py gives other features than the model was trained on: {sorted(set(names) ^ set(computed))}",
+            "serve this model from the commit that trained it, or train again: mlops pipeline",
+        )
+    stacked = np.empty((len(computed[names[0]]), len(names)), dtype=np.float32)
+    for position, name in enumerate(names):
+        stacked[:, position] = computed[name]
+    return names, stacked
+
+
+class OnnxModel:
+    """An ONNX model that gives one score per row. Raises `MlopsError` when it has not the output of its kind."""
+
+    def __init__(self, path: Path, kind: Kind, threads: int = 1) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        # A thread that waits must not hold the core that reads the next rows of a batch.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self._input = self._session.get_inputs()[0].name
+        self._kind, self._outputs = kind, [kind.output]
+        if kind.output not in (outputs := [output.name for output in self._session.get_outputs()]):
+            raise MlopsError(
+                f"{path.name} has no output {kind.output} with the scores of a {kind.name}, but {', '.join(outputs)}",
+                "have its exporter give the output that name",
+            )
+
+    def __call__(self, stacked: Matrix) -> Scores:
+        """Score each row of a feature matrix."""
+        return self._kind.scores(self._session.run(self._outputs, {self._input: stacked})[0])
+
+
+class Scorer:
+    """A verified bundle, loaded and proven on its golden rows."""
+
+    def __init__(self, bundle: Bundle, threads: int = 1) -> None:
+        self.bundle = bundle
+        self.facts: ModelFacts = bundle.model
+        self._columns = RowColumns(CONTRACT.fields)
+        self.kind: Kind = kinds.named(self.facts.kind)
+        self._model = OnnxModel(bundle.onnx, self.kind, threads)
+        self._prove()
+
+    def scores(self, columns: Columns) -> Scores:
+        """Score rows given as columns of the contract."""
+        return self._model(matrix(columns, self.facts.features)[1])
+
+    def score_rows(self, rows: Sequence[Row]) -> Scores:
+        """Score rows given as decoded requests."""
+        return self.scores(self._columns(rows))
+
+    def answers(self, scores: Scores) -> list[Any]:
+        """Turn scores into what a client gets."""
+        return self.kind.answers(scores, self.facts.threshold)
+
+    def _prove(self) -> None:
+        """Refuse to work when today's code gives other scores than the export did."""
+        golden = self.bundle.golden
+        changed = "the contract differs from the one this model was trained with"
+        if CONTRACT.fingerprint == self.facts.contract:
+            scores = self.score_rows(msgspec.convert(golden.rows, list[CONTRACT.row]))  # type: ignore[name-defined]
+            if np.allclose(scores, golden.scores, rtol=1e-4, atol=1e-5):
+                return
+            changed = "features.py or a library gives other scores for its golden rows than at export"
+        raise MlopsError(
+            f"this code cannot serve bundle {self.bundle.digest[:19]}: {changed}",
+            f"use the code that trained it: commit {self.bundle.lineage.commit[:12]}",
+        )
+
+
+def main() -> None:
+    """Score the rows on standard input by the bundle in the first argument, both ways as JSON.
+
+    `mlops compare` starts this with the code of the commit that trained the model.
+    """
+    scorer = Scorer(Bundle(Path(sys.argv[1])))
+    rows = msgspec.json.decode(sys.stdin.buffer.read(), type=list[CONTRACT.row])  # type: ignore[name-defined]
+    sys.stdout.buffer.write(msgspec.json.encode(scorer.score_rows(rows).tolist()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""The stage `train`: fit the model and its baseline, and turn both into a format that runs no code.
+
+What is evaluated, registered and served is the converted model. So conversion is proven here, where
+the trained estimator is still in memory: both must give the same scores on the test rows.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from slipway import kinds, team
+from slipway.base.errors import MlopsError
+from slipway.contract.frames import columns
+from slipway.contract.rows import Column
+from slipway.kinds.base import Kind, Matrix, Scores
+from slipway.settings.project import Project
+from slipway.team import CONTRACT
+from slipway.training import exporters
+from slipway.training.bundle import ModelFacts, write_json
+from slipway.training.scoring import OnnxModel, matrix
+
+#: Largest relative difference between the estimator's and the converted model's scores.
+PARITY = 1e-4
+
+
+def train(project: Project) -> None:
+    """Fit on the training rows; write `model/model.onnx`, `model/baseline.onnx`, `model/model.json`."""
+    names, rows, truth = learning_set(project.root / "data" / "train.parquet")
+    _, unseen, _ = learning_set(project.root / "data" / "test.parquet")
+    estimators: dict[str, Any] = {
+        "model": team.model.build(project.params.seed, **project.params.model),
+        "baseline": team.model.baseline(names, project.params.seed),
+    }
+    kind, other = (kinds.of(estimator) for estimator in estimators.values())
+    if kind is not other:
+        raise MlopsError(
+            f"model and baseline in model.py give different kinds of answers, {kind.name} and {other.name}",
+            "build a baseline that answers as the model does",
+        )
+    for name, estimator in estimators.items():
+        sys.stderr.write(f"train: fitting the {name} on {len(rows):,} rows\n")
+        estimator.fit(rows, truth)
+        convert(estimator, kind, unseen, project.root / "model" / f"{name}.onnx")
+    facts = ModelFacts(
+        name=project.tool.model,
+        answer=team.model.ANSWER,
+        kind=kind.name,
+        threshold=project.params.decision.threshold,
+        features=names,
+        contract=CONTRACT.fingerprint,
+    )
+    write_json(project.root / "model" / "model.json", facts)
+
+
+def learning_set(path: Path) -> tuple[list[str], Matrix, Column]:
+    """Read rows with outcomes; return the feature names, the feature matrix and the target."""
+    return learned_from(pl.read_parquet(path))
+
+
+def learned_from(rows: pl.DataFrame) -> tuple[list[str], Matrix, Column]:
+    """The feature names, the feature matrix and the target of rows with outcomes."""
+    names, stacked = matrix(columns(rows, CONTRACT.fields))
+    return names, stacked, team.model.target(columns(rows, CONTRACT.outcome_fields))
+
+
+def convert(estimator: Any, kind: Kind, unseen: Matrix, path: Path) -> None:
+    """Write the estimator as ONNX and prove that nothing was lost on rows it has not seen.
+
+    Raises `MlopsError` when there is no converter, or when the scores differ.
+    """
+    content = exporters.of(estimator).export(estimator, kind, unseen)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    require_parity(kind.predicted(estimator, unseen), OnnxModel(path, kind)(unseen), path.name)
+
+
+def require_parity(before: Scores, after: Scores, name: str) -> None:
+    """Refuse a conversion that changes what the model says.
+
+    A tree may send a row that lies on a threshold to the other side in 32-bit numbers, so
+    one row in a thousand may differ by more than rounding.
+    """
+    apart = np.abs(before - after) > PARITY * (1 + np.abs(before))
+    if apart.mean() > 0.001:
+        raise MlopsError(
+            f"{name} gives other scores than the estimator it was made from, on {apart.mean():.1%} of the test rows",
+            "choose another estimator in model.py; this one does not survive the conversion",
+        )

@@ -1,0 +1,1 @@
+"""Making a clone ready to work."""

@@ -1,0 +1,122 @@
+"""Which services this project reaches from here, and what to do about those it does not.
+
+A fresh project has none, and its workflows are green all the same: each says what it left out, and why.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from slipway.data import dvc, remotes
+from slipway.delivery import environments
+from slipway.registry import signing
+from slipway.settings.project import Project
+from slipway.training.tracking import store_uri
+
+GUIDE = "docs/ci.md"
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A service, whether this process can use it, and how it is or would be reached."""
+
+    name: str
+    there: bool
+    how: str
+
+
+def connections(project: Project) -> list[Connection]:
+    """Look at each service that the workflows need; nothing is asked over a network."""
+    found = [_data(project), _registry(project), _signatures(), _machine(project), *_environments(project)]
+    return [*found, _engine(), _images(project)] if project.tool.image else found
+
+
+def as_markdown(found: list[Connection]) -> str:
+    """A table for the page of a run."""
+    rows = [f"| {one.name} | {'yes' if one.there else 'not yet'} | {one.how} |" for one in found]
+    return "\n".join(["| connection | there | how |", "|---|---|---|", *rows])
+
+
+def _in_job() -> bool:
+    return bool(os.environ.get("CI"))
+
+
+def _data(project: Project) -> Connection:
+    folder = dvc.local_folder(project.root)
+    if folder is not None:
+        there = folder.is_dir()
+        return Connection("data", there, f"the folder {folder}" if there else _for_job("a remote that jobs reach"))
+    url = dvc.url_of(project.root)
+    if not url:
+        return Connection("data", there=False, how=_for_job("a remote in .dvc/config"))
+    kind = remotes.of(url)
+    named = kind.credentials + kind.roles if kind else ()
+    # On a laptop a client finds its own files; a kind that is not in the table is DVC's business alone.
+    there = any(os.environ.get(name) for name in named) or not named or not _in_job()
+    return Connection("data", there, "the bucket in .dvc/config" if there else _for_job("credentials for the bucket"))
+
+
+def _registry(project: Project) -> Connection:
+    uri = store_uri(project)
+    lost = uri.startswith("sqlite:") and _in_job()
+    return Connection("registry", not lost, _for_job("the variable MLFLOW_TRACKING_URI") if lost else _plain(uri))
+
+
+def _signatures() -> Connection:
+    key = signing.key()
+    return Connection("signatures", key is not None, key or _for_job("a key, or the permission id-token: write"))
+
+
+def _machine(project: Project) -> Connection:
+    lost = _in_job() and not os.environ.get("MLOPS_STATE")
+    how = _for_job("the variables DEPLOY_RUNNER and MLOPS_STATE") if lost else str(project.state)
+    return Connection("machine", not lost, how)
+
+
+def _images(project: Project) -> Connection:
+    """Whether images can be made and pushed: an engine's client is here, with a login for their registry."""
+    missing = missing_login(project) if shutil.which("docker") else "Docker"
+    return Connection("images", not missing, _for_job(missing) if missing else project.tool.image)
+
+
+def missing_login(project: Project) -> str:
+    """The login that Docker lacks for the registry of images; empty when it has one."""
+    first, slash, _ = project.tool.image.partition("/")
+    # Docker reads a first part without a dot or a port as a folder of its own Hub, which it calls by this name.
+    host = first if slash and (set(first) & {".", ":"}) else "https://index.docker.io/v1/"
+    config = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
+    known = json.loads(config.read_bytes()) if config.is_file() else {}
+    return "" if host in {**known.get("auths", {}), **known.get("credHelpers", {})} else f"a login at {host}"
+
+
+def _environments(project: Project) -> list[Connection]:
+    found = []
+    for name in environments.names(project):
+        release = environments.load(project, name).champion
+        how = f"version {release.version}" if release else f"names no champion yet: mlops promote {name}"
+        found.append(Connection(name, release is not None, how))
+    return found
+
+
+def _engine() -> Connection:
+    """Whether a container engine answers, so that a job can log in to a registry of images; processes need none."""
+    import subprocess
+
+    client = shutil.which("docker")
+    # The path that was found and a fixed word, without a shell.
+    there = client is not None and subprocess.run([client, "version"], capture_output=True, check=False).returncode == 0  # noqa: S603
+    return Connection("engine", there, str(client) if there else _for_job("Docker, for containers alone"))
+
+
+def _for_job(what: str) -> str:
+    return f"needs {what}, see {GUIDE}"
+
+
+def _plain(uri: str) -> str:
+    """The address without a user and a password."""
+    scheme, separator, rest = uri.partition("://")
+    return f"{scheme}{separator}{rest.rsplit('@', 1)[-1]}"

@@ -1,0 +1,54 @@
+"""From a fresh copy or clone to a checkout that is ready to work: `mlops setup`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from slipway.base.errors import MlopsError
+from slipway.data import dvc
+from slipway.forge import git
+from slipway.settings.project import Project
+
+
+def setup(project: Project) -> Iterator[str]:
+    """Make a checkout ready, step by step; each step is said, and may be run again.
+
+    Raises `MlopsError` when Git does not know who commits.
+    """
+    root = project.root
+    if not (root / ".git").exists():
+        git.git(root, "init", "--quiet", "--initial-branch", "main")
+        yield "started a Git repository on branch main"
+    yield _hooks(root)
+    folder = dvc.local_folder(root)
+    if folder is not None and not folder.is_dir():
+        folder.mkdir(parents=True)
+        yield f"made the data remote, the folder {folder}"
+    project.state.mkdir(parents=True, exist_ok=True)
+    if not git.git(root, "rev-parse", "--verify", "--quiet", "HEAD", check=False):
+        _first_commit(root)
+        yield "made the first commit"
+
+
+def _hooks(root: Path) -> str:
+    done = subprocess.run(  # noqa: S603 - our own environment's program, arguments without a shell
+        [str(Path(sys.executable).parent / "prek"), "install", "--quiet"],
+        cwd=root, env=os.environ | {"NO_COLOR": "1"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        return f"the commit hooks are not installed: {(done.stderr or done.stdout).strip()}"
+    return "installed the commit hooks"
+
+
+def _first_commit(root: Path) -> None:
+    if not git.git(root, "config", "user.email", check=False).strip():
+        raise MlopsError(
+            "Git does not know who you are, so it cannot make the first commit",
+            'run: git config --global user.name "Your Name" && git config --global user.email you@example.com',
+        )
+    git.git(root, "add", "--all")
+    git.git(root, "commit", "--quiet", "--no-verify", "-m", "Start the project")

@@ -1,0 +1,37 @@
+"""The platform as it lies in template/vendor/slipway/src, with the example's four modules as the team's.
+
+Nothing is installed for it: `teams/<problem>` holds links to the modules of the template, and the entry point by which
+the platform finds them. `SLIPWAY_PROBLEM=regression` tests it with the other example.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from rendering import Template
+
+HERE = Path(__file__).parent
+PROBLEM = os.environ.get("SLIPWAY_PROBLEM", "binary")
+PATHS = [str(HERE.parents[1] / "template" / "vendor" / "slipway" / "src"), str(HERE / "teams" / PROBLEM)]
+# Before anything of the platform is imported, which asks for the team's modules.
+sys.path[:0] = PATHS
+
+from slipway.testing import bundle, finished, lineage, project, sealed  # noqa: E402
+
+__all__ = ["bundle", "finished", "lineage", "project", "sealed"]
+
+
+@pytest.fixture(scope="session")
+def project_root(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The settings, pages and raw rows of a project that was made with the default answers."""
+    return template.render(tmp_path_factory.mktemp("project") / "flight-delays", problem=PROBLEM)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def programs_find_the_platform(clean_environment: None) -> Iterator[None]:
+    """Let the programs that the platform starts find what this process has found."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(PATHS))
+        yield

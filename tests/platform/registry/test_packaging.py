@@ -1,0 +1,190 @@
+"""The code in a bundle: a wheel of the team's and one of the platform's, and another platform in its place."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+from slipway.base.errors import MlopsError
+from slipway.base.files import sha256
+from slipway.forge import git
+from slipway.registry import packaging
+from slipway.settings.project import Platform, Project
+from slipway.training.bundle import Bundle, Lineage, seal
+
+TEAM = """\
+[project]
+name = "tiny"
+version = "0.1.0"
+requires-python = ">=3.11"
+
+[build-system]
+requires = ["uv_build>=0.13.9,<0.14"]
+build-backend = "uv_build"
+"""
+WORKSPACE = """
+[tool.uv.workspace]
+members = ["vendor/*"]
+"""
+#: Scores each row as it was scored at export, or by one more.
+SCORING = """\
+import json, pathlib, sys
+golden = json.loads((pathlib.Path(sys.argv[1]) / "golden.json").read_bytes())
+print(json.dumps([score + OFFSET for score in golden["scores"]]))
+"""
+
+
+class Workshop:
+    """A project of a few lines in Git, whose platform is a distribution of its own or a part of it."""
+
+    def __init__(self, root: Path, finished: Project, lineage: Lineage) -> None:
+        self.project = Project(root)
+        self._finished = finished
+        self._lineage = lineage
+        root.mkdir()
+        git.git(root, "init", "--quiet")
+        for key, value in (("user.name", "tests"), ("user.email", "tests@localhost"), ("commit.gpgSign", "false")):
+            git.git(root, "config", key, value)
+
+    def write(self, path: str, text: str = "") -> None:
+        file = self.project.root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+
+    def commit(self) -> str:
+        subprocess.run([packaging.uv(), "lock", "--quiet", "--offline"], cwd=self.project.root, check=True)
+        git.git(self.project.root, "add", "--all")
+        git.git(self.project.root, "commit", "--quiet", "-m", "Change something")
+        return git.head(self.project.root)
+
+    def commit_platform(self, *, version: str = "1.0.0", offset: int = 0) -> str:
+        self.write("pyproject.toml", TEAM + WORKSPACE)
+        facts = TEAM.replace('"tiny"', '"slipway-mlops"').replace("0.1.0", version)
+        module = '\n[tool.uv.build-backend]\nmodule-name = "slipway"\n'
+        self.write("vendor/slipway/pyproject.toml", facts + module)
+        for name in ("__init__", "serving/__init__", "serving/run", "model/__init__"):
+            self.write(f"vendor/slipway/src/slipway/{name}.py")
+        self.write("vendor/slipway/src/slipway/model/scoring.py", SCORING.replace("OFFSET", str(offset)))
+        self.write("src/tiny/__init__.py")
+        self.write("src/tiny/features.py", "TEAM = True\n")
+        return self.commit()
+
+    def commit_old(self) -> str:
+        self.write("pyproject.toml", TEAM)
+        for name in ("__init__", "features", "mlops/__init__", "mlops/server"):
+            self.write(f"src/tiny/{name}.py")
+        return self.commit()
+
+    def seal(self, commit: str, folder: Path) -> Bundle:
+        code = folder / "code"
+        packaging.build(self.project, commit, code)
+        return seal(
+            self._finished.bundle, folder / "bundle", msgspec.structs.replace(self._lineage, commit=commit), code
+        )
+
+
+@pytest.fixture
+def workshop(tmp_path: Path, finished: Project, lineage: Lineage) -> Workshop:
+    return Workshop(tmp_path / "tiny", finished, msgspec.structs.replace(lineage, python="3.11.1"))
+
+
+@pytest.fixture
+def made(workshop: Workshop, tmp_path: Path) -> Callable[[str], Bundle]:
+    return lambda commit: workshop.seal(commit, tmp_path / commit[:8])
+
+
+def test_a_bundle_holds_the_wheel_of_the_team_and_that_of_the_platform(
+    workshop: Workshop, made: Callable[[str], Bundle]
+) -> None:
+    bundle = made(workshop.commit_platform())
+
+    names = [path.name.partition("-")[0] for path in packaging.wheels(bundle.path)]
+    assert names == ["tiny", "slipway_mlops"]
+    requirements = (bundle.path / packaging.REQUIREMENTS).read_text("utf-8")
+    for name, digest in packaging.digests(bundle).items():
+        assert f"./{name} --hash={digest}" in requirements
+    assert packaging.programs_of(bundle).server == "slipway.serving.run"
+    assert packaging.module_of(bundle, "features.py") == b"TEAM = True\n"
+    packaging.require_from_commit(workshop.project, bundle)
+
+
+def test_a_bundle_of_an_earlier_layout_is_started_by_the_program_in_its_package(
+    workshop: Workshop, made: Callable[[str], Bundle]
+) -> None:
+    bundle = made(workshop.commit_old())
+
+    assert packaging.programs_of(bundle).server == "tiny.mlops.server"
+    assert packaging.programs_of(bundle).supervisor == "tiny.mlops.supervisor"
+    packaging.require_from_commit(workshop.project, bundle)
+
+
+def test_a_platform_that_its_commit_does_not_make_is_told_from_the_bundle(
+    workshop: Workshop, made: Callable[[str], Bundle]
+) -> None:
+    first = workshop.commit_platform()
+    other = made(workshop.commit_platform(offset=1))
+    (other.path / "lineage.json").write_bytes(msgspec.json.encode(msgspec.structs.replace(other.lineage, commit=first)))
+
+    with pytest.raises(MlopsError, match=f"is not that of commit {first[:12]}"):
+        packaging.require_from_commit(workshop.project, Bundle(other.path))
+
+
+def test_a_newer_platform_serves_a_model_with_the_code_of_its_team(
+    workshop: Workshop, made: Callable[[str], Bundle]
+) -> None:
+    bundle = made(workshop.commit_platform())
+    workshop.write("src/tiny/features.py", "TEAM = False\n")
+    workshop.commit_platform(version="1.0.1")
+    newer = packaging.current_platform(workshop.project)
+
+    python = packaging.install(workshop.project, bundle, newer)
+    packaging.require_same_answers(bundle, python, newer)
+
+    asked = "import tiny.features, importlib.metadata as m; print(tiny.features.TEAM, m.version('slipway-mlops'))"
+    done = subprocess.run([python, "-P", "-c", asked], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["True", "1.0.1"]
+    assert packaging.differs(bundle, newer) == newer
+    assert packaging.install(workshop.project, bundle) != python  # going back takes the platform in the bundle
+
+
+def test_a_newer_platform_that_gives_other_scores_is_refused(workshop: Workshop, made: Callable[[str], Bundle]) -> None:
+    bundle = made(workshop.commit_platform())
+    workshop.commit_platform(version="1.1.0", offset=1)
+    newer = packaging.current_platform(workshop.project)
+    python = packaging.install(workshop.project, bundle, newer)
+
+    with pytest.raises(MlopsError, match=r"platform 1\.1\.0 does not answer as the one"):
+        packaging.require_same_answers(bundle, python, newer)
+
+
+def test_a_platform_with_another_digest_than_its_commit_makes_is_refused(
+    workshop: Workshop, made: Callable[[str], Bundle]
+) -> None:
+    commit = workshop.commit_platform()
+    wanted = Platform(version="1.0.0", digest=f"sha256:{'0' * 64}", commit=commit)
+
+    with pytest.raises(MlopsError, match=f"the platform of commit {commit[:12]} is not the one with sha256:0000"):
+        packaging.install(workshop.project, made(commit), wanted)
+
+
+def test_no_other_platform_takes_the_place_of_one_in_the_package_of_the_team(
+    workshop: Workshop, made: Callable[[str], Bundle]
+) -> None:
+    bundle = made(workshop.commit_old())
+    workshop.commit_platform()
+    newer = packaging.current_platform(workshop.project)
+
+    with pytest.raises(MlopsError, match="the platform is a part of the code in the bundle"):
+        packaging.install(workshop.project, bundle, newer)
+
+
+def test_the_digest_of_a_platform_is_that_of_its_wheel(workshop: Workshop, made: Callable[[str], Bundle]) -> None:
+    bundle = made(workshop.commit_platform())
+
+    platform = packaging.current_platform(workshop.project)
+
+    assert platform.digest == f"sha256:{sha256(packaging.wheels(bundle.path)[-1])}"
+    assert packaging.differs(bundle, platform) is None

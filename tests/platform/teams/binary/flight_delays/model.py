@@ -1,0 +1,1 @@
+../../../../../includes/problems/binary/model.py

@@ -1,0 +1,1 @@
+../../../../../includes/problems/regression/metrics.py

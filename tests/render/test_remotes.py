@@ -1,0 +1,66 @@
+"""The table of data remotes, and every place that has to agree with it."""
+
+import configparser
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from rendering import ROOT
+
+TABLE = runpy.run_path(str(next((ROOT / "template").rglob("remotes.py"))))
+OFFERED = [one for one in TABLE["REMOTES"] if one.question]
+
+
+@pytest.fixture(params=OFFERED, ids=lambda one: one.kind)
+def remote(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+@pytest.fixture
+def project(remote: Any, render: Callable[..., Path]) -> Path:
+    return render(data_remote=remote.kind)
+
+
+def test_the_questionnaire_offers_the_kinds_of_the_table_in_its_order() -> None:
+    question = yaml.safe_load((ROOT / "copier.yml").read_text("utf-8"))["data_remote"]
+
+    assert list(question["choices"].items()) == [(one.question, one.kind) for one in OFFERED]
+    assert question["default"] == OFFERED[0].kind
+
+
+def test_the_address_that_a_project_starts_with_is_of_its_kind(remote: Any, project: Path) -> None:
+    config = configparser.ConfigParser()
+    config.read(project / ".dvc" / "config", encoding="utf-8")
+
+    assert TABLE["of"](config["'remote \"storage\"'"]["url"]).kind == remote.kind
+
+
+def test_a_project_installs_what_its_kind_needs(remote: Any, project: Path) -> None:
+    wanted = f"dvc[{remote.extra}]" if remote.extra else "dvc"
+
+    assert f'"{wanted}>=' in (project / "pyproject.toml").read_text("utf-8")
+
+
+@pytest.mark.parametrize("workflow", ["train", "monitor"])
+def test_a_job_that_reads_the_data_gets_the_credentials_of_each_kind(workflow: str, project: Path) -> None:
+    text = (project / ".github" / "workflows" / f"{workflow}.yml").read_text("utf-8")
+
+    for one in OFFERED:
+        for variable, secret in one.secrets:
+            assert f"{variable}: ${{{{ secrets.{secret} }}}}" in text
+
+
+def test_the_page_on_workflows_names_the_secrets_of_the_kind(remote: Any, project: Path) -> None:
+    page = (project / "docs" / "ci.md").read_text("utf-8")
+
+    assert [secret for _, secret in remote.secrets if f"`{secret}`" not in page] == []
+
+
+def test_what_lets_one_in_begins_with_a_prefix_of_its_kind() -> None:
+    """Otherwise DVC would not get it, and a server would."""
+    for one in TABLE["REMOTES"]:
+        names = [*one.credentials, *one.roles, *(variable for variable, _ in one.secrets)]
+        assert [name for name in names if not name.startswith(one.prefixes or "-")] == []
