@@ -29,7 +29,9 @@ from slipway.monitoring.report import report_text
 from slipway.monitoring.skew import SkewState
 from slipway.serving.app import create_app
 from slipway.serving.context import Context, Served
-from slipway.settings.project import Hidden, LabelPolicy, Policy, Project, Release, ServingPolicy
+from slipway.settings.environment import Release
+from slipway.settings.policy import Hidden, LabelPolicy, Policy, ServingPolicy
+from slipway.settings.project import Project
 from slipway.training.bundle import Bundle
 from slipway.training.scoring import Scorer
 from starlette.testclient import TestClient

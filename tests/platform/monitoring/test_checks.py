@@ -26,7 +26,7 @@ from slipway.monitoring.skew import Skew, SkewState
 from slipway.monitoring.windows import Window
 from slipway.pages.history_page import history_page
 from slipway.pages.monitor_page import monitor_page
-from slipway.settings.project import MonitorPolicy
+from slipway.settings.policy import MonitorPolicy
 from slipway.training.bundle import SUMS, Bundle, ModelFacts, write_json
 
 NOW = datetime(2013, 10, 1, tzinfo=UTC)

@@ -20,7 +20,8 @@ from slipway.monitoring.drift import Verdict, find
 from slipway.monitoring.judge import judge_log
 from slipway.monitoring.report import Report, report_of, report_text
 from slipway.pages.monitor_page import monitor_page
-from slipway.settings.project import LabelPolicy, MonitorPolicy, Policy, Project, WindowPolicy
+from slipway.settings.policy import LabelPolicy, MonitorPolicy, Policy, WindowPolicy
+from slipway.settings.project import Project
 from slipway.training.bundle import SUMS, Bias, Bundle, Expected, ModelFacts, write_json
 from slipway.training.reference import bias
 from slipway.training.scoring import Scorer

@@ -18,7 +18,9 @@ from slipway.monitoring.report import Report, report_of
 from slipway.monitoring.windows import Window
 from slipway.pages.history_page import history_page, write_history_page
 from slipway.pages.monitor_page import monitor_page
-from slipway.settings.project import LabelPolicy, Policy, Project, WindowPolicy, read_settings
+from slipway.settings.base import read_settings
+from slipway.settings.policy import LabelPolicy, Policy, WindowPolicy
+from slipway.settings.project import Project
 from slipway.training.bundle import Bundle
 
 NOW = datetime(2030, 6, 30, tzinfo=UTC)

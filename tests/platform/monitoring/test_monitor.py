@@ -22,7 +22,8 @@ from slipway.monitoring.judge import judge_log
 from slipway.monitoring.report import Report, report_of, report_text
 from slipway.pages.monitor_page import monitor_page
 from slipway.proposals.widen import Refused
-from slipway.settings.project import MonitorPolicy, Project
+from slipway.settings.policy import MonitorPolicy
+from slipway.settings.project import Project
 from slipway.training import export
 from slipway.training.bundle import SUMS, Bundle, ModelFacts, write_json
 

@@ -24,8 +24,11 @@ from slipway.proposals.contract_edit import loaded
 from slipway.proposals.retrain import moved
 from slipway.serving.app import create_app
 from slipway.serving.context import Context, Served
+from slipway.settings.base import read_settings
 from slipway.settings.edit import edited
-from slipway.settings.project import Params, Project, ServingPolicy, read_settings
+from slipway.settings.params import Params
+from slipway.settings.policy import ServingPolicy
+from slipway.settings.project import Project
 from slipway.training.bundle import Bundle
 from starlette.testclient import TestClient
 

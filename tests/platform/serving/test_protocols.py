@@ -18,7 +18,8 @@ from slipway.serving.context import Context, Served
 from slipway.serving.protocols.base import Request, ServedModel
 from slipway.serving.protocols.inference import DATATYPES
 from slipway.serving.protocols.predict import Predict
-from slipway.settings.project import Project, ServingPolicy
+from slipway.settings.policy import ServingPolicy
+from slipway.settings.project import Project
 from slipway.training.bundle import Bundle
 from slipway.training.scoring import Scorer
 from starlette.testclient import TestClient

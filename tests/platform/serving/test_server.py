@@ -31,7 +31,8 @@ from slipway.serving.context import Context, Served
 from slipway.serving.metrics import MOST_NOTED, Watch
 from slipway.serving.predictor import Predictor
 from slipway.serving.protocols.base import Reply, Request
-from slipway.settings.project import Project, ServingPolicy
+from slipway.settings.policy import ServingPolicy
+from slipway.settings.project import Project
 from slipway.training.bundle import Bundle
 from slipway.training.scoring import Scorer
 from starlette.testclient import TestClient

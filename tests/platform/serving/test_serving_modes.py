@@ -21,7 +21,7 @@ from slipway.serving.context import Context, Served
 from slipway.serving.fastpath import Wire
 from slipway.serving.link import Link
 from slipway.serving.worker import Worker
-from slipway.settings.project import ServingPolicy
+from slipway.settings.policy import ServingPolicy
 from slipway.training.bundle import Bundle
 from slipway.training.scoring import Scorer
 

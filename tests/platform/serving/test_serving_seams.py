@@ -19,7 +19,8 @@ from slipway.log.store import FolderSink, Place
 from slipway.serving import team_routes
 from slipway.serving.app import create_app
 from slipway.serving.context import Context, Served
-from slipway.settings.project import Project, ServingPolicy
+from slipway.settings.policy import ServingPolicy
+from slipway.settings.project import Project
 from slipway.training.bundle import Bundle
 from slipway.training.scoring import Scorer
 from starlette.testclient import TestClient

@@ -16,7 +16,9 @@ import msgspec
 
 from slipway.base.errors import MlopsError
 from slipway.base.files import Log
-from slipway.settings.project import Environment, Hidden, Platform, Project, ServingPolicy
+from slipway.settings.environment import Environment, Platform
+from slipway.settings.policy import Hidden, ServingPolicy
+from slipway.settings.project import Project
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint

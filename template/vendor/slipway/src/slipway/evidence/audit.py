@@ -12,7 +12,8 @@ from slipway.delivery import environments
 from slipway.forge import git
 from slipway.registry import packaging
 from slipway.registry.models import Registry, Version
-from slipway.settings.project import Platform, Project
+from slipway.settings.environment import Platform
+from slipway.settings.project import Project
 
 #: What a data card must tell: how the data came to be, and what is wrong with it.
 DATA_CARD = ("Source", "Licence", "How it was collected", "How it was labelled", "Known problems")

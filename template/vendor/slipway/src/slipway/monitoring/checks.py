@@ -25,7 +25,7 @@ from slipway.monitoring.quality import Quality, QualityState
 from slipway.monitoring.skew import Skew, SkewState
 from slipway.monitoring.windows import Window, together
 from slipway.proposals.widen import Refused, is_frequent
-from slipway.settings.project import MonitorPolicy
+from slipway.settings.policy import MonitorPolicy
 from slipway.training.bundle import Bundle
 
 GROUP = "slipway.check"

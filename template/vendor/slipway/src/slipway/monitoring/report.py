@@ -17,7 +17,7 @@ from slipway.monitoring.quality import Quality, QualityState
 from slipway.monitoring.skew import Skew
 from slipway.monitoring.windows import Window
 from slipway.proposals.widen import Refused
-from slipway.settings.project import MonitorPolicy
+from slipway.settings.policy import MonitorPolicy
 
 ANSWER_IS_NO = 3
 

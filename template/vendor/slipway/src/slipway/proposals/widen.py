@@ -26,7 +26,8 @@ from slipway.forge.proposals import Proposal, after_merge
 from slipway.log import refusals
 from slipway.log.refusals import Refusal
 from slipway.proposals.contract_edit import CannotEditError, accept
-from slipway.settings.project import MonitorPolicy, Project
+from slipway.settings.policy import MonitorPolicy
+from slipway.settings.project import Project
 from slipway.team import CONTRACT, PACKAGE
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import msgspec
 from slipway.log.predictions import PredictionLog
 from slipway.log.refusals import RefusalLog
 from slipway.serving.protocols.base import ServedModel
-from slipway.settings.project import ServingPolicy
+from slipway.settings.policy import ServingPolicy
 from slipway.training.scoring import Scorer
 
 

@@ -19,7 +19,7 @@ from slipway.serving.app import create_app
 from slipway.serving.context import Context, Served
 from slipway.serving.link import Link
 from slipway.serving.worker import Worker, listen
-from slipway.settings.project import Hidden, ServingPolicy
+from slipway.settings.policy import Hidden, ServingPolicy
 from slipway.training.bundle import Bundle
 from slipway.training.scoring import Scorer
 

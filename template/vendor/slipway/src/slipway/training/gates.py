@@ -13,7 +13,8 @@ import msgspec
 
 from slipway.base.errors import MlopsError
 from slipway.forge import git
-from slipway.settings.project import Gates, Project, SliceGate
+from slipway.settings.policy import Gates, SliceGate
+from slipway.settings.project import Project
 
 Metrics = dict[str, float]
 

@@ -22,7 +22,7 @@ from slipway.delivery.native.place import Place
 from slipway.delivery.native.process import Group, open_listener
 from slipway.delivery.native.supervisor import KILL_AFTER_S, TICK_S
 from slipway.delivery.target import Run
-from slipway.settings.project import Hidden, ServingPolicy
+from slipway.settings.policy import Hidden, ServingPolicy
 
 BUNDLE = "/bundle"
 PORT = 8000
