@@ -19,8 +19,10 @@ from rendering import git
 
 TIMEOUT_S = 300
 #: What a policy can demand beyond what a new project's does. A test cuts the last of them off.
-DEMANDS = ("monitor.windows", "monitor.refused", "serving.load", "privacy")
-DEMANDS += ("labels", "monitor.bias", "monitor.quality", "experiment")
+DEMANDS = (
+    *("monitor.windows", "monitor.refused", "serving.load", "privacy"),
+    *("labels", "monitor.bias", "monitor.quality", "experiment"),
+)
 
 
 @dataclass(frozen=True)

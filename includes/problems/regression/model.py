@@ -11,7 +11,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import HuberRegressor
 from sklearn.pipeline import make_pipeline
 
-from .mlops.schema import Column, Columns
+from slipway import Column, Columns
 
 #: The name of the prediction in every answer, log and report.
 ANSWER = "delay"

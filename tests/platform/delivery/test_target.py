@@ -258,6 +258,9 @@ def test_a_step_that_builds_images_is_green_where_no_engine_is(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = pytest.importorskip("slipway.delivery.compose.images")
+    (project.root / images.BUILD_FILE).parent.mkdir()
+    (project.root / images.BUILD_FILE).touch()
+    project.__dict__["tool"] = msgspec.structs.replace(project.tool, image="acme/flights")
     monkeypatch.setenv("PATH", str(tmp_path))
     said: list[str] = []
 

@@ -25,7 +25,9 @@ from slipway.settings.project import Project
 from slipway.training.bundle import Bundle, Lineage, seal
 from slipway.workspace import connections
 
-#: The stages of `docker/Dockerfile`.
+BUILD_FILE = "docker/Dockerfile"
+
+#: Its stages.
 USES = ("train", "serve", "monitor")
 
 #: What decides how a model answers, besides its bundle: code, dependencies, and their lock.
@@ -35,7 +37,7 @@ REVISION = "org.opencontainers.image.revision"
 
 def possible(project: Project, uses: Sequence[str], *, push: bool, log: Log = print) -> tuple[list[str], bool]:
     """Which of these images can be made here, and whether they can be pushed; `log` says what is left out and why."""
-    problem = engine_problem()
+    problem = _no_build_file(project) or engine_problem()
     if problem:
         log(f"no images are built: {problem}")
         forge.of(project).summarize(f"No images were built: {problem}.")
@@ -52,6 +54,8 @@ def build(project: Project, uses: Sequence[str], *, push: bool, log: Log = print
 
     The registry learns which image holds the code of a version, so that `promote` can name it.
     """
+    if absent := _no_build_file(project):
+        raise MlopsError(f"no image can be made: {absent}", "mlops template update, with answers that have containers")
     if push:
         git.require_clean(project.root, "build images")
     with project.only_one("build"):
@@ -70,6 +74,13 @@ def build(project: Project, uses: Sequence[str], *, push: bool, log: Log = print
             if "serve" in made:
                 _note(project, commit, made["serve"])
     return made
+
+
+def _no_build_file(project: Project) -> str:
+    """What an image needs and a project without containers does not have; empty when it is there."""
+    if not (project.root / BUILD_FILE).is_file():
+        return f"there is no {BUILD_FILE}"
+    return "" if project.tool.image else "[tool.mlops] in pyproject.toml names no image"
 
 
 def require_code(project: Project, run: Run) -> None:
@@ -107,7 +118,7 @@ def _make(project: Project, use: str, commit: str) -> str:
     if archive.code:
         raise MlopsError(f"git archive failed: {archive.last_words()}", "git fsck")
     docker(
-        "build", "--quiet", "--file", "docker/Dockerfile", "--target", use, "--tag", image, *facts, *_secrets(), "-",
+        "build", "--quiet", "--file", BUILD_FILE, "--target", use, "--tag", image, *facts, *_secrets(), "-",
         stdin=archive.raw,
     )  # fmt: skip
     return image

@@ -15,21 +15,20 @@ and goes on from there.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import time
-from typing import Any
 
 import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
-from slipway.base import files, http
+from slipway.base import http
 from slipway.base.errors import MlopsError
 from slipway.base.files import Log
 from slipway.delivery.compose import images, trial
-from slipway.delivery.compose.docker import compose, docker, inspect, require_network
+from slipway.delivery.compose.docker import docker, require_network
+from slipway.delivery.compose.stack import CHALLENGER, Stack, short_name
 from slipway.delivery.native.process import open_listener
-from slipway.delivery.target import Rival, Run, Traffic
+from slipway.delivery.target import Rival, Run
 from slipway.log import masks
 from slipway.settings.project import Project
 from slipway.training.bundle import Bundle
@@ -38,7 +37,6 @@ from slipway.training.bundle import Bundle
 needs_image = True
 
 COLOURS = ("blue", "green")
-CHALLENGER = "challenger"
 
 #: How long the proxy may take to let go of its last old connection: longer than it keeps an idle one.
 DRAIN_S = 30
@@ -64,74 +62,6 @@ class Serving(msgspec.Struct, frozen=True, kw_only=True):
     def digest(self) -> str:
         """The digest of the bundle that answers."""
         return self.run.digest
-
-
-class Stack:
-    """The Compose project of an environment, and the folder of its proxy."""
-
-    def __init__(self, project: Project, environment: str) -> None:
-        self.name = f"{project.tool.model}-{environment}"
-        folder = project.state / "environments" / environment
-        self.proxy = folder / "proxy"
-        self.servers = folder / "servers"
-        self._inside = f"/project/.mlops/environments/{environment}"
-        self._files = project.root / "deploy" / "compose"
-        self._config = self.proxy / "haproxy.cfg"
-
-    @property
-    def colour(self) -> str:
-        """The server that gets the requests; empty before the first."""
-        text = self._config.read_text("utf-8") if self._config.is_file() else ""
-        found = re.search(r"^ +server (\w+) ", text, flags=re.MULTILINE)
-        return found[1] if found else ""
-
-    def point_at(self, colour: str) -> None:
-        """Write the configuration in which `colour` gets the requests."""
-        self.proxy.mkdir(parents=True, exist_ok=True)
-        text = (self._files / "haproxy.cfg").read_text("utf-8")
-        files.write(self._config, text.replace("COLOUR", colour).encode())
-
-    def forget(self) -> None:
-        """Remove the configuration, so that nobody asks Docker about an environment that it does not run."""
-        self._config.unlink(missing_ok=True)
-
-    def container(self, service: str) -> dict[str, Any] | None:
-        """What Docker knows of a service of this environment."""
-        return inspect("container", f"{self.name}-{service}-1")
-
-    def running(self, service: str) -> Run | None:
-        """What a service runs; `None` when it is not running."""
-        found = self.container(service)
-        if found is None or not found["State"]["Running"]:
-            return None
-        return msgspec.json.decode(found["Config"]["Labels"]["mlops.run"], type=Run)
-
-    def traffic(self) -> Traffic | None:
-        """What the champion knows of a challenger."""
-        path = self.servers / "traffic.json"
-        return msgspec.json.decode(path.read_bytes(), type=Traffic) if path.is_file() else None
-
-    def direct(self, rival: Rival | None) -> None:
-        """Tell the champion which part of the requests a challenger gets; `None` when it has none."""
-        path = self.servers / "traffic.json"
-        if rival is None:
-            path.unlink(missing_ok=True)
-            return
-        traffic = Traffic(
-            version=rival.run.version, socket=rival.run.host, mode=rival.mode, share=rival.share, key=rival.key,
-            counts=f"{self._inside}/counts/{_short_name(self.container(CHALLENGER) or {})}",
-        )  # fmt: skip
-        files.write(path, msgspec.json.encode(traffic), mode=0o644)
-
-    def holds(self, run: Run) -> bool:
-        """Whether the proxy listens where `run` wants to."""
-        proxy = self.container("proxy")
-        wanted = {"8000/tcp": [{"HostIp": run.host, "HostPort": str(run.port)}]}
-        return bool(proxy and proxy["State"]["Running"] and proxy["HostConfig"]["PortBindings"] == wanted)
-
-    def compose(self, *arguments: str, env: dict[str, str]) -> None:
-        """Run a compose command for this environment."""
-        compose(self.name, self._files / "environment.yaml", *arguments, env=env)
 
 
 def prepare(project: Project, run: Run, bundle: Bundle) -> Run:
@@ -351,9 +281,4 @@ def _remove(place: Stack, service: str, timeout_s: float = 30) -> None:
     if found := place.container(service):
         docker("stop", "--time", str(round(timeout_s)), found["Id"])
         docker("rm", "--force", found["Id"])
-        shutil.rmtree(place.servers / "counts" / _short_name(found), ignore_errors=True)
-
-
-def _short_name(container: dict[str, Any]) -> str:
-    """The name that a container gives itself, and the folder in which its servers count."""
-    return str(container.get("Config", {}).get("Hostname", ""))
+        shutil.rmtree(place.servers / "counts" / short_name(found), ignore_errors=True)
