@@ -11,7 +11,7 @@ from flight_delays.contract import CONTRACT
 from slipway.base.errors import MlopsError
 from slipway.data import labels
 from slipway.monitoring import windows as history
-from slipway.monitoring.checks import CHECKS, Context
+from slipway.monitoring.checks import CHECKS, CheckContext
 from slipway.monitoring.drift import Verdict
 from slipway.monitoring.judge import judge_log
 from slipway.monitoring.report import Report, report_of
@@ -128,7 +128,7 @@ def windows_of(project: Project, sealed: Bundle, log: pl.DataFrame) -> list[Wind
 
 def reported(project: Project, sealed: Bundle, log: pl.DataFrame, windows: list[Window]) -> Report:
     limits = project.policy.monitor
-    context = Context(
+    context = CheckContext(
         environment="staging",
         bundle=sealed,
         log=log,

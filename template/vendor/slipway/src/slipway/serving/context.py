@@ -28,7 +28,7 @@ class Served:
 
 
 @dataclass(frozen=True)
-class Context:
+class ServingContext:
     """What the parts of one server process share.
 
     Without a `log` no answer is recorded, and without `refusals` no refusal. `traffic` is the file that names a
