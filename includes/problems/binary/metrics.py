@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from sklearn.metrics import brier_score_loss, precision_score, recall_score, roc_auc_score
-
-from .mlops.schema import Column
+from slipway import Column
 
 
 def metrics(truth: Column, scores: Column, threshold: float) -> dict[str, float]:

@@ -11,8 +11,7 @@ from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-
-from .mlops.schema import Column, Columns
+from slipway import Column, Columns
 
 #: The name of the prediction in every answer, log and report.
 ANSWER = "late"

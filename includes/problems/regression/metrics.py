@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from sklearn.metrics import mean_absolute_error, median_absolute_error, root_mean_squared_error
-
-from .mlops.schema import Column
+from slipway import Column
 
 
 def metrics(truth: Column, scores: Column, threshold: float) -> dict[str, float]:

@@ -10,8 +10,7 @@ from sklearn.ensemble import GradientBoostingRegressor
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import HuberRegressor
 from sklearn.pipeline import make_pipeline
-
-from .mlops.schema import Column, Columns
+from slipway import Column, Columns
 
 #: The name of the prediction in every answer, log and report.
 ANSWER = "delay"
