@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from slipway.contract.frames import SOURCE, read_raw
+from slipway.contract.files import SOURCE, read_raw
 from slipway.data.dvc import DataVersion
 from slipway.data.stages import STAGES, run_stage
 from slipway.settings.project import Project

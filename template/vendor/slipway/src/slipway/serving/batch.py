@@ -20,7 +20,8 @@ import polars as pl
 
 from slipway.base.errors import MlopsError
 from slipway.base.files import Log as Say
-from slipway.contract.frames import MODEL_COLUMN, Violation, columns, files_of, parse, read_chunks
+from slipway.contract.files import MODEL_COLUMN, files_of, read_chunks
+from slipway.contract.frames import Violation, columns, parse
 from slipway.team import CONTRACT
 from slipway.training.scoring import Scorer
 
