@@ -13,7 +13,8 @@ from slipway.base.errors import MlopsError
 from slipway.base.files import sha256
 from slipway.forge import git
 from slipway.registry import packaging
-from slipway.settings.project import Platform, Project
+from slipway.settings.environment import Platform
+from slipway.settings.project import Project
 from slipway.training.bundle import Bundle, Lineage, seal
 
 TEAM = """\

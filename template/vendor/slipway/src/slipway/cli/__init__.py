@@ -435,14 +435,15 @@ def widen(
 ) -> None:
     """Propose a contract that accepts what it refused, as a reviewed change."""
     from slipway.delivery import environments
+    from slipway.monitoring import refused
     from slipway.proposals import widen as widening
 
     project, start = Project.find(), _moment(since)
     if environment is None:
-        found, where = widening.ingested(project), f"the rows in {project.params.data.source}"
+        found, where = refused.ingested(project), f"the rows in {project.params.data.source}"
     else:
         environments.path_of(project, environment)
-        found, where = widening.recorded(project, environment, start), f"requests to {environment}"
+        found, where = refused.recorded(project, environment, start), f"requests to {environment}"
     wider = widening.propose(project, found, where)
     for line in wider.remarks:
         typer.echo(f"not proposed: {line}")

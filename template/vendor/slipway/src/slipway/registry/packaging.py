@@ -26,7 +26,8 @@ from slipway.base import files, programs
 from slipway.base.errors import MlopsError
 from slipway.base.files import sha256, write_json
 from slipway.forge import git
-from slipway.settings.project import Platform, Project
+from slipway.settings.environment import Platform
+from slipway.settings.project import Project
 from slipway.training.bundle import Bundle
 
 REQUIREMENTS = "requirements.txt"
