@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from slipway.data import dvc, remotes
-from slipway.delivery.native import place
+from slipway.delivery.native import target
 from slipway.settings.project import Project
 from slipway.workspace import connections
 
@@ -20,7 +20,7 @@ def test_credentials_of_every_kind_reach_dvc_and_no_server(
         monkeypatch.setenv(name, "secret")
 
     assert names <= set(dvc.declared_environment())
-    assert not names & set(place.server_environment())
+    assert not names & set(target.server_environment())
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,9 @@ import pytest
 from slipway.base.errors import MlopsError
 from slipway.base.files import Log
 from slipway.delivery import deploy, environments, target
-from slipway.delivery.native import place as native
+from slipway.delivery.folder import EnvironmentFolder
+from slipway.delivery.native import target as native
+from slipway.delivery.native.state import Desired
 from slipway.delivery.target import Rival, Run
 from slipway.forge import git
 from slipway.registry.models import cache_folder
@@ -239,7 +241,7 @@ def test_a_release_without_an_image_is_refused_by_a_target_that_needs_one_and_no
 
 def test_a_supervisor_of_an_earlier_release_is_not_given_code_that_it_cannot_start(project: Project) -> None:
     """It would start the server of its own layout, which another bundle does not hold."""
-    place = native.Place(project.state, "test")
+    place = EnvironmentFolder(project.state, "test")
     run = Run(
         environment="test", version=2, digest="", commit="", bundle="", python="", host="127.0.0.1", port=1,
         source="cache", limits=project.policy.serving, program="slipway.serving.run",
@@ -251,7 +253,7 @@ def test_a_supervisor_of_an_earlier_release_is_not_given_code_that_it_cannot_sta
             native.switch(project, run)
 
     assert refused.value.next_step == "mlops stop test, then mlops deploy test"
-    assert place.desired() is None
+    assert place.read(Desired) is None
 
 
 def test_a_step_that_builds_images_is_green_where_no_engine_is(

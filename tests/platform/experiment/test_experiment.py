@@ -18,7 +18,8 @@ from slipway.experiment.statistics import Decision, Estimate, Sample, difference
 from slipway.monitoring import quality
 from slipway.monitoring.quality import QualityState
 from slipway.serving.observed import quantile
-from slipway.settings.project import ExperimentPolicy, LabelPolicy, Project, QualityPolicy
+from slipway.settings.policy import ExperimentPolicy, LabelPolicy, QualityPolicy
+from slipway.settings.project import Project
 
 NOW = datetime(2030, 6, 30, tzinfo=UTC)
 KEY = list(CONTRACT.key)

@@ -18,8 +18,9 @@ from slipway.base.errors import MlopsError
 from slipway.contract.frames import SOURCE, as_rows
 from slipway.data import labels
 from slipway.delivery import deploy
-from slipway.delivery.native import place as native
-from slipway.delivery.native.place import Place
+from slipway.delivery.folder import EnvironmentFolder
+from slipway.delivery.native import target as native
+from slipway.delivery.native.state import Desired
 from slipway.delivery.target import Run
 from slipway.evidence import trace
 from slipway.log import masks, personal, predictions, refusals
@@ -28,8 +29,10 @@ from slipway.monitoring import run as monitor
 from slipway.monitoring.report import report_text
 from slipway.monitoring.skew import SkewState
 from slipway.serving.app import create_app
-from slipway.serving.context import Context, Served
-from slipway.settings.project import Hidden, LabelPolicy, Policy, Project, Release, ServingPolicy
+from slipway.serving.context import Served, ServingContext
+from slipway.settings.environment import Release
+from slipway.settings.policy import Hidden, LabelPolicy, Policy, ServingPolicy
+from slipway.settings.project import Project
 from slipway.training.bundle import Bundle
 from slipway.training.scoring import Scorer
 from starlette.testclient import TestClient
@@ -61,7 +64,7 @@ def ask(project: Project, bundle: Bundle, rows: list[dict[str, Any]]) -> list[di
     """Ask a server of the environment `test`, and return what its log holds."""
     log = PredictionLog(project.state, "test", 7, bundle.digest, masks.mask_of(project, "test"))
     served = Served("test", 7, bundle.digest, "0" * 40, "registry")
-    with TestClient(create_app(Context(Scorer(bundle), served, LIMITS, log))) as client:
+    with TestClient(create_app(ServingContext(Scorer(bundle), served, LIMITS, log))) as client:
         for row in rows:
             assert client.post("/predict", json=row).status_code == 200
         asyncio.run(_close(log))
@@ -203,7 +206,7 @@ def test_a_trace_says_that_the_log_does_not_hold_the_row(project: Project, seale
 
 
 def test_an_older_supervisor_that_would_log_everything_is_not_used(project: Project) -> None:
-    place = Place(project.state, "test")
+    place = EnvironmentFolder(project.state, "test")
     run = Run(
         environment="test", version=1, digest="", commit="", bundle="", python="", host="127.0.0.1", port=1,
         source="cache", limits=LIMITS, privacy=RULES,
@@ -215,7 +218,7 @@ def test_an_older_supervisor_that_would_log_everything_is_not_used(project: Proj
         with pytest.raises(MlopsError, match=f"would log {HASHED}, {DROPPED} as it is"):
             native.switch(project, run)
 
-    assert place.desired() is None
+    assert place.read(Desired) is None
 
 
 def test_a_version_whose_code_would_log_everything_is_not_deployed(sealed: Bundle) -> None:

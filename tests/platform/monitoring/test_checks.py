@@ -13,10 +13,11 @@ import polars as pl
 import pytest
 from slipway.base import plugins
 from slipway.base.errors import MlopsError
+from slipway.base.files import write_json
 from slipway.contract.rows import Contract, Row
 from slipway.monitoring import checks
 from slipway.monitoring.bins import BinCounts
-from slipway.monitoring.checks import CHECKS, RETRAIN, Check, Context, Finding, Rank, combine
+from slipway.monitoring.checks import CHECKS, RETRAIN, CheckContext, Finding, MonitorCheck, Rank, combine
 from slipway.monitoring.concept import Concept, ConceptState
 from slipway.monitoring.drift import Verdict, find
 from slipway.monitoring.judge import judge_log
@@ -26,8 +27,8 @@ from slipway.monitoring.skew import Skew, SkewState
 from slipway.monitoring.windows import Window
 from slipway.pages.history_page import history_page
 from slipway.pages.monitor_page import monitor_page
-from slipway.settings.project import MonitorPolicy
-from slipway.training.bundle import SUMS, Bundle, ModelFacts, write_json
+from slipway.settings.policy import MonitorPolicy
+from slipway.training.bundle import SUMS, Bundle, ModelFacts
 
 NOW = datetime(2013, 10, 1, tzinfo=UTC)
 Add = Callable[[str, str, str], None]
@@ -109,9 +110,9 @@ def policy(**settings: object) -> MonitorPolicy:
     return MonitorPolicy(min_rows=200, watch=0.1, act=0.25, p_value=0.01, **settings)  # type: ignore[arg-type]
 
 
-def context(champion: Bundle, rows: pl.DataFrame, limits: MonitorPolicy, at: datetime = NOW) -> Context:
+def context(champion: Bundle, rows: pl.DataFrame, limits: MonitorPolicy, at: datetime = NOW) -> CheckContext:
     log = rows.with_columns(at=pl.lit(at), version=pl.lit(7), digest=pl.lit(champion.digest), answer=pl.col("score"))
-    return Context(
+    return CheckContext(
         environment="production",
         bundle=champion,
         log=log,
@@ -149,7 +150,7 @@ def test_a_test_for_all_columns_leaves_no_word_of_another_one(champion: Bundle, 
         since=NOW, until=NOW, version=7, digest="", predictions=1, verdict=Verdict.OK, sentence="", sizes=sizes,
         moved={}, quality=[], scales=scales,
     )  # fmt: skip
-    with_windows = report_of(Context(**vars(facts) | {"windows": [window]}), CHECKS.values())
+    with_windows = report_of(CheckContext(**vars(facts) | {"windows": [window]}), CHECKS.values())
 
     for page in (monitor_page(report), history_page(with_windows), report_text(report)):
         assert "population stability" not in page
@@ -202,21 +203,21 @@ def test_a_check_of_another_distribution_takes_part_in_the_verdict(champion: Bun
     assert (f"silence act: {told}" in monitor_page(report)) is (days == 8)
 
 
-def everything(champion: Bundle) -> Context:
+def everything(champion: Bundle) -> CheckContext:
     """A context in which columns and labels have moved, and logged answers are not the model's."""
     facts = context(champion, parcels(1000, seed=2, heavier=1.5), policy())
     moved = Concept(state=ConceptState.MOVED, sentence="days was 5 on average, 3 was expected", labelled=500)
     skewed = Skew(state=SkewState.SKEWED, sentence="score differs", next_step="deploy again")
-    return Context(**vars(facts) | {"concept": moved, "skew": skewed})
+    return CheckContext(**vars(facts) | {"concept": moved, "skew": skewed})
 
 
-def orders() -> Iterator[tuple[Check, ...]]:
+def orders() -> Iterator[tuple[MonitorCheck, ...]]:
     yield from permutations(CHECKS.values())
 
 
 def test_the_order_of_checks_changes_nothing(champion: Bundle) -> None:
     facts = everything(champion)
-    without_skew = Context(**vars(facts) | {"skew": None})
+    without_skew = CheckContext(**vars(facts) | {"skew": None})
 
     for known in (facts, without_skew):
         reports: list[Report] = [report_of(known, order) for order in orders()]

@@ -11,17 +11,19 @@ import polars as pl
 import pytest
 from flight_delays import model as team
 from flight_delays.contract import CONTRACT
+from slipway.base.files import write_json
 from slipway.contract.frames import columns
 from slipway.data.labels import IS_DUE, TRUTH
 from slipway.monitoring import concept
-from slipway.monitoring.checks import CHECKS, Context
+from slipway.monitoring.checks import CHECKS, CheckContext
 from slipway.monitoring.concept import Concept, ConceptState, Outcome
 from slipway.monitoring.drift import Verdict, find
 from slipway.monitoring.judge import judge_log
 from slipway.monitoring.report import Report, report_of, report_text
 from slipway.pages.monitor_page import monitor_page
-from slipway.settings.project import LabelPolicy, MonitorPolicy, Policy, Project, WindowPolicy
-from slipway.training.bundle import SUMS, Bias, Bundle, Expected, ModelFacts, write_json
+from slipway.settings.policy import LabelPolicy, MonitorPolicy, Policy, WindowPolicy
+from slipway.settings.project import Project
+from slipway.training.bundle import SUMS, Bias, Bundle, Expected, ModelFacts
 from slipway.training.reference import bias
 from slipway.training.scoring import Scorer
 
@@ -241,7 +243,7 @@ def test_a_run_of_columns_and_labels_raises_as_many_false_alarms_as_the_policy_s
 def reported(bundle: Bundle, log: pl.DataFrame, policy: Policy, found: Concept | None) -> Report:
     known = log.with_columns(pl.lit(7).alias("version"), pl.lit(0.0).alias("answer"))
     limits = msgspec.structs.replace(policy.monitor, ignore=[])
-    context = Context(
+    context = CheckContext(
         environment="production",
         bundle=bundle,
         log=known,

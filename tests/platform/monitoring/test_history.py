@@ -11,14 +11,16 @@ from flight_delays.contract import CONTRACT
 from slipway.base.errors import MlopsError
 from slipway.data import labels
 from slipway.monitoring import windows as history
-from slipway.monitoring.checks import CHECKS, Context
+from slipway.monitoring.checks import CHECKS, CheckContext
 from slipway.monitoring.drift import Verdict
 from slipway.monitoring.judge import judge_log
 from slipway.monitoring.report import Report, report_of
 from slipway.monitoring.windows import Window
 from slipway.pages.history_page import history_page, write_history_page
 from slipway.pages.monitor_page import monitor_page
-from slipway.settings.project import LabelPolicy, Policy, Project, WindowPolicy, read_settings
+from slipway.settings.base import read_settings
+from slipway.settings.policy import LabelPolicy, Policy, WindowPolicy
+from slipway.settings.project import Project
 from slipway.training.bundle import Bundle
 
 NOW = datetime(2030, 6, 30, tzinfo=UTC)
@@ -126,7 +128,7 @@ def windows_of(project: Project, sealed: Bundle, log: pl.DataFrame) -> list[Wind
 
 def reported(project: Project, sealed: Bundle, log: pl.DataFrame, windows: list[Window]) -> Report:
     limits = project.policy.monitor
-    context = Context(
+    context = CheckContext(
         environment="staging",
         bundle=sealed,
         log=log,

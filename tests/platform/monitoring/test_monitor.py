@@ -11,20 +11,22 @@ import polars as pl
 import pytest
 from flight_delays.contract import CONTRACT as PROJECT_CONTRACT
 from slipway.base.errors import MlopsError
+from slipway.base.files import write_json
 from slipway.contract.rows import Contract, Row
 from slipway.log import predictions
 from slipway.log.predictions import Prediction
 from slipway.monitoring import run
 from slipway.monitoring.bins import Days
-from slipway.monitoring.checks import CHECKS, Context
+from slipway.monitoring.checks import CHECKS, CheckContext
 from slipway.monitoring.drift import Verdict, find
 from slipway.monitoring.judge import judge_log
+from slipway.monitoring.refused import Refused
 from slipway.monitoring.report import Report, report_of, report_text
 from slipway.pages.monitor_page import monitor_page
-from slipway.proposals.widen import Refused
-from slipway.settings.project import MonitorPolicy, Project
+from slipway.settings.policy import MonitorPolicy
+from slipway.settings.project import Project
 from slipway.training import export
-from slipway.training.bundle import SUMS, Bundle, ModelFacts, write_json
+from slipway.training.bundle import SUMS, Bundle, ModelFacts
 
 POLICY = MonitorPolicy(min_rows=200, watch=0.1, act=0.25, p_value=0.01)
 TIME = PROJECT_CONTRACT.time
@@ -92,7 +94,7 @@ def reported(champion: Bundle, log: pl.DataFrame, policy: MonitorPolicy = POLICY
         "judged": judge_log(champion, log, policy, CONTRACT),
         "now": datetime(2013, 10, 1, tzinfo=UTC),
     }
-    return report_of(Context(**known | facts), CHECKS.values())
+    return report_of(CheckContext(**known | facts), CHECKS.values())
 
 
 def judge(champion: Bundle, rows: pl.DataFrame, policy: MonitorPolicy = POLICY, **facts: Any) -> Report:

@@ -19,7 +19,7 @@ from slipway.data.stages import run_stage
 from slipway.log import predictions
 from slipway.log.predictions import Prediction
 from slipway.monitoring import skew
-from slipway.monitoring.checks import CHECKS, Context
+from slipway.monitoring.checks import CHECKS, CheckContext
 from slipway.monitoring.drift import Verdict
 from slipway.monitoring.judge import judge_log
 from slipway.monitoring.report import Report, report_of, report_text
@@ -204,7 +204,7 @@ def test_what_the_log_does_not_hold_hides_only_the_features_made_from_it(
 
 def reported(project: Project, bundle: Bundle, log: pl.DataFrame, found: skew.Skew | None) -> Report:
     limits = project.policy.monitor
-    context = Context(
+    context = CheckContext(
         environment="staging",
         bundle=bundle,
         log=log,

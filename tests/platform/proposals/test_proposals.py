@@ -19,13 +19,17 @@ from slipway.contract.problems import FieldError
 from slipway.contract.rows import Contract, FieldKind
 from slipway.log import refusals
 from slipway.log.refusals import LINES_A_MINUTE, MOST_WAITING, Refusal, RefusalLog
+from slipway.monitoring import refused
 from slipway.proposals import widen
 from slipway.proposals.contract_edit import loaded
 from slipway.proposals.retrain import moved
 from slipway.serving.app import create_app
-from slipway.serving.context import Context, Served
+from slipway.serving.context import Served, ServingContext
+from slipway.settings.base import read_settings
 from slipway.settings.edit import edited
-from slipway.settings.project import Params, Project, ServingPolicy, read_settings
+from slipway.settings.params import Params
+from slipway.settings.policy import ServingPolicy
+from slipway.settings.project import Project
 from slipway.training.bundle import Bundle
 from starlette.testclient import TestClient
 
@@ -104,9 +108,9 @@ def contract() -> Contract:
 PARCELS = contract()
 
 
-def tallies(*refused: tuple[str, str, dict[Any, int]]) -> list[widen.Tally]:
+def tallies(*told: tuple[str, str, dict[Any, int]]) -> list[refused.Tally]:
     fields = {field.name: field for field in (*PARCELS.fields, *PARCELS.outcome_fields)}
-    return [widen.Tally(fields[name], rule, False, Counter(values)) for name, rule, values in refused]
+    return [refused.Tally(fields[name], rule, False, Counter(values)) for name, rule, values in told]
 
 
 def changed_lines(after: str) -> list[str]:
@@ -181,9 +185,9 @@ def test_several_changes_of_one_field_and_of_others_come_together() -> None:
 
 
 def test_a_few_absurd_values_do_not_move_a_bound() -> None:
-    refused = {31.0: 10, 32.0: 15, 33.0: 6, 1e300: 5}
+    values = {31.0: 10, 32.0: 15, 33.0: 6, 1e300: 5}
 
-    after, _, _ = widen.widen(SOURCE, tallies(("weight", "le", refused)), min_refused=20)
+    after, _, _ = widen.widen(SOURCE, tallies(("weight", "le", values)), min_refused=20)
 
     assert accepts(after, "weight", 32)
     assert not accepts(after, "weight", 33)
@@ -218,11 +222,11 @@ def test_what_the_contract_accepts_by_now_is_told_and_not_proposed_again() -> No
     now = datetime(2013, 9, 1, tzinfo=UTC)
     recorded = [Refusal(now, "service", "category", 30, '"night"'), Refusal(now, "service", "category", 5, '"dawn"')]
 
-    old, new = widen.tally(recorded, PARCELS)
+    old, new = refused.tally(recorded, PARCELS)
 
     assert (old.accepted, new.accepted) == (True, False)
     assert widen.widen(SOURCE, [old], min_refused=20) == (SOURCE, [], [])
-    assert [one.sentence for one in widen.judge([old, new], answered=70)] == [
+    assert [one.sentence for one in refused.describe([old, new], answered=70)] == [
         "service was refused, and contract.py accepts it by now: 30 refused, 30.0 % of its values",
         "service is none of its categories: 5 refused, 6.7 % of its values",
     ]
@@ -234,7 +238,7 @@ def test_a_value_that_was_cut_off_is_counted_and_never_a_category() -> None:
     assert long is not None
     assert len(long) < 130
 
-    (found,) = widen.tally([Refusal(now, "service", "category", 50, long)], PARCELS)
+    (found,) = refused.tally([Refusal(now, "service", "category", 50, long)], PARCELS)
 
     assert (found.times, dict(found.values)) == (50, {None: 50})
 
@@ -329,7 +333,7 @@ def test_a_server_records_what_it_refused_and_a_challenger_nothing(sealed: Bundl
     limits = ServingPolicy(max_body_kb=8, max_rows=3, requests_per_second=10_000, return_score=False)
     log = RefusalLog(tmp_path / ".mlops", "test")
     served = Served("test", 7, sealed.digest, "0" * 40, "registry", role)
-    client = TestClient(create_app(Context(Scorer(sealed), served, limits, refusals=log)))
+    client = TestClient(create_app(ServingContext(Scorer(sealed), served, limits, refusals=log)))
     name = next(field.name for field in CONTRACT.fields if field.kind is not FieldKind.TEXT)
 
     answer = client.post("/predict", json=sealed.golden.rows[0] | {name: ["no", "value"]})
@@ -350,7 +354,7 @@ def test_raw_rows_are_counted_by_what_they_break() -> None:
         }
     )  # fmt: skip
 
-    found = {(one.field.name, one.rule): dict(one.values) for one in widen.tally_of_rows(raw, PARCELS)}
+    found = {(one.field.name, one.rule): dict(one.values) for one in refused.tally_of_rows(raw, PARCELS)}
 
     assert found == {
         ("service", "category"): {"dawn": 2},
@@ -363,7 +367,7 @@ def test_raw_rows_are_counted_by_what_they_break() -> None:
 
 
 def test_raw_rows_that_keep_the_contract_count_nothing(finished: Project) -> None:
-    assert widen.ingested(finished) == []
+    assert refused.ingested(finished) == []
 
 
 #: Comments, quotes of each kind and none, and a value that stands elsewhere, too.

@@ -10,15 +10,16 @@ from typing import Any
 import msgspec
 import pytest
 from flight_delays.contract import CONTRACT
-from slipway.delivery.native.place import Traffic
+from slipway.delivery.target import Traffic
 from slipway.log import predictions
 from slipway.log.predictions import PredictionLog
 from slipway.serving.app import create_app
-from slipway.serving.context import Context, Served
+from slipway.serving.context import Served, ServingContext
 from slipway.serving.protocols.base import Request, ServedModel
 from slipway.serving.protocols.inference import DATATYPES
 from slipway.serving.protocols.predict import Predict
-from slipway.settings.project import Project, ServingPolicy
+from slipway.settings.policy import ServingPolicy
+from slipway.settings.project import Project
 from slipway.training.bundle import Bundle
 from slipway.training.scoring import Scorer
 from starlette.testclient import TestClient
@@ -38,7 +39,7 @@ def log(tmp_path: Path, sealed: Bundle) -> Iterator[PredictionLog]:
 @pytest.fixture
 def client(sealed: Bundle, log: PredictionLog) -> Iterator[TestClient]:
     served = Served("test", 7, sealed.digest, "0" * 40, "registry")
-    with TestClient(create_app(Context(Scorer(sealed), served, POLICY, log))) as client:
+    with TestClient(create_app(ServingContext(Scorer(sealed), served, POLICY, log))) as client:
         yield client
 
 
@@ -184,7 +185,7 @@ def test_nothing_is_explained_unless_the_policy_says_so(sealed: Bundle, rows: li
     silent = ServingPolicy(max_body_kb=64, max_rows=8, requests_per_second=10_000, return_score=False)
     served = Served("test", 7, sealed.digest, "0" * 40, "registry")
 
-    client = TestClient(create_app(Context(Scorer(sealed), served, silent)))
+    client = TestClient(create_app(ServingContext(Scorer(sealed), served, silent)))
     response = client.post("/predict?explain=true", json=rows[0])
 
     assert response.status_code == 403
@@ -214,7 +215,7 @@ def test_who_answers_is_decided_once_for_each_request(
     )  # fmt: skip
     (tmp_path / "traffic.json").write_bytes(msgspec.json.encode(traffic))
     served = Served("test", 7, sealed.digest, "0" * 40, "registry")
-    context = Context(Scorer(sealed), served, POLICY, traffic=tmp_path / "traffic.json")
+    context = ServingContext(Scorer(sealed), served, POLICY, traffic=tmp_path / "traffic.json")
     endpoint = create_app(context).endpoint
     watched = Watched(context.model)
 

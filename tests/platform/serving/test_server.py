@@ -19,19 +19,20 @@ from hypothesis import strategies as st
 from slipway.base.errors import MlopsError
 from slipway.contract.problems import Problem
 from slipway.contract.rows import Contract, Row
-from slipway.delivery.native.place import Place
-from slipway.delivery.native.process import assignment
+from slipway.delivery.folder import EnvironmentFolder
+from slipway.delivery.processes import assignment
 from slipway.delivery.target import Assignment, Run
 from slipway.kinds.base import Scores
 from slipway.log import predictions
 from slipway.log.predictions import PredictionLog
 from slipway.serving import run as server
 from slipway.serving.app import App, create_app
-from slipway.serving.context import Context, Served
+from slipway.serving.context import Served, ServingContext
 from slipway.serving.metrics import MOST_NOTED, Watch
 from slipway.serving.predictor import Predictor
 from slipway.serving.protocols.base import Reply, Request
-from slipway.settings.project import Project, ServingPolicy
+from slipway.settings.policy import ServingPolicy
+from slipway.settings.project import Project
 from slipway.training.bundle import Bundle
 from slipway.training.scoring import Scorer
 from starlette.testclient import TestClient
@@ -45,7 +46,7 @@ def app_for(
     bundle: Bundle, log: PredictionLog | None = None, policy: ServingPolicy = POLICY, counts: Path | None = None
 ) -> App:
     served = Served("test", 7, bundle.digest, "0" * 40, "registry")
-    return create_app(Context(Scorer(bundle), served, policy, log, counts=counts))
+    return create_app(ServingContext(Scorer(bundle), served, policy, log, counts=counts))
 
 
 @pytest.fixture
@@ -264,7 +265,7 @@ def test_a_server_of_the_first_release_understands_its_assignment(place: Project
         limits=limits, workers=2,
     )  # fmt: skip
 
-    told = assignment(run, Place(place.state, "test"), place.state, (3, 4))
+    told = assignment(run, EnvironmentFolder(place.state, "test"), place.state, (3, 4))
 
     assert msgspec.json.decode(told, type=FirstAssignment).run.limits.max_rows == POLICY.max_rows
     assert msgspec.json.decode(told, type=Assignment).limits == limits

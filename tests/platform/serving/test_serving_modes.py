@@ -17,11 +17,11 @@ import pytest
 import uvicorn
 from slipway.serving import worker
 from slipway.serving.app import create_app
-from slipway.serving.context import Context, Served
+from slipway.serving.context import Served, ServingContext
 from slipway.serving.fastpath import Wire
 from slipway.serving.link import Link
 from slipway.serving.worker import Worker
-from slipway.settings.project import ServingPolicy
+from slipway.settings.policy import ServingPolicy
 from slipway.training.bundle import Bundle
 from slipway.training.scoring import Scorer
 
@@ -32,7 +32,7 @@ JSON = {"content-type": "application/json"}
 @contextmanager
 def serving(bundle: Bundle, *, wants_fast_path: bool) -> Iterator[Worker]:
     """A worker that answers in a thread of this process."""
-    app = create_app(Context(Scorer(bundle), Served("test", 7, bundle.digest, "0" * 40, "registry"), POLICY))
+    app = create_app(ServingContext(Scorer(bundle), Served("test", 7, bundle.digest, "0" * 40, "registry"), POLICY))
     with worker.listen("127.0.0.1", 0) as listener:
         served = Worker(app, listener, Link(None), wants_fast_path=wants_fast_path)
         thread = threading.Thread(target=served.run, kwargs={"sockets": [listener]})

@@ -15,11 +15,12 @@ from slipway.base.errors import MlopsError
 from slipway.log import predictions, refusals
 from slipway.log.predictions import PredictionLog
 from slipway.log.refusals import RefusalLog
-from slipway.log.store import FolderSink, Place
+from slipway.log.store import FolderSink, LogPlace
 from slipway.serving import team_routes
 from slipway.serving.app import create_app
-from slipway.serving.context import Context, Served
-from slipway.settings.project import Project, ServingPolicy
+from slipway.serving.context import Served, ServingContext
+from slipway.settings.policy import ServingPolicy
+from slipway.settings.project import Project
 from slipway.training.bundle import Bundle
 from slipway.training.scoring import Scorer
 from starlette.testclient import TestClient
@@ -107,7 +108,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
 
 def client_for(bundle: Bundle, policy: ServingPolicy = POLICY, log: PredictionLog | None = None) -> TestClient:
     served = Served("test", 7, bundle.digest, "0" * 40, "registry")
-    return TestClient(create_app(Context(Scorer(bundle), served, policy, log)))
+    return TestClient(create_app(ServingContext(Scorer(bundle), served, policy, log)))
 
 
 def in_order(row: dict[str, Any]) -> list[Any]:
@@ -164,7 +165,7 @@ def test_an_extension_that_cannot_be_loaded_is_named(install: Install, sealed: B
 def test_every_path_that_is_described_is_there(sealed: Bundle, version: int | None) -> None:
     """And is one of the model that answers: no placeholder is left, and no reference leads nowhere."""
     served = Served("test", version, sealed.digest, "0" * 40, "registry")
-    client = TestClient(create_app(Context(Scorer(sealed), served, POLICY)))
+    client = TestClient(create_app(ServingContext(Scorer(sealed), served, POLICY)))
     api = client.get("/openapi.json").json()
 
     for path, methods in api["paths"].items():
@@ -261,7 +262,7 @@ def test_a_log_is_kept_where_another_distribution_keeps_it(install: Install, pro
     served = Served("staging", 7, sealed.digest, "0" * 40, "registry")
     row = sealed.golden.rows[0]
 
-    with TestClient(create_app(Context(Scorer(sealed), served, POLICY, log, refused))) as client:
+    with TestClient(create_app(ServingContext(Scorer(sealed), served, POLICY, log, refused))) as client:
         answer = client.post("/predict", json=row).json()
         client.post("/predict", json=row | {next(iter(row)): {}})
     log.close()
@@ -282,7 +283,7 @@ def test_an_address_that_nothing_keeps_a_log_at_is_refused(tmp_path: Path) -> No
 
 
 def test_the_files_of_a_folder_are_those_of_a_day_and_a_process(tmp_path: Path) -> None:
-    sink = FolderSink(Place(tmp_path, "predictions", "test"))
+    sink = FolderSink(LogPlace(tmp_path, "predictions", "test"))
     folder = tmp_path / "predictions" / "test"
     folder.mkdir(parents=True)
     for day in ("2001-01-01", "2001-01-02", "2001-01-03"):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from slipway.base.errors import MlopsError
 from slipway.delivery.environments import changed
 from slipway.settings.edit import REMOVED, edited, inserted
-from slipway.settings.project import Challenger, Environment, Release
+from slipway.settings.environment import Challenger, Environment, Release
 
 OLD, NEW, TRIED = (
     Release(version=number, digest=f"sha256:{sign * 64}", commit=sign * 40, image=image)

@@ -8,7 +8,9 @@ import pytest
 import yaml
 from slipway.base.errors import MlopsError
 from slipway.settings import policy_add
-from slipway.settings.project import Policy, Project, read_settings
+from slipway.settings.base import read_settings
+from slipway.settings.policy import Policy
+from slipway.settings.project import Project
 
 OF_A_CLASS = "{auc: {min: 0.7}, brier: {max: 0.2, margin: 0.003}}"
 OF_A_NUMBER = "{mae: {max: 32.0, margin: 0.3}, rmse: {max: 60.0}}"

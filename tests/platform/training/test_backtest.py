@@ -12,7 +12,8 @@ import pytest
 from flight_delays.contract import CONTRACT
 from slipway.base.errors import MlopsError
 from slipway.pages.backtest_page import write_backtest_page
-from slipway.settings.project import Project, QualityPolicy
+from slipway.settings.policy import QualityPolicy
+from slipway.settings.project import Project
 from slipway.training import backtest
 from slipway.training.ageing import Backtest, backtest_text, conclude
 from slipway.training.backtest import Learn, Measure, Past

@@ -15,7 +15,10 @@ import yaml
 from flight_delays.contract import CONTRACT
 from slipway.base.errors import MlopsError
 from slipway.data.prepare import ingest, split_rows, stable_share, validate
-from slipway.settings.project import Gates, Policy, Project, SliceGate, SplitParams, read_settings
+from slipway.settings.base import read_settings
+from slipway.settings.params import SplitParams
+from slipway.settings.policy import Gates, Policy, SliceGate
+from slipway.settings.project import Project
 from slipway.training.bundle import Bundle, Lineage, seal
 from slipway.training.gates import checks_of
 from slipway.training.scoring import Scorer

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from slipway.contract.frames import SOURCE, read_raw
+from slipway.data.dvc import DataVersion
 from slipway.data.stages import STAGES, run_stage
 from slipway.settings.project import Project
-from slipway.training.bundle import Bundle, DataVersion, Lineage, seal
+from slipway.training.bundle import Bundle, Lineage, seal
 
 ROWS = 4_000
 

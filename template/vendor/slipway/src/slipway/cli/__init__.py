@@ -295,10 +295,12 @@ def status() -> None:
         champion, running = wanted.champion, found.running if found else None
         should = f"should run version {champion.version}" if champion else "names no champion yet"
         does = f"runs version {running.version}, {running.digest[:19]}" if running else "runs nothing"
+        newer = running.run.platform if running and running.run else None
+        served = f", served by platform {newer.version}, {newer.digest[:19]}" if newer else ""
         where = f", on {found.target}, and its file says {asked}" if found and found.target != asked else ""
         rival = running.challenger if running else None
         beside = f", with version {rival.run.version} as {rival.mode} of {rival.share:.0%}" if rival else ""
-        typer.echo(f"{name:<12}{should}, {does}{where}{beside}")
+        typer.echo(f"{name:<12}{should}, {does}{served}{where}{beside}")
 
 
 @app.command()
@@ -433,14 +435,15 @@ def widen(
 ) -> None:
     """Propose a contract that accepts what it refused, as a reviewed change."""
     from slipway.delivery import environments
+    from slipway.monitoring import refused
     from slipway.proposals import widen as widening
 
     project, start = Project.find(), _moment(since)
     if environment is None:
-        found, where = widening.ingested(project), f"the rows in {project.params.data.source}"
+        found, where = refused.ingested(project), f"the rows in {project.params.data.source}"
     else:
         environments.path_of(project, environment)
-        found, where = widening.recorded(project, environment, start), f"requests to {environment}"
+        found, where = refused.recorded(project, environment, start), f"requests to {environment}"
     wider = widening.propose(project, found, where)
     for line in wider.remarks:
         typer.echo(f"not proposed: {line}")

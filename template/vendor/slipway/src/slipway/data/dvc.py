@@ -14,7 +14,6 @@ from slipway.base import programs
 from slipway.base.errors import MlopsError
 from slipway.data import remotes
 from slipway.settings.project import Project
-from slipway.training.bundle import DataVersion
 
 #: The only environment variables that stages may see. What else a shell holds is not there in CI.
 DECLARED = (
@@ -25,6 +24,13 @@ DECLARED = (
 DECLARED_PREFIXES = (
     "LC_", "UV", "SSL_", "DVC_", "MLFLOW_", "GIT_", "XDG_", "OMP_", "OPENBLAS_", *remotes.PREFIXES,
 )  # fmt: skip
+
+
+class DataVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """A file or folder of data as DVC names it; `md5` is DVC's address of the content."""
+
+    path: str
+    md5: str
 
 
 def declared_environment() -> dict[str, str]:

@@ -14,7 +14,8 @@ import polars as pl
 from slipway.base.errors import MlopsError
 from slipway.contract.frames import SOURCE, columns, parse, read_raw
 from slipway.log.masks import Mask
-from slipway.settings.project import LabelPolicy, Project
+from slipway.settings.policy import LabelPolicy
+from slipway.settings.project import Project
 from slipway.team import CONTRACT, model
 
 #: The columns that joining adds: whether the label should be there by now, and what happened.

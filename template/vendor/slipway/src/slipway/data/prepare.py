@@ -10,10 +10,11 @@ from pathlib import Path
 import polars as pl
 
 from slipway.base.errors import MlopsError
+from slipway.base.files import write_json
 from slipway.contract.frames import SOURCE, Violation, duplicates, parse, read_raw
-from slipway.settings.project import Project, SplitParams
+from slipway.settings.params import SplitParams
+from slipway.settings.project import Project
 from slipway.team import CONTRACT
-from slipway.training.bundle import write_json
 
 
 def ingest(project: Project) -> None:

@@ -19,7 +19,8 @@ from slipway.forge import base
 from slipway.log import masks
 from slipway.registry import packaging, signing
 from slipway.registry.models import Registry, Version, cached
-from slipway.settings.project import Environment, Project, Release
+from slipway.settings.environment import Environment, Release
+from slipway.settings.project import Project
 from slipway.training.bundle import Bundle
 
 #: Every deployment on this machine, a line each.

@@ -16,7 +16,9 @@ from slipway.forge.proposals import Proposal, after_merge
 from slipway.registry import packaging
 from slipway.registry.models import Registry, Version
 from slipway.settings import edit
-from slipway.settings.project import Challenger, Environment, Project, Release, read_settings
+from slipway.settings.base import read_settings
+from slipway.settings.environment import Challenger, Environment, Release
+from slipway.settings.project import Project
 from slipway.team import CONTRACT
 
 #: A model reaches production through this environment.

@@ -16,7 +16,9 @@ import msgspec
 
 from slipway.base.errors import MlopsError
 from slipway.base.files import Log
-from slipway.settings.project import Environment, Hidden, Platform, Project, ServingPolicy
+from slipway.settings.environment import Environment, Platform
+from slipway.settings.policy import Hidden, ServingPolicy
+from slipway.settings.project import Project
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 GROUP = "slipway.target"
 
 #: The targets that come with the platform, and their modules.
-_OWN = {"compose": "slipway.delivery.compose.target", "native": "slipway.delivery.native.place"}
+_OWN = {"compose": "slipway.delivery.compose.target", "native": "slipway.delivery.native.target"}
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,7 +108,10 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Message(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A line of JSON from a server process to whoever started it; unknown events of other versions are ignored."""
+    """A line of JSON from a server process to whoever started it.
+
+    `event` is `ready`, `draining` or `failed`; what another release says beside that is passed over.
+    """
 
     event: str
     problem: str = ""

@@ -12,14 +12,15 @@ from slipway.delivery import environments
 from slipway.forge import git
 from slipway.registry import packaging
 from slipway.registry.models import Registry, Version
-from slipway.settings.project import Platform, Project
+from slipway.settings.environment import Platform
+from slipway.settings.project import Project
 
 #: What a data card must tell: how the data came to be, and what is wrong with it.
 DATA_CARD = ("Source", "Licence", "How it was collected", "How it was labelled", "Known problems")
 
 
 @dataclass(frozen=True)
-class Check:
+class AuditFinding:
     """What was looked at, whether it holds, and what to do if not."""
 
     what: str
@@ -27,61 +28,61 @@ class Check:
     detail: str
 
 
-def audit(project: Project) -> list[Check]:
+def audit(project: Project) -> list[AuditFinding]:
     """Run every check; a part that does not answer is a failed check, not the end of the audit."""
-    checks: list[Check] = []
+    checks: list[AuditFinding] = []
     for look in (_lock, _data_card, _pipeline, _remote, _environments):
         try:
             checks += look(project)
         except MlopsError as error:
-            checks.append(Check(error.problem, holds=False, detail=error.next_step))
+            checks.append(AuditFinding(error.problem, holds=False, detail=error.next_step))
     return sorted(checks, key=lambda check: check.holds)
 
 
-def _lock(project: Project) -> Iterator[Check]:
+def _lock(project: Project) -> Iterator[AuditFinding]:
     check = ("lock", "--check", "--offline", "--quiet")
     done = programs.run(packaging.uv(), *check, cwd=project.root, install="install uv")
-    yield Check("uv.lock holds what pyproject.toml asks for", done.code == 0, "uv lock")
+    yield AuditFinding("uv.lock holds what pyproject.toml asks for", done.code == 0, "uv lock")
 
 
-def _data_card(project: Project) -> Iterator[Check]:
+def _data_card(project: Project) -> Iterator[AuditFinding]:
     card = project.root / "data" / "README.md"
     text = card.read_text("utf-8") if card.is_file() else ""
     absent = [heading for heading in DATA_CARD if f"## {heading}" not in text]
     detail = f"data/README.md says nothing under: {', '.join(absent)}"
-    yield Check("the data card tells where the data came from", not absent, detail)
+    yield AuditFinding("the data card tells where the data came from", not absent, detail)
 
 
-def _pipeline(project: Project) -> Iterator[Check]:
+def _pipeline(project: Project) -> Iterator[AuditFinding]:
     stale = dvc.stale(project)
-    yield Check(
+    yield AuditFinding(
         "the outputs here are those that dvc.lock names",
         not stale,
         f"{', '.join(stale)} differ: run mlops pipeline or dvc pull",
     )
 
 
-def _remote(project: Project) -> Iterator[Check]:
+def _remote(project: Project) -> Iterator[AuditFinding]:
     absent = dvc.not_in_remote(project)
-    yield Check(
+    yield AuditFinding(
         "the data remote has every object that Git points to",
         not absent,
         f"not there: {', '.join(absent)}; run: dvc push",
     )
 
 
-def _environments(project: Project) -> Iterator[Check]:
+def _environments(project: Project) -> Iterator[AuditFinding]:
     registry = Registry.open(project)
     numbers = {version.number: version for version in registry.versions()}
     for name in environments.names(project):
         wanted = environments.load(project, name)
         release = wanted.champion
         if release is None:
-            yield Check(f"{name} names no champion yet", holds=True, detail="")
+            yield AuditFinding(f"{name} names no champion yet", holds=True, detail="")
             continue
         found = numbers.get(release.version)
         same = found is not None and (found.digest, found.commit) == (release.digest, release.commit)
-        yield Check(
+        yield AuditFinding(
             f"{name} names version {release.version}, and the registry has it with that digest and commit",
             same, f"the registry has {found.digest if found else 'no such version'}",
         )  # fmt: skip
@@ -91,32 +92,34 @@ def _environments(project: Project) -> Iterator[Check]:
             yield _platform(project, name, release.platform)
         yield from _alias(registry.alias, name, wanted.alias, release.version)
         here = git.git(project.root, "cat-file", "-t", release.commit, check=False).strip() == "commit"
-        yield Check(f"the commit of version {release.version} is in this clone", here, "git fetch --unshallow --all")
+        yield AuditFinding(
+            f"the commit of version {release.version} is in this clone", here, "git fetch --unshallow --all"
+        )
 
 
-def _code(project: Project, registry: Registry, version: Version) -> Check:
+def _code(project: Project, registry: Registry, version: Version) -> AuditFinding:
     what = f"the code in the bundle of version {version.number} is that of its commit"
     try:
         packaging.require_from_commit(project, registry.fetch(version))
     except MlopsError as error:
-        return Check(what, holds=False, detail=f"{error.problem}: {error.next_step}")
-    return Check(what, holds=True, detail="")
+        return AuditFinding(what, holds=False, detail=f"{error.problem}: {error.next_step}")
+    return AuditFinding(what, holds=True, detail="")
 
 
-def _platform(project: Project, name: str, named: Platform) -> Check:
+def _platform(project: Project, name: str, named: Platform) -> AuditFinding:
     what = f"platform {named.version}, which {name} names, is that of its commit"
     try:
         packaging.require_platform(project, named)
     except MlopsError as error:
-        return Check(what, holds=False, detail=f"{error.problem}: {error.next_step}")
-    return Check(what, holds=True, detail="")
+        return AuditFinding(what, holds=False, detail=f"{error.problem}: {error.next_step}")
+    return AuditFinding(what, holds=True, detail="")
 
 
-def _alias(alias: Callable[[str], int | None], name: str, wanted: str, version: int) -> Iterator[Check]:
+def _alias(alias: Callable[[str], int | None], name: str, wanted: str, version: int) -> Iterator[AuditFinding]:
     points_to = alias(wanted)
     # No alias yet means not deployed yet; another version means that somebody moved it.
     holds = points_to in (None, version)
-    yield Check(
+    yield AuditFinding(
         f"the registry's alias {wanted} agrees with {name}",
         holds,
         f"it points to version {points_to}; run: mlops deploy {name}",

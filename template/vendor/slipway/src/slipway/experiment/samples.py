@@ -11,7 +11,7 @@ from slipway import kinds, team
 from slipway.contract.rows import Column
 from slipway.data.labels import IS_DUE, TRUTH
 from slipway.experiment.statistics import MOST_BLOCKS, MetricFunction, Sample
-from slipway.settings.project import LabelPolicy
+from slipway.settings.policy import LabelPolicy
 from slipway.training.bundle import ModelFacts
 
 

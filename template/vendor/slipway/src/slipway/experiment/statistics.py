@@ -33,7 +33,7 @@ from scipy.optimize import brentq
 from scipy.special import ndtri, stdtrit
 
 from slipway.contract.rows import Column
-from slipway.settings.project import ExperimentPolicy
+from slipway.settings.policy import ExperimentPolicy
 
 #: Truth and scores of some rows to a metric; `None` where the rows do not decide it.
 MetricFunction = Callable[[Column, Column], float | None]

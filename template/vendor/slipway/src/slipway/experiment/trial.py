@@ -21,7 +21,9 @@ from slipway.forge.proposals import Proposal
 from slipway.log import masks, predictions
 from slipway.registry.models import bundle_of
 from slipway.serving import observed
-from slipway.settings.project import Challenger, ExperimentPolicy, LabelPolicy, Project
+from slipway.settings.environment import Challenger
+from slipway.settings.policy import ExperimentPolicy, LabelPolicy
+from slipway.settings.project import Project
 
 T = TypeVar("T")
 #: The same thing of the champion and of the challenger.

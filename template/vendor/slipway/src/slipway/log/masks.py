@@ -18,7 +18,8 @@ import msgspec
 
 from slipway.base.errors import MlopsError
 from slipway.contract.rows import Row
-from slipway.settings.project import Hidden, Project
+from slipway.settings.policy import Hidden
+from slipway.settings.project import Project
 from slipway.team import CONTRACT
 
 KEY_BYTES = 32

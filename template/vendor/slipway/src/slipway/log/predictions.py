@@ -18,7 +18,7 @@ import msgspec
 
 from slipway.contract.rows import Field, FieldKind, Row
 from slipway.log import refusals
-from slipway.log.store import Place, environments, opened, sink_of
+from slipway.log.store import LogPlace, environments, opened, sink_of
 from slipway.settings.project import Project
 from slipway.team import CONTRACT
 
@@ -77,7 +77,7 @@ class PredictionLog:
         """`state` is the folder for local state, `address` says where else the log is kept: see `store.py`."""
         self.written = 0
         self.failed = 0
-        self._sink = opened(Place(state, LOG, environment, address))
+        self._sink = opened(LogPlace(state, LOG, environment, address))
         self._model = environment, version, digest
         self._mask = mask
         self._encode_lines = msgspec.json.Encoder().encode_lines
@@ -134,7 +134,7 @@ class PredictionLog:
 
 def folder(state: Path, environment: str) -> Path:
     """Where the predictions of an environment are, below the folder for local state."""
-    return Place(state, LOG, environment).folder
+    return LogPlace(state, LOG, environment).folder
 
 
 def find(project: Project, prediction_id: str) -> Prediction | None:

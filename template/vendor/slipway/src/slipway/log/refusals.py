@@ -18,7 +18,7 @@ import msgspec
 from slipway.contract.problems import FieldError
 from slipway.contract.rows import Contract, Field, FieldKind
 from slipway.contract.rules import RULES
-from slipway.log.store import Place, opened, sink_of
+from slipway.log.store import LogPlace, opened, sink_of
 from slipway.settings.project import Project
 from slipway.team import CONTRACT
 
@@ -76,7 +76,7 @@ class RefusalLog:
     ) -> None:
         """Count for an environment; of the fields in `hidden` no value is kept. `address` as in `PredictionLog`."""
         self._hidden = hidden
-        self._sink = opened(Place(state, LOG, environment, address))
+        self._sink = opened(LogPlace(state, LOG, environment, address))
         self._fields = {field.name: field for field in contract.fields}
         self._waiting: dict[tuple[str, str, str | None], int] = {}
         self._minute = -1
@@ -131,7 +131,7 @@ class RefusalLog:
 
 def folder(state: Path, environment: str) -> Path:
     """Where the refusals of an environment are, below the folder for local state."""
-    return Place(state, LOG, environment).folder
+    return LogPlace(state, LOG, environment).folder
 
 
 def read(project: Project, environment: str, since: datetime | None = None) -> Sequence[Refusal]:

@@ -3,7 +3,7 @@
 A log of an environment is kept in a sink. The usual one is a folder, `.mlops/<log>/<environment>/`, with files
 `<day>.<host>.<process>.jsonl`: each process writes files of its own, so that no two ever write into the same one.
 `serving.log` in policy.yaml may name another one by its address; the part before the colon is the name of an entry
-point of the group `slipway.log`, a function that gets a `Place` and returns a `Sink`.
+point of the group `slipway.log`, a function that gets a `LogPlace` and returns a `Sink`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from slipway.settings.project import Project
 GROUP = "slipway.log"
 
 
-class Place(NamedTuple):
+class LogPlace(NamedTuple):
     """Which log of which environment a sink is for; `state` is the folder for local state."""
 
     state: Path
@@ -66,7 +66,7 @@ class Sink(Protocol):
 class FolderSink:
     """Files in a folder of this machine, one for each day and process."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: LogPlace) -> None:
         self._folder = place.folder
         self._file: int | None = None
         self._day: date | None = None
@@ -141,7 +141,7 @@ def day_of(path: Path) -> date | None:
         return None
 
 
-def opened(place: Place) -> Sink:
+def opened(place: LogPlace) -> Sink:
     """The sink at an address; raises `MlopsError` for an address of an unknown kind."""
     if not place.address:
         return FolderSink(place)
@@ -158,7 +158,7 @@ def opened(place: Place) -> Sink:
 def sink_of(project: Project, log: str, environment: str) -> Sink:
     """The sink of a log, as the project's policy has it; where there is no policy, the folder."""
     has_policy = (project.root / "policy.yaml").is_file()
-    return opened(Place(project.state, log, environment, project.policy.serving.log if has_policy else ""))
+    return opened(LogPlace(project.state, log, environment, project.policy.serving.log if has_policy else ""))
 
 
 def environments(project: Project, log: str) -> list[str]:

@@ -22,10 +22,10 @@ from slipway.monitoring.concept import Concept, ConceptState
 from slipway.monitoring.drift import Verdict
 from slipway.monitoring.judge import JudgedLog
 from slipway.monitoring.quality import Quality, QualityState
+from slipway.monitoring.refused import Refused, is_frequent
 from slipway.monitoring.skew import Skew, SkewState
 from slipway.monitoring.windows import Window, together
-from slipway.proposals.widen import Refused, is_frequent
-from slipway.settings.project import MonitorPolicy
+from slipway.settings.policy import MonitorPolicy
 from slipway.training.bundle import Bundle
 
 GROUP = "slipway.check"
@@ -62,7 +62,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Context:
+class CheckContext:
     """The facts of a run that checks look at.
 
     `log` is all that was read, with labels where they are known; `judged` is what the columns of its latest part
@@ -96,10 +96,10 @@ class Context:
         return shown_time(self.start)
 
 
-Check = Callable[[Context], Finding | None]
+MonitorCheck = Callable[[CheckContext], Finding | None]
 
 
-def drift(context: Context) -> Finding:
+def drift(context: CheckContext) -> Finding:
     """What the columns say, of the latest part of the log and of the last windows together."""
     verdict, sentence, rule = context.judged.drift, context.judged.sentence, context.limits.windows
     if context.windows:
@@ -117,7 +117,7 @@ def drift(context: Context) -> Finding:
     )  # fmt: skip
 
 
-def age(context: Context) -> Finding | None:
+def age(context: CheckContext) -> Finding | None:
     """Whether the champion is older than `max_age_days`.
 
     Too old is a reason to expect that quality has dropped and no proof of it: it is worth a look, and no training
@@ -139,7 +139,7 @@ def age(context: Context) -> Finding | None:
     )  # fmt: skip
 
 
-def concept(context: Context) -> Finding | None:
+def concept(context: CheckContext) -> Finding | None:
     """What the labels say of the champion's expectations; what happens is worth more than any column."""
     found = context.concept
     if found is None or found.state is not ConceptState.MOVED:
@@ -149,7 +149,7 @@ def concept(context: Context) -> Finding | None:
     )  # fmt: skip
 
 
-def refused(context: Context) -> Finding | None:
+def refused(context: CheckContext) -> Finding | None:
     """What the contract refused; who gets no answer at all is worth more than a column that moved."""
     order = list(Verdict)
     verdicts = [(refusal_verdict(one, context.limits), one) for one in context.refused]
@@ -162,7 +162,7 @@ def refused(context: Context) -> Finding | None:
     )  # fmt: skip
 
 
-def skew(context: Context) -> Finding | None:
+def skew(context: CheckContext) -> Finding | None:
     """What a replay of the log has shown; answers to other rows than those asked about cannot be trusted."""
     found = context.skew
     if found is None or found.state is not SkewState.SKEWED:
@@ -173,7 +173,7 @@ def skew(context: Context) -> Finding | None:
     )  # fmt: skip
 
 
-def quality(context: Context) -> Finding | None:
+def quality(context: CheckContext) -> Finding | None:
     """What the labels say; a champion that has become worse is worth more than any column that moved."""
     found = context.quality
     if found is None or found.state is not QualityState.BROKEN:
@@ -185,17 +185,17 @@ def quality(context: Context) -> Finding | None:
 
 
 #: The checks of this platform, by the names that their findings bear.
-CHECKS: dict[str, Check] = {
+CHECKS: dict[str, MonitorCheck] = {
     "drift": drift, "age": age, "concept": concept, "refused": refused, "skew": skew, "quality": quality,
 }  # fmt: skip
 
 
-def installed() -> list[Check]:
+def installed() -> list[MonitorCheck]:
     """The platform's checks, and those of other distributions. Raises `MlopsError` when one cannot be loaded."""
     return [*CHECKS.values(), *(check for _, check in plugins.load_all(GROUP))]
 
 
-def run(context: Context, checks: Iterable[Check]) -> list[Finding]:
+def run(context: CheckContext, checks: Iterable[MonitorCheck]) -> list[Finding]:
     """Run checks, and return what they found, the worst first, whatever their order."""
     order = list(Verdict)
     found = [finding for check in checks if (finding := check(context))]

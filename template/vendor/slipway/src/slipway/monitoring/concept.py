@@ -25,7 +25,7 @@ from slipway import kinds
 from slipway.data.labels import TRUTH
 from slipway.experiment.samples import too_few_labels
 from slipway.monitoring.bins import Bin, decile_edges, place, ranges
-from slipway.settings.project import Policy
+from slipway.settings.policy import Policy
 from slipway.team import CONTRACT
 from slipway.training.bundle import Bias, Bundle, ModelFacts
 from slipway.training.reference import FEWEST_DAYS, bias, days_of

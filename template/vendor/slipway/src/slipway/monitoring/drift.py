@@ -24,7 +24,7 @@ from slipway.base import plugins
 from slipway.base.errors import MlopsError
 from slipway.monitoring import psi
 from slipway.monitoring.bins import Bin, BinCounts, Days, percent
-from slipway.settings.project import MonitorPolicy
+from slipway.settings.policy import MonitorPolicy
 
 GROUP = "slipway.drift"
 

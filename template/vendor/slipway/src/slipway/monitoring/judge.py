@@ -13,7 +13,7 @@ from slipway.base.errors import MlopsError
 from slipway.contract.rows import Contract, FieldKind
 from slipway.monitoring.bins import Days
 from slipway.monitoring.drift import ColumnDrift, Verdict, find, moved
-from slipway.settings.project import Hidden, MonitorPolicy
+from slipway.settings.policy import Hidden, MonitorPolicy
 from slipway.team import CONTRACT
 from slipway.training.bundle import Bundle, ModelFacts
 

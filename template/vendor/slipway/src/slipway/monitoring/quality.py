@@ -12,7 +12,8 @@ from slipway.data import labels
 from slipway.delivery import environments
 from slipway.experiment import samples, statistics
 from slipway.experiment.statistics import Estimate
-from slipway.settings.project import Project, QualityPolicy
+from slipway.settings.policy import QualityPolicy
+from slipway.settings.project import Project
 from slipway.training.bundle import Bundle
 
 

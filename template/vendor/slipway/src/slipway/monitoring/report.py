@@ -9,15 +9,15 @@ import msgspec
 
 from slipway import kinds
 from slipway.monitoring import checks
-from slipway.monitoring.checks import Check, Context, Finding
+from slipway.monitoring.checks import CheckContext, Finding, MonitorCheck
 from slipway.monitoring.concept import Concept, ConceptState
 from slipway.monitoring.drift import ColumnDrift, Verdict, moved
 from slipway.monitoring.judge import JudgedLog
 from slipway.monitoring.quality import Quality, QualityState
+from slipway.monitoring.refused import Refused
 from slipway.monitoring.skew import Skew
 from slipway.monitoring.windows import Window
-from slipway.proposals.widen import Refused
-from slipway.settings.project import MonitorPolicy
+from slipway.settings.policy import MonitorPolicy
 
 ANSWER_IS_NO = 3
 
@@ -74,7 +74,7 @@ class Report(JudgedLog, frozen=True, kw_only=True):
         return ANSWER_IS_NO if self.verdict is Verdict.ACT else 0
 
 
-def report_of(context: Context, run: Iterable[Check]) -> Report:
+def report_of(context: CheckContext, run: Iterable[MonitorCheck]) -> Report:
     """Run checks over the facts of a run of the monitor, and say what they mean together."""
     findings = checks.run(context, run)
     verdict, summary, next_step = checks.combine(findings)

@@ -8,11 +8,10 @@ import polars as pl
 
 from slipway.data import labels
 from slipway.log import masks, predictions
-from slipway.monitoring import checks, concept, quality, skew
+from slipway.monitoring import checks, concept, quality, refused, skew
 from slipway.monitoring.judge import judge_log
 from slipway.monitoring.report import Report, report_of
 from slipway.monitoring.windows import judge_windows
-from slipway.proposals import widen
 from slipway.settings.project import Project
 from slipway.training.bundle import Bundle
 
@@ -43,7 +42,7 @@ def run(
     windows = [] if since else judge_windows(project, bundle, log, now, policy.monitor.windows)
     start = windows[-1].since if windows else since
     latest = log.filter(pl.col("at") >= windows[-1].since) if windows else log
-    context = checks.Context(
+    context = checks.CheckContext(
         environment=environment,
         bundle=bundle,
         log=log,
@@ -53,7 +52,7 @@ def run(
         start=start,
         windows=windows,
         concept=concept.measure(bundle, log, policy, None if since else now),
-        refused=widen.judge(widen.recorded(project, environment, start), latest.height),
+        refused=refused.describe(refused.recorded(project, environment, start), latest.height),
         skew=skew.replay(bundle, latest, hidden),
         quality=quality.measure(project, environment, bundle, log, remarks),
         deleted=deleted,

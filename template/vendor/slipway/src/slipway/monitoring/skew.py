@@ -42,7 +42,7 @@ class SkewState(Enum):
     UNKNOWN = "unknown"
 
 
-class Difference(msgspec.Struct, frozen=True):
+class SkewedColumn(msgspec.Struct, frozen=True):
     """A feature, `score`, or a column that the contract refuses: in how many rows it differs, and how in the first."""
 
     name: str
@@ -56,7 +56,7 @@ class Skew(msgspec.Struct, frozen=True, kw_only=True):
     state: SkewState
     sentence: str
     rows: int = 0
-    differences: list[Difference] = []
+    differences: list[SkewedColumn] = []
     next_step: str = ""
 
 
@@ -102,7 +102,7 @@ def _whole(sample: pl.DataFrame, hidden: Collection[str]) -> pl.DataFrame:
     return sample.drop_nulls(needed).filter(~is_hashed)
 
 
-def _decoded(bundle: Bundle, rows: pl.DataFrame, hidden: Collection[str]) -> tuple[list[Row], list[Difference]]:
+def _decoded(bundle: Bundle, rows: pl.DataFrame, hidden: Collection[str]) -> tuple[list[Row], list[SkewedColumn]]:
     """The rows as a server decodes them, and what the contract refuses: a server never scored such a row."""
     usual = bundle.golden.rows[0]  # stands in for what was not logged, and is never looked at
     named = rows.with_columns(pl.lit(usual[name]).alias(name) for name in hidden if name in usual)
@@ -114,7 +114,7 @@ def _decoded(bundle: Bundle, rows: pl.DataFrame, hidden: Collection[str]) -> tup
         except msgspec.ValidationError as error:
             reason, _, where = str(error).partition(" - at `$.")
             refused.setdefault(where.rstrip("`"), []).append(f"{reason} in prediction {rows['id'][place]}")
-    return decoded, [Difference(name, len(reasons), reasons[0]) for name, reasons in refused.items()]
+    return decoded, [SkewedColumn(name, len(reasons), reasons[0]) for name, reasons in refused.items()]
 
 
 def _one_by_one(rows: list[Row], hidden: Collection[str]) -> Iterator[Columns]:
@@ -123,7 +123,7 @@ def _one_by_one(rows: list[Row], hidden: Collection[str]) -> Iterator[Columns]:
         yield {name: column for name, column in request([row]).items() if name not in hidden}
 
 
-def _features(sample: pl.DataFrame, names: list[str], trained: Matrix, served: Matrix) -> Iterator[Difference]:
+def _features(sample: pl.DataFrame, names: list[str], trained: Matrix, served: Matrix) -> Iterator[SkewedColumn]:
     for place, name in enumerate(names):
         one, other = trained[:, place], served[:, place]
         largest = np.abs(one[np.isfinite(one)]).max(initial=0)
@@ -131,7 +131,7 @@ def _features(sample: pl.DataFrame, names: list[str], trained: Matrix, served: M
         yield from _difference(sample, name, differs, "{:g} in training and {:g} in the server", one, other)
 
 
-def _scores(sample: pl.DataFrame, given: NDArray[np.floating[Any]]) -> Iterator[Difference]:
+def _scores(sample: pl.DataFrame, given: NDArray[np.floating[Any]]) -> Iterator[SkewedColumn]:
     logged = sample["score"].to_numpy()
     differs = ~np.isclose(given, logged, rtol=1e-4, atol=1e-5, equal_nan=True)  # as golden rows are held against
     yield from _difference(sample, "score", differs, "{:g} by the model and {:g} in the log", given, logged)
@@ -139,14 +139,14 @@ def _scores(sample: pl.DataFrame, given: NDArray[np.floating[Any]]) -> Iterator[
 
 def _difference(
     sample: pl.DataFrame, name: str, differs: NDArray[np.bool_], words: str, one: NDArray[Any], other: NDArray[Any]
-) -> Iterator[Difference]:
+) -> Iterator[SkewedColumn]:
     if differs.any():
         first = int(differs.argmax())
         example = f"{words.format(one[first], other[first])} for prediction {sample['id'][first]}"
-        yield Difference(name, int(differs.sum()), example)
+        yield SkewedColumn(name, int(differs.sum()), example)
 
 
-def _judged(rows: int, found: list[Difference], features: list[str]) -> Skew:
+def _judged(rows: int, found: list[SkewedColumn], features: list[str]) -> Skew:
     if not found:
         same = "get the features and the score that they got when they were asked"
         return Skew(state=SkewState.OK, sentence=f"{rows:,} logged rows, replayed through training, {same}", rows=rows)

@@ -21,7 +21,8 @@ from slipway.monitoring.concept import Outcome
 from slipway.monitoring.drift import Scale, Verdict, moved
 from slipway.monitoring.judge import judge_log
 from slipway.registry import models
-from slipway.settings.project import Project, WindowPolicy
+from slipway.settings.policy import WindowPolicy
+from slipway.settings.project import Project
 from slipway.training.bundle import Bundle
 
 

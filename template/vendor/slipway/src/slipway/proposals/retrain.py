@@ -11,7 +11,8 @@ from slipway.data import dvc
 from slipway.forge import git, proposals
 from slipway.forge.proposals import Proposal
 from slipway.settings import edit
-from slipway.settings.project import Params, Project
+from slipway.settings.params import Params
+from slipway.settings.project import Project
 from slipway.team import CONTRACT
 
 PARAMS = "params.yaml"

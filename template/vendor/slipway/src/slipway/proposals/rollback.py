@@ -7,7 +7,8 @@ from collections.abc import Callable
 from slipway.base.errors import MlopsError
 from slipway.delivery import deploy, environments
 from slipway.forge import base, git
-from slipway.settings.project import Project, QualityPolicy
+from slipway.settings.policy import QualityPolicy
+from slipway.settings.project import Project
 
 
 def roll_back(project: Project, name: str, rule: QualityPolicy, say: Callable[[str], None]) -> str:

@@ -13,13 +13,14 @@ import polars as pl
 from slipway import team
 from slipway.base.errors import MlopsError
 from slipway.base.files import Log as Say
+from slipway.base.files import sha256
 from slipway.contract.frames import as_rows, columns
 from slipway.kinds.base import Scores
 from slipway.registry import packaging
 from slipway.registry.models import Registry, Version
 from slipway.settings.project import Project
 from slipway.team import CONTRACT, model
-from slipway.training.bundle import Bundle, sha256
+from slipway.training.bundle import Bundle
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):

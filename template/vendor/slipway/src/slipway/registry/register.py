@@ -8,12 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from slipway.base.errors import MlopsError
+from slipway.base.files import sha256
 from slipway.data import dvc
 from slipway.forge import git
 from slipway.registry import packaging
 from slipway.registry.models import Registry, Version
 from slipway.settings.project import Project
-from slipway.training.bundle import Lineage, seal, sha256
+from slipway.training.bundle import Lineage, seal
 from slipway.training.gates import check_gates, require_passed
 from slipway.training.pipeline import pipeline_digest
 from slipway.training.tracking import find_run

@@ -22,7 +22,9 @@ from slipway.base import programs
 from slipway.base.errors import MlopsError
 from slipway.base.files import write_json
 from slipway.registry.models import Registry, Version
-from slipway.settings.project import Project, Release, SignaturePolicy
+from slipway.settings.environment import Release
+from slipway.settings.policy import SignaturePolicy
+from slipway.settings.project import Project
 from slipway.training.bundle import SUMS, Bundle
 
 FILE = "provenance.json"

@@ -22,7 +22,7 @@ from slipway.log.refusals import RefusalLog
 from slipway.serving import team_routes
 from slipway.serving.asgi import MAX_DIGITS, read_request, respond, send_and_close
 from slipway.serving.challenger import SHADOW_PATH, ChallengerRouter
-from slipway.serving.context import Context
+from slipway.serving.context import ServingContext
 from slipway.serving.endpoint import Endpoint
 from slipway.serving.metrics import EXPOSITION_TYPE, Telemetry
 from slipway.serving.openapi import document
@@ -99,7 +99,7 @@ class PredictionRoute:
         return wishes | ({"version": int(version)} if version else {})
 
 
-def create_app(context: Context) -> App:
+def create_app(context: ServingContext) -> App:
     """Make the application; raises `MlopsError` for a policy or an extension that does not fit."""
     telemetry = Telemetry(context)
     challenger = ChallengerRouter(context.traffic, telemetry)
@@ -129,7 +129,7 @@ def create_app(context: Context) -> App:
     return app
 
 
-def _pages(app: App, context: Context) -> dict[str, Callable[..., Response]]:
+def _pages(app: App, context: ServingContext) -> dict[str, Callable[..., Response]]:
     """The pages of every server. `/openapi.json` is made last, because it describes them all."""
 
     def ready() -> Response:

@@ -11,7 +11,7 @@ import msgspec
 from slipway.log.predictions import PredictionLog
 from slipway.log.refusals import RefusalLog
 from slipway.serving.protocols.base import ServedModel
-from slipway.settings.project import ServingPolicy
+from slipway.settings.policy import ServingPolicy
 from slipway.training.scoring import Scorer
 
 
@@ -28,7 +28,7 @@ class Served:
 
 
 @dataclass(frozen=True)
-class Context:
+class ServingContext:
     """What the parts of one server process share.
 
     Without a `log` no answer is recorded, and without `refusals` no refusal. `traffic` is the file that names a

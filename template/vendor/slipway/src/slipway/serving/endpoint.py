@@ -15,7 +15,7 @@ import msgspec
 from slipway.contract.problems import MEDIA_TYPE, Problem
 from slipway.contract.rows import Row
 from slipway.serving.challenger import ChallengerRouter, Copy
-from slipway.serving.context import Context
+from slipway.serving.context import ServingContext
 from slipway.serving.counts import count
 from slipway.serving.explain import Explainer
 from slipway.serving.limits import RateLimit
@@ -33,7 +33,7 @@ class Endpoint:
     """Answers requests for predictions; a fault in one never reaches the next."""
 
     def __init__(
-        self, context: Context, protocols: Protocols, telemetry: Telemetry, challenger: ChallengerRouter
+        self, context: ServingContext, protocols: Protocols, telemetry: Telemetry, challenger: ChallengerRouter
     ) -> None:
         served, policy = context.served, context.policy
         self.max_bytes = policy.max_body_kb * 1024

@@ -7,16 +7,10 @@ from typing import Literal
 
 import msgspec
 
+from slipway.delivery.target import Message
+
 #: It answers; it takes no more connections; it cannot start.
 Event = Literal["ready", "draining", "failed"]
-
-
-class Message(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One line of JSON. `event` is an `Event`, or another one of another release, which is passed over."""
-
-    event: str
-    problem: str = ""
-    next_step: str = ""
 
 
 class Link:

@@ -27,7 +27,7 @@ from prometheus_client.registry import Collector
 from slipway import kinds
 from slipway.contract.rows import Contract, Row
 from slipway.delivery.target import Traffic
-from slipway.serving.context import Context
+from slipway.serving.context import ServingContext
 from slipway.serving.counts import ByLabel, Counts, count
 from slipway.serving.predictor import Made
 from slipway.team import CONTRACT
@@ -96,7 +96,7 @@ def _ages(times: Sequence[datetime]) -> list[float]:
 class Telemetry(Collector):
     """The counts of one server process, and the metrics of all that share the `folder`."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: ServingContext) -> None:
         bundle = context.scorer.bundle
         self.counts = Counts(since={context.version: round(time.time(), 3)})
         self.traffic: Traffic | None = None

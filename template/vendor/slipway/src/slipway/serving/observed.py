@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
-from slipway.settings.project import ServeAddress
+from slipway.settings.environment import ServeAddress
 
 
 class Speed(msgspec.Struct, frozen=True):

@@ -16,10 +16,10 @@ from slipway.log import masks
 from slipway.log.predictions import PredictionLog
 from slipway.log.refusals import RefusalLog
 from slipway.serving.app import create_app
-from slipway.serving.context import Context, Served
+from slipway.serving.context import Served, ServingContext
 from slipway.serving.link import Link
 from slipway.serving.worker import Worker, listen
-from slipway.settings.project import Hidden, ServingPolicy
+from slipway.settings.policy import Hidden, ServingPolicy
 from slipway.training.bundle import Bundle
 from slipway.training.scoring import Scorer
 
@@ -96,12 +96,12 @@ def run(settings: ServerSettings) -> None:
         app.tick()
 
 
-def _context(settings: ServerSettings) -> Context:
+def _context(settings: ServerSettings) -> ServingContext:
     bundle = Bundle(settings.bundle).verify(settings.digest)
     state, environment, hidden, limits = settings.state, settings.environment, settings.hidden, settings.limits
     commit = settings.commit or bundle.lineage.commit
     mask = masks.mask(state, environment, hidden)
-    return Context(
+    return ServingContext(
         scorer=Scorer(bundle),
         served=Served(environment, settings.version, bundle.digest, commit, settings.source, settings.role),
         policy=limits,

@@ -15,7 +15,8 @@ import yaml
 
 from slipway.base.errors import MlopsError
 from slipway.settings import edit
-from slipway.settings.project import MetricGate, Policy, Project
+from slipway.settings.policy import MetricGate, Policy
+from slipway.settings.project import Project
 
 POLICY = "policy.yaml"
 _FOLDER = Path(__file__).with_name("policy_blocks")

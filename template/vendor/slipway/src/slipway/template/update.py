@@ -65,7 +65,7 @@ class Update:
 
 
 @dataclass(frozen=True)
-class Difference:
+class ChangedFile:
     """A file that is not as the recorded version of the template made it."""
 
     path: str
@@ -117,7 +117,7 @@ def propose(update: Update) -> Proposal | None:
     )  # fmt: skip
 
 
-def audit(root: Path) -> tuple[list[Difference], str]:
+def audit(root: Path) -> tuple[list[ChangedFile], str]:
     """Compare the last commit with what the recorded version rendered; return the differences and that render's id."""
     with _rendered(root) as folder:
         old = _commit(root, folder, "Render the template as recorded")
@@ -126,7 +126,7 @@ def audit(root: Path) -> tuple[list[Difference], str]:
         )
         kept = set(git(root, "ls-tree", "-r", "-z", "--name-only", "HEAD").split("\0"))
         owners = _owners(folder, list(counts))
-    found = (Difference(path, owners[path], path not in kept, *count) for path, count in counts.items())
+    found = (ChangedFile(path, owners[path], path not in kept, *count) for path, count in counts.items())
     return sorted(found, key=lambda difference: (difference.owner, difference.path)), old
 
 

@@ -19,7 +19,8 @@ import polars as pl
 
 from slipway import kinds, team
 from slipway.base.errors import MlopsError
-from slipway.settings.project import Params, Project
+from slipway.settings.params import Params
+from slipway.settings.project import Project
 from slipway.team import CONTRACT, metrics
 from slipway.training.ageing import Backtest, Measurement, conclude, days_in
 from slipway.training.train import learned_from

@@ -28,8 +28,8 @@ from typing import Any
 import msgspec
 
 from slipway.base.errors import MlopsError
-from slipway.base.files import sha256 as sha256
-from slipway.base.files import write_json as write_json
+from slipway.base.files import sha256, write_json
+from slipway.data.dvc import DataVersion
 from slipway.training.histogram import Histogram
 
 SUMS = "SHA256SUMS"
@@ -75,13 +75,6 @@ class Expected(msgspec.Struct, frozen=True, kw_only=True):
     scores: Histogram = msgspec.field(default_factory=lambda: Histogram.of([]))
     missing: dict[str, float] = {}
     bias: Bias | None = None
-
-
-class DataVersion(msgspec.Struct, frozen=True, kw_only=True):
-    """A file or folder of data as DVC names it; `md5` is DVC's address of the content."""
-
-    path: str
-    md5: str
 
 
 class Lineage(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,10 +15,11 @@ import polars as pl
 
 from slipway import kinds, team
 from slipway.base.errors import MlopsError
+from slipway.base.files import write_json
 from slipway.contract.frames import columns
 from slipway.settings.project import Project
 from slipway.team import CONTRACT
-from slipway.training.bundle import ModelFacts, write_json
+from slipway.training.bundle import ModelFacts
 from slipway.training.scoring import OnnxModel, matrix
 from slipway.training.train import learning_set
 

@@ -8,11 +8,12 @@ import msgspec
 import polars as pl
 
 from slipway import kinds
+from slipway.base.files import write_json
 from slipway.contract.frames import as_rows, columns, spread
 from slipway.contract.rows import Field, FieldKind
 from slipway.settings.project import Project
 from slipway.team import CONTRACT
-from slipway.training.bundle import Bundle, Golden, ModelFacts, write_json
+from slipway.training.bundle import Bundle, Golden, ModelFacts
 from slipway.training.reference import expected
 from slipway.training.scoring import OnnxModel, matrix
 

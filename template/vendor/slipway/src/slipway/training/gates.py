@@ -13,7 +13,8 @@ import msgspec
 
 from slipway.base.errors import MlopsError
 from slipway.forge import git
-from slipway.settings.project import Gates, Project, SliceGate
+from slipway.settings.policy import Gates, SliceGate
+from slipway.settings.project import Project
 
 Metrics = dict[str, float]
 
@@ -22,7 +23,7 @@ REPORT = "reports/metrics.json"
 
 
 @dataclass(frozen=True)
-class Check:
+class GateResult:
     """One figure held against one limit."""
 
     gate: str
@@ -35,7 +36,7 @@ class Check:
         return f"{self.gate} is {value}, the gate asks for {self.limit}"
 
 
-def as_markdown(project: Project, checks: list[Check], reference: str) -> str:
+def as_markdown(project: Project, checks: list[GateResult], reference: str) -> str:
     """What a reviewer wants to know of this model: each metric beside that of another commit, and each gate."""
     earlier = git.at_commit(project.root, reference, REPORT)
     before: Metrics = msgspec.json.decode(earlier)["model"] if earlier else {}
@@ -52,7 +53,7 @@ def as_markdown(project: Project, checks: list[Check], reference: str) -> str:
     return "\n".join(lines)
 
 
-def check_gates(project: Project) -> list[Check]:
+def check_gates(project: Project) -> list[GateResult]:
     """Hold the figures of the last evaluation against `policy.yaml`, the failed ones first."""
     reports = project.root / "reports"
     try:
@@ -64,7 +65,7 @@ def check_gates(project: Project) -> list[Check]:
     return sorted(checks, key=lambda check: check.passed)
 
 
-def checks_of(gates: Gates, measured: dict[str, Any], cost: Metrics) -> Iterator[Check]:
+def checks_of(gates: Gates, measured: dict[str, Any], cost: Metrics) -> Iterator[GateResult]:
     """Yield one check for each limit in the policy. A figure that is missing fails."""
     for name, gate in gates.metrics.items():
         value, baseline = measured["model"].get(name), measured["baseline"].get(name)
@@ -77,29 +78,31 @@ def checks_of(gates: Gates, measured: dict[str, Any], cost: Metrics) -> Iterator
     yield from _limits("one_row_ms", cost.get("one_row_ms"), None, gates.limits.one_row_ms)
 
 
-def _slice_checks(rule: SliceGate, slices: list[dict[str, Any]]) -> Iterator[Check]:
+def _slice_checks(rule: SliceGate, slices: list[dict[str, Any]]) -> Iterator[GateResult]:
     for one in slices:
         if one["column"] in rule.columns and one["rows"] >= rule.min_rows:
             name = f"{rule.metric} of {one['column']} = {one['value']} ({one['rows']:,} rows)"
             yield from _limits(name, one["metrics"].get(rule.metric), rule.min, rule.max)
 
 
-def _limits(name: str, value: float | None, low: float | None, high: float | None) -> Iterator[Check]:
+def _limits(name: str, value: float | None, low: float | None, high: float | None) -> Iterator[GateResult]:
     if low is not None:
-        yield Check(name, value, f"at least {low:g}", value is not None and value >= low)
+        yield GateResult(name, value, f"at least {low:g}", value is not None and value >= low)
     if high is not None:
-        yield Check(name, value, f"at most {high:g}", value is not None and value <= high)
+        yield GateResult(name, value, f"at most {high:g}", value is not None and value <= high)
 
 
-def _margin(name: str, value: float | None, baseline: float | None, margin: float, *, higher_is_better: bool) -> Check:
+def _margin(
+    name: str, value: float | None, baseline: float | None, margin: float, *, higher_is_better: bool
+) -> GateResult:
     limit = f"{margin:g} {'above' if higher_is_better else 'below'} the baseline's {baseline}"
     if value is None or baseline is None:
-        return Check(name, value, limit, passed=False)
+        return GateResult(name, value, limit, passed=False)
     gain = value - baseline if higher_is_better else baseline - value
-    return Check(name, value, limit, gain >= margin)
+    return GateResult(name, value, limit, gain >= margin)
 
 
-def require_passed(checks: list[Check], what: str) -> None:
+def require_passed(checks: list[GateResult], what: str) -> None:
     """Refuse, with exit code 3, when a gate was not passed."""
     failed = [check for check in checks if not check.passed]
     if failed:

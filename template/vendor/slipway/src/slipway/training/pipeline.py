@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from slipway.base.errors import MlopsError
+from slipway.base.files import sha256
 from slipway.data import dvc
 from slipway.forge import git
 from slipway.settings.project import Project
-from slipway.training.bundle import sha256
-from slipway.training.gates import Check, check_gates
+from slipway.training.gates import GateResult, check_gates
 from slipway.training.tracking import PIPELINE, connect, find_run, record
 
 
-def run(project: Project, force: bool = False) -> list[Check]:
+def run(project: Project, force: bool = False) -> list[GateResult]:
     """Run what has changed, record the run, and judge the result against the policy."""
     _ = project.params, project.policy  # a wrong setting is told before any work is done
     client = connect(project)

@@ -106,7 +106,7 @@ def _experiment(project: Project, client: MlflowClient) -> str:
 
 
 def _machine(project: Project) -> dict[str, str]:
-    from slipway.training.bundle import sha256
+    from slipway.base.files import sha256
 
     lock = project.root / "uv.lock"
     return {

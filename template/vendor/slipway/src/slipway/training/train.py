@@ -15,13 +15,14 @@ import polars as pl
 
 from slipway import kinds, team
 from slipway.base.errors import MlopsError
+from slipway.base.files import write_json
 from slipway.contract.frames import columns
 from slipway.contract.rows import Column
 from slipway.kinds.base import Kind, Matrix, Scores
 from slipway.settings.project import Project
 from slipway.team import CONTRACT
 from slipway.training import exporters
-from slipway.training.bundle import ModelFacts, write_json
+from slipway.training.bundle import ModelFacts
 from slipway.training.scoring import OnnxModel, matrix
 
 #: Largest relative difference between the estimator's and the converted model's scores.

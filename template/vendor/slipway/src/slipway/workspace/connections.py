@@ -5,14 +5,13 @@ A fresh project has none, and its workflows are green all the same: each says wh
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from dataclasses import dataclass
-from pathlib import Path
 
 from slipway.data import dvc, remotes
 from slipway.delivery import environments
+from slipway.delivery.docker import engine_problem, missing_login
 from slipway.registry import signing
 from slipway.settings.project import Project
 from slipway.training.tracking import store_uri
@@ -83,16 +82,6 @@ def _images(project: Project) -> Connection:
     return Connection("images", not missing, _for_job(missing) if missing else project.tool.image)
 
 
-def missing_login(project: Project) -> str:
-    """The login that Docker lacks for the registry of images; empty when it has one."""
-    first, slash, _ = project.tool.image.partition("/")
-    # Docker reads a first part without a dot or a port as a folder of its own Hub, which it calls by this name.
-    host = first if slash and (set(first) & {".", ":"}) else "https://index.docker.io/v1/"
-    config = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
-    known = json.loads(config.read_bytes()) if config.is_file() else {}
-    return "" if host in {**known.get("auths", {}), **known.get("credHelpers", {})} else f"a login at {host}"
-
-
 def _environments(project: Project) -> list[Connection]:
     found = []
     for name in environments.names(project):
@@ -104,12 +93,9 @@ def _environments(project: Project) -> list[Connection]:
 
 def _engine() -> Connection:
     """Whether a container engine answers, so that a job can log in to a registry of images; processes need none."""
-    import subprocess
-
-    client = shutil.which("docker")
-    # The path that was found and a fixed word, without a shell.
-    there = client is not None and subprocess.run([client, "version"], capture_output=True, check=False).returncode == 0  # noqa: S603
-    return Connection("engine", there, str(client) if there else _for_job("Docker, for containers alone"))
+    if engine_problem():
+        return Connection("engine", there=False, how=_for_job("Docker, for containers alone"))
+    return Connection("engine", there=True, how=str(shutil.which("docker")))
 
 
 def _for_job(what: str) -> str:

@@ -18,11 +18,10 @@ import msgspec
 
 from slipway.base import http as client
 from slipway.base.errors import MlopsError
-from slipway.delivery.native.place import Place
-from slipway.delivery.native.process import Group, open_listener
-from slipway.delivery.native.supervisor import KILL_AFTER_S, TICK_S
+from slipway.delivery.folder import EnvironmentFolder
+from slipway.delivery.processes import KILL_AFTER_S, TICK_S, Group, open_listener
 from slipway.delivery.target import Run
-from slipway.settings.project import Hidden, ServingPolicy
+from slipway.settings.policy import Hidden, ServingPolicy
 
 BUNDLE = "/bundle"
 PORT = 8000
@@ -32,7 +31,7 @@ STATE = Path(".mlops").absolute()
 def serve() -> None:
     """Serve the mounted bundle, if it is the one that was promised, until a signal ends it."""
     run = _run()
-    group = Group(run, open_listener(run), Place(STATE, run.environment), socket.gethostname())
+    group = Group(run, open_listener(run), EnvironmentFolder(STATE, run.environment), socket.gethostname())
     is_stopping = False
 
     def stop(*_: object) -> None:

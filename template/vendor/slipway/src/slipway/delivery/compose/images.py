@@ -15,7 +15,7 @@ from slipway.base import programs
 from slipway.base.errors import MlopsError
 from slipway.base.files import Log, write_json
 from slipway.delivery.compose import trial
-from slipway.delivery.compose.docker import docker, engine_problem, labels
+from slipway.delivery.docker import docker, engine_problem, labels, missing_login
 from slipway.delivery.target import Run
 from slipway.forge import base as forge
 from slipway.forge import git
@@ -23,7 +23,6 @@ from slipway.registry.models import Registry, Version
 from slipway.registry.signing import IMAGE_MATERIALS
 from slipway.settings.project import Project
 from slipway.training.bundle import Bundle, Lineage, seal
-from slipway.workspace import connections
 
 BUILD_FILE = "docker/Dockerfile"
 
@@ -42,7 +41,7 @@ def possible(project: Project, uses: Sequence[str], *, push: bool, log: Log = pr
         log(f"no images are built: {problem}")
         forge.of(project).summarize(f"No images were built: {problem}.")
         return [], False
-    missing = connections.missing_login(project)
+    missing = missing_login(project)
     if push and missing:
         log(f"the images are built and tried, but not pushed: there is no {missing}")
         forge.of(project).summarize(f"The images were built and tried, but not pushed: there is no {missing}.")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from slipway.base import files
 from slipway.base.files import Log
-from slipway.delivery.compose.docker import docker, require_network
 from slipway.delivery.deploy import deploy
+from slipway.delivery.docker import docker, require_network
 from slipway.delivery.environments import load, names
 from slipway.settings.project import Project
 

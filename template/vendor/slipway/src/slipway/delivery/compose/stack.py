@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from slipway.base import files
-from slipway.delivery.compose.docker import compose, inspect
+from slipway.delivery.docker import compose, inspect
 from slipway.delivery.target import Rival, Run, Traffic
 from slipway.settings.project import Project
 

@@ -25,9 +25,9 @@ from slipway.base import http
 from slipway.base.errors import MlopsError
 from slipway.base.files import Log
 from slipway.delivery.compose import images, trial
-from slipway.delivery.compose.docker import docker, require_network
 from slipway.delivery.compose.stack import CHALLENGER, Stack, short_name
-from slipway.delivery.native.process import open_listener
+from slipway.delivery.docker import docker, require_network
+from slipway.delivery.processes import open_listener
 from slipway.delivery.target import Rival, Run
 from slipway.log import masks
 from slipway.settings.project import Project

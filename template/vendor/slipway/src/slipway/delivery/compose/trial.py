@@ -14,8 +14,8 @@ import numpy as np
 from slipway import kinds
 from slipway.base.errors import MlopsError
 from slipway.base.programs import last_words
-from slipway.delivery.compose.docker import CONFINED, docker, inspect
 from slipway.delivery.deploy import ask
+from slipway.delivery.docker import CONFINED, docker, inspect
 from slipway.forge import git
 from slipway.settings.project import Project
 from slipway.training.bundle import Bundle

@@ -4,7 +4,7 @@ It owns the listening socket, so the address stays open while servers come and g
 wait in the socket's queue, and whichever server is ready takes them. It answers no request itself.
 Beside the champion's servers it keeps those of a challenger, and tells the champion, in `traffic.json`,
 which part of the requests they get.
-`native.switch` runs this module as a program; its arguments are the folder for state and the environment.
+`native.target.switch` runs this module as a program; its arguments are the folder for state and the environment.
 """
 
 from __future__ import annotations
@@ -22,20 +22,16 @@ from typing import Literal
 import filelock
 
 from slipway.base.errors import MlopsError
-from slipway.delivery.native.place import Desired, Place, State
-from slipway.delivery.native.process import Group, log, open_listener
+from slipway.delivery.folder import EnvironmentFolder
+from slipway.delivery.native.state import Desired, State
+from slipway.delivery.processes import KILL_AFTER_S, TICK_S, Group, log, open_listener
 from slipway.delivery.target import Rival, Run, Traffic
-
-TICK_S = 0.05
-
-#: Longer than a worker takes to drain and to finish its last request.
-KILL_AFTER_S = 20
 
 
 class Supervisor:
     """Makes what runs equal to what is wished for. Every `step` looks at what is true and does the next thing."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: EnvironmentFolder) -> None:
         self.is_stopping = False
         self._place = place
         self._wish: Desired | None = None
@@ -74,7 +70,7 @@ class Supervisor:
         self._write_state()
 
     def _read_wish(self) -> None:
-        wish = self._place.desired()
+        wish = self._place.read(Desired)
         if wish is None:
             self.is_stopping = True
             return
@@ -257,7 +253,7 @@ class Supervisor:
             group.kill()
 
 
-def _reason(group: Group, otherwise: str, place: Place) -> tuple[str, str]:
+def _reason(group: Group, otherwise: str, place: EnvironmentFolder) -> tuple[str, str]:
     server = group.ended
     if server.failure:
         return server.failure.problem, server.failure.next_step
@@ -269,7 +265,7 @@ def _reason(group: Group, otherwise: str, place: Place) -> tuple[str, str]:
 def main() -> None:
     """Supervise the environment named on the command line, unless somebody already does."""
     state, environment = Path(sys.argv[1]), sys.argv[2]
-    place = Place(state, environment)
+    place = EnvironmentFolder(state, environment)
     try:
         with place.lock(timeout_s=2):  # somebody may be looking whether it is held
             supervisor = Supervisor(place)

@@ -1,4 +1,4 @@
-"""Server processes and their listening socket, seen from the supervisor."""
+"""Server processes and their listening socket, seen from whatever starts them: a supervisor, or a container."""
 
 from __future__ import annotations
 
@@ -16,10 +16,17 @@ from pathlib import Path
 import msgspec
 
 from slipway.base.errors import MlopsError
-from slipway.delivery.native.place import Place
+from slipway.delivery.folder import EnvironmentFolder
 from slipway.delivery.target import Assignment, Message, Run, Traffic
 
 RETRY_S = 0.05
+
+#: How often whoever keeps servers looks at them.
+TICK_S = 0.05
+
+#: Longer than a worker takes to drain and to finish its last request.
+KILL_AFTER_S = 20
+
 MAX_BACKOFF_S = 30
 STABLE_AFTER_S = 60
 
@@ -27,7 +34,7 @@ STABLE_AFTER_S = 60
 SERVER = "slipway.serving.run"
 
 
-def assignment(run: Run, place: Place, counts: Path, fds: tuple[int, int]) -> bytes:
+def assignment(run: Run, place: EnvironmentFolder, counts: Path, fds: tuple[int, int]) -> bytes:
     """What a server process is started with; `fds` are its listening socket and its socket for messages."""
     task = Assignment(
         run=msgspec.structs.replace(run, limits=run.limits.of_the_first_release()),
@@ -44,7 +51,7 @@ def assignment(run: Run, place: Place, counts: Path, fds: tuple[int, int]) -> by
 class ServerProcess:
     """A server that was started, and what its messages have said since."""
 
-    def __init__(self, run: Run, listener: socket.socket, place: Place, counts: Path) -> None:
+    def __init__(self, run: Run, listener: socket.socket, place: EnvironmentFolder, counts: Path) -> None:
         self.born = time.monotonic()
         self.is_ready = False
         self.is_accepting = True
@@ -140,7 +147,7 @@ class Slot:
 class Group:
     """The server processes of one run. They share one listening socket: whoever is free takes the next connection."""
 
-    def __init__(self, run: Run, listener: socket.socket, place: Place, name: str = "") -> None:
+    def __init__(self, run: Run, listener: socket.socket, place: EnvironmentFolder, name: str = "") -> None:
         """Start as many processes as the run wants; `name` is that of their folder of counts."""
         self.run = run
         self.listener = listener

@@ -11,6 +11,7 @@ from typing import Any
 from slipway.base import programs
 from slipway.base.errors import MlopsError
 from slipway.base.programs import Done
+from slipway.settings.project import Project
 
 INSTALL = "install Docker Engine with its compose plugin"
 
@@ -34,6 +35,16 @@ def engine_problem() -> str:
         return "docker is not installed"
     done = docker("version", "--format", "{{.Server.Version}}", check=False)
     return f"no container engine answers: {done.last_words(1)}" if done.code else ""
+
+
+def missing_login(project: Project) -> str:
+    """The login that Docker lacks for the registry of images; empty when it has one."""
+    first, slash, _ = project.tool.image.partition("/")
+    # Docker reads a first part without a dot or a port as a folder of its own Hub, which it calls by this name.
+    host = first if slash and (set(first) & {".", ":"}) else "https://index.docker.io/v1/"
+    config = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
+    known = json.loads(config.read_bytes()) if config.is_file() else {}
+    return "" if host in {**known.get("auths", {}), **known.get("credHelpers", {})} else f"a login at {host}"
 
 
 def inspect(kind: str, name: str) -> dict[str, Any] | None:

@@ -21,23 +21,18 @@ import os
 import secrets
 import subprocess
 import time
-from datetime import datetime
-from pathlib import Path
-from typing import Literal, TypeVar
 
-import filelock
 import msgspec
 
-from slipway.base import files
 from slipway.base.errors import MlopsError
 from slipway.base.files import Log
 from slipway.data import remotes
-from slipway.delivery.target import Rival, Run, Traffic
+from slipway.delivery.folder import EnvironmentFolder
+from slipway.delivery.native.state import Desired, State
+from slipway.delivery.target import Rival, Run
 from slipway.registry import packaging
 from slipway.settings.project import Project
 from slipway.training.bundle import Bundle
-
-T = TypeVar("T")
 
 POLL_S = 0.05
 _NOT_FOR_SERVERS = ("ACTIONS_", "COSIGN_", "GITHUB_", "MLFLOW_", "RUNNER_", *remotes.PREFIXES)
@@ -49,118 +44,14 @@ SUPERVISOR = f"{__package__}.supervisor"
 needs_image = False
 
 
-class Desired(msgspec.Struct, frozen=True):
-    """`desired.json`. The ticket tells the answer to this wish from the answer to an earlier one."""
-
-    ticket: str
-    run: Run
-    timeout_s: float
-    challenger: Rival | None = None
-
-
-class State(msgspec.Struct, frozen=True, kw_only=True):
-    """`state.json`: what runs now, and what became of the last wish.
-
-    `run` is what answers requests, `challenger` what gets its part of them. `workers` and `challengers` are their
-    processes, `worker` the first one. A wish that failed leaves its `problem` here, and whatever answered before
-    still in `run`. A supervisor of an earlier release does not say `knows_privacy` or `knows_programs`: it would not
-    hand the one on, and starts every server by the program of its own release.
-    """
-
-    ticket: str
-    phase: Literal["starting", "serving", "restarting", "failed"]
-    supervisor: int
-    worker: int | None = None
-    workers: list[int] = []
-    run: Run | None = None
-    challenger: Rival | None = None
-    challengers: list[int] = []
-    since: datetime | None = None
-    restarts: int = 0
-    draining: list[int] = []
-    problem: str | None = None
-    next_step: str | None = None
-    knows_privacy: bool = False
-    knows_programs: bool = False
-
-    @property
-    def version(self) -> int | None:
-        """The version that answers."""
-        return self.run.version if self.run else None
-
-    @property
-    def digest(self) -> str:
-        """The digest of the bundle that answers."""
-        return self.run.digest if self.run else ""
-
-
-class Place:
-    """The folder in which an environment's processes and its commands meet."""
-
-    def __init__(self, state: Path, environment: str) -> None:
-        self.state = state
-        self.folder = state / "environments" / environment
-        self.log = self.folder / "server.log"
-        self.target = state / "targets" / f"{environment}.json"
-        self._lock = self.folder / "supervisor.lock"
-
-    def lock(self, timeout_s: float = 0) -> filelock.BaseFileLock:
-        """The lock that a living supervisor holds."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        return filelock.FileLock(self._lock, timeout=timeout_s)
-
-    def is_supervised(self) -> bool:
-        """Whether a supervisor is alive. The answer comes from the kernel, not from a file."""
-        try:
-            with self.lock():
-                return False
-        except filelock.Timeout:
-            return True
-
-    def path_of(self, kind: type[Desired] | type[State] | type[Traffic]) -> Path:
-        """Where a JSON file is."""
-        return self.folder / f"{kind.__name__.lower()}.json"
-
-    def desired(self) -> Desired | None:
-        """What shall run."""
-        return _read(self.path_of(Desired), Desired)
-
-    def found(self) -> State | None:
-        """What the supervisor said last."""
-        return _read(self.path_of(State), State)
-
-    def write(self, content: Desired | State | Traffic) -> None:
-        """Replace one of the JSON files in one step."""
-        files.write(self.path_of(type(content)), msgspec.json.encode(content))
-
-    def announce(self, run: Run) -> None:
-        """Say where an environment answers, as Prometheus reads it (its documentation, "file_sd_config")."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(run.host, run.host)  # noqa: S104 - who listens everywhere
-        address = f"[{host}]:{run.port}" if ":" in host else f"{host}:{run.port}"
-        targets = [{"targets": [address], "labels": {"environment": run.environment}}]
-        self.target.parent.mkdir(exist_ok=True)
-        files.write(self.target, msgspec.json.encode(targets))
-
-    def forget(self, kind: type[Desired] | type[State] | type[Traffic]) -> None:
-        """Remove one of them."""
-        self.path_of(kind).unlink(missing_ok=True)
-
-
-def _read(path: Path, kind: type[T]) -> T | None:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
-    except (FileNotFoundError, msgspec.DecodeError):
-        return None
-
-
 def prepare(project: Project, run: Run, bundle: Bundle) -> Run:
     """Install the code that shall answer, and return the run with its interpreter and its programs.
 
-    Refused is another platform than the bundle's own that scores the golden rows otherwise.
+    Refused is another platform than the bundle's own that answers the golden rows otherwise.
     """
     python = packaging.install(project, bundle, run.platform)
     if run.platform:
-        packaging.require_same_answers(bundle, python, run.platform)
+        packaging.require_same_answers(project, bundle, python, run.platform)
     programs = packaging.programs_of(bundle)
     return msgspec.structs.replace(run, python=str(python), program=programs.server, supervisor=programs.supervisor)
 
@@ -172,7 +63,7 @@ def switch(project: Project, run: Run, rival: Rival | None = None, timeout_s: fl
     If it cannot prove itself, the old one stays and the reason is raised. Safe to run again.
     """
     _require_unix()
-    place = Place(project.state, run.environment)
+    place = EnvironmentFolder(project.state, run.environment)
     before = status(project, run.environment)
     if before and before.phase == "serving" and _runs(before, run, rival):
         place.announce(run)
@@ -229,20 +120,20 @@ def _runs(state: State, run: Run, rival: Rival | None) -> bool:
 
 def status(project: Project, environment: str) -> State | None:
     """What runs in an environment; `None` when nothing does."""
-    place = Place(project.state, environment)
+    place = EnvironmentFolder(project.state, environment)
     if not place.folder.is_dir() or not place.is_supervised():
         return None
-    return place.found()
+    return place.read(State)
 
 
 def log_of(project: Project, environment: str) -> str:
     """The file that holds what supervisor and servers had to say."""
-    return str(Place(project.state, environment).log)
+    return str(EnvironmentFolder(project.state, environment).log)
 
 
 def stop(project: Project, environment: str, timeout_s: float = 30) -> bool:
     """Stop an environment after its last request; returns whether anything was running."""
-    place = Place(project.state, environment)
+    place = EnvironmentFolder(project.state, environment)
     if not place.folder.is_dir():
         return False
     place.forget(Desired)
@@ -267,14 +158,14 @@ def _require_unix() -> None:
         )
 
 
-def _wait(place: Place, wish: Desired) -> State:
+def _wait(place: EnvironmentFolder, wish: Desired) -> State:
     """Wait until a supervisor, started when there is none, has answered this wish."""
     deadline = time.monotonic() + wish.timeout_s + 30  # it keeps the time itself; this is for when it cannot
     started: list[subprocess.Popen[bytes]] = []
     while time.monotonic() < deadline:
         # Asked before the file is read: what a supervisor wrote before it ended is then there.
         is_supervised = any(child.poll() is None for child in started) or place.is_supervised()
-        state = place.found()
+        state = place.read(State)
         if state and state.ticket == wish.ticket and state.phase in ("serving", "failed"):
             return state
         if not is_supervised:
@@ -286,7 +177,7 @@ def _wait(place: Place, wish: Desired) -> State:
     raise MlopsError(f"the supervisor of {wish.run.environment} gave no answer", f"read its log: {place.log}")
 
 
-def _start_supervisor(place: Place, run: Run) -> subprocess.Popen[bytes]:
+def _start_supervisor(place: EnvironmentFolder, run: Run) -> subprocess.Popen[bytes]:
     with place.log.open("ab") as log:
         return subprocess.Popen(  # noqa: S603 - our own module, no shell
             # The release's own interpreter: this checkout may be gone tomorrow.
