@@ -89,7 +89,7 @@ class ChunkScorer:
     with_score: bool
 
     def __call__(self, piece: Piece) -> Piece:
-        """ChunkScorer the rows of a chunk."""
+        """Predict the rows of a chunk."""
         if piece.frame is None:
             return piece
         scores = self.scorer.scores(columns(piece.frame, CONTRACT.fields))
@@ -101,7 +101,7 @@ class ChunkScorer:
 
 
 def _predict_parts(work: ChunkScorer, source: Path, parts: Path, engine: Engine, say: Say) -> int:
-    """ChunkScorer what has no part yet, up to the first chunk that breaks the contract."""
+    """Predict what has no part yet, up to the first chunk that breaks the contract."""
     rows, broken, progress = 0, _Broken(source), _Progress(say)
 
     def pieces() -> Iterator[Piece]:
