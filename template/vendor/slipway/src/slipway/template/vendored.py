@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from hashlib import sha256
 from pathlib import Path
 
@@ -23,15 +24,32 @@ def as_text(digests: dict[str, str]) -> str:
     return "".join(f"{digest}  {name}\n" for name, digest in digests.items())
 
 
+def version(root: Path) -> str:
+    """Return the version of a project's platform."""
+    settings = tomllib.loads((root / FOLDER / "pyproject.toml").read_text("utf-8"))
+    return str(settings["project"]["version"])
+
+
+def digest(root: Path) -> str:
+    """Return the one digest that names a project's platform: that of the list. Raises `MlopsError` without one."""
+    return sha256(_list(root).read_bytes()).hexdigest()
+
+
 def edited(root: Path) -> list[str]:
     """Name the files of a project's platform that are not as they were published, are missing or were added.
 
     Raises `MlopsError` where the list of digests is missing.
     """
-    folder = root / FOLDER
-    if not (folder / SUMS).is_file():
-        raise MlopsError(f"{FOLDER.as_posix()}/{SUMS} is missing", f"git checkout -- {FOLDER.as_posix()}/{SUMS}")
-    lines = (folder / SUMS).read_text("utf-8").splitlines()
-    published = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-    present = sums(folder)
-    return sorted(name for name in published.keys() | present.keys() if published.get(name) != present.get(name))
+    lines = _list(root).read_text("utf-8").splitlines()
+    published = {name: known for known, _, name in (line.partition("  ") for line in lines)}
+    present = sums(root / FOLDER)
+    changed = (name for name in published.keys() | present.keys() if published.get(name) != present.get(name))
+    return sorted((FOLDER / name).as_posix() for name in changed)
+
+
+def _list(root: Path) -> Path:
+    path = root / FOLDER / SUMS
+    if not path.is_file():
+        place = path.relative_to(root).as_posix()
+        raise MlopsError(f"{place} is missing", f"restore it: git checkout -- {place}")
+    return path
