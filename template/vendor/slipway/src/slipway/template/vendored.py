@@ -14,9 +14,16 @@ SUMS = "SHA256SUMS"
 
 def sums(folder: Path) -> dict[str, str]:
     """Return the digest of each file of the platform by its path, without the list of digests itself."""
-    found = sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-    names = {path.relative_to(folder).as_posix(): path for path in found}
-    return {name: sha256(path.read_bytes()).hexdigest() for name, path in names.items() if name != SUMS}
+    # What tools leave behind is no part of it.
+    names = {path.relative_to(folder): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    kept = {
+        name.as_posix(): path for name, path in names.items() if not any(_is_left_behind(part) for part in name.parts)
+    }
+    return {name: sha256(path.read_bytes()).hexdigest() for name, path in kept.items() if name != SUMS}
+
+
+def _is_left_behind(part: str) -> bool:
+    return part.startswith(".") or part == "__pycache__"
 
 
 def as_text(digests: dict[str, str]) -> str:
