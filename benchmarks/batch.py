@@ -27,10 +27,10 @@ from pathlib import Path
 import polars as pl
 from {package}.contract import CONTRACT
 from {package}.mlops import batch
-from {package}.mlops.bundle import Bundle, DataVersion, Lineage, seal
-from {package}.mlops.frames import columns
-from {package}.mlops.project import Project
-from {package}.mlops.scoring import Scorer, matrix
+from slipway.training.bundle import Bundle, DataVersion, Lineage, seal
+from slipway.contract.frames import columns
+from slipway.settings.project import Project
+from slipway.training.scoring import Scorer, matrix
 
 project, folder, rows = Project.find(), Path(sys.argv[1]), int(sys.argv[2])
 unknown = dict.fromkeys(["commit", "repository", "run_id", "pipeline", "lock", "python", "platform"], "-")

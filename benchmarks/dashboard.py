@@ -42,7 +42,7 @@ def flights(project: Path) -> list[dict[str, Any]]:
     code = """
 import polars as pl
 from PACKAGE.contract import CONTRACT
-from PACKAGE.mlops.frames import as_rows
+from slipway.contract.frames import as_rows
 rows = pl.read_parquet("data/test.parquet").sample(400, seed=1).select(f.name for f in CONTRACT.fields)
 import msgspec, sys
 sys.stdout.buffer.write(msgspec.json.encode(as_rows(rows)))

@@ -81,8 +81,8 @@ import numpy as np, polars as pl
 from pathlib import Path
 from PACKAGE.contract import CONTRACT
 from PACKAGE.mlops import export, training
-from PACKAGE.mlops.bundle import write_json
-from PACKAGE.mlops.project import Project
+from slipway.training.bundle import write_json
+from slipway.settings.project import Project
 
 project, names = Project.find(), [field.name for field in CONTRACT.fields]
 draw = np.random.default_rng(project.params.seed)
@@ -101,9 +101,9 @@ REGISTER = """
 import sys, tempfile
 import msgspec
 from pathlib import Path
-from PACKAGE.mlops.bundle import seal
-from PACKAGE.mlops.project import Project
-from PACKAGE.mlops.registry import Registry
+from slipway.training.bundle import seal
+from slipway.settings.project import Project
+from slipway.registry.models import Registry
 
 project = Project.find()
 registry = Registry.open(project)

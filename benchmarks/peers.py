@@ -39,8 +39,8 @@ SAME_SESSION = """
 import msgspec
 from pathlib import Path
 from PACKAGE.contract import CONTRACT
-from PACKAGE.mlops.bundle import Bundle
-from PACKAGE.mlops.scoring import Scorer
+from slipway.training.bundle import Bundle
+from slipway.training.scoring import Scorer
 
 scorer = Scorer(Bundle(Path("bundle")))
 
@@ -78,7 +78,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OrdinalEncoder
 
 from PACKAGE import model as team
-from PACKAGE.mlops.project import Project
+from slipway.settings.project import Project
 
 params = Project.find().params
 rows = pd.read_parquet("data/train.parquet")

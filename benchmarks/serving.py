@@ -49,14 +49,14 @@ uvicorn.run(app, port=int(sys.argv[1]), access_log=False, lifespan="off", ws="no
 SERVER = """
 import socket, sys
 from pathlib import Path
-from PACKAGE.mlops.app import create_app
-from PACKAGE.mlops.bundle import Bundle
-from PACKAGE.mlops.context import Context, Served
-from PACKAGE.mlops.link import Link
-from PACKAGE.mlops.predictions import PredictionLog
-from PACKAGE.mlops.project import Project
-from PACKAGE.mlops.scoring import Scorer
-from PACKAGE.mlops.worker import Worker, listen
+from slipway.serving.app import create_app
+from slipway.training.bundle import Bundle
+from slipway.serving.context import Served, ServingContext
+from slipway.serving.link import Link
+from slipway.log.predictions import PredictionLog
+from slipway.settings.project import Project
+from slipway.training.scoring import Scorer
+from slipway.serving.worker import Worker, listen
 
 port, name, folder = int(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
 bundle = Bundle(folder / "bundle").verify()
@@ -67,7 +67,7 @@ role = "challenger" if name == "challenger" else "champion"
 log = None if name == "no log" else PredictionLog(folder, name, 1, bundle.digest)
 traffic = folder / "traffic.json" if name == "shadow" else None
 served = Served(name, 1, bundle.digest, "-", "cache", role)
-app = create_app(Context(Scorer(bundle), served, policy, log, traffic=traffic))
+app = create_app(ServingContext(Scorer(bundle), served, policy, log, traffic=traffic))
 if role == "challenger":
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(folder / "challenger.sock"))
@@ -80,8 +80,8 @@ Worker(app, listener, Link(None)).serve_until_told()
 SEAL = """
 import sys
 from pathlib import Path
-from PACKAGE.mlops.bundle import DataVersion, Lineage, seal
-from PACKAGE.mlops.project import Project
+from slipway.training.bundle import DataVersion, Lineage, seal
+from slipway.settings.project import Project
 
 unknown = dict.fromkeys(["commit", "repository", "run_id", "pipeline", "lock", "python", "platform"], "-")
 seal(Project(Path.cwd()).bundle, Path(sys.argv[1]), Lineage(data=[DataVersion(path="-", md5="-")], **unknown))

@@ -58,10 +58,10 @@ import json, sys
 import polars as pl
 from flight_delays import metrics, model
 from flight_delays.contract import CONTRACT
-from flight_delays.mlops.frames import columns
-from flight_delays.mlops.project import Project
-from flight_delays.mlops.registry import Registry
-from flight_delays.mlops.scoring import Scorer
+from slipway.contract.frames import columns
+from slipway.settings.project import Project
+from slipway.registry.models import Registry
+from slipway.training.scoring import Scorer
 
 registry, months = Registry.open(Project.find()), json.loads(sys.argv[1])
 flights = pl.read_parquet("data/valid.parquet")
@@ -85,11 +85,11 @@ import msgspec, numpy as np, polars as pl
 from flight_delays import model
 from flight_delays.contract import CONTRACT
 from flight_delays.mlops import concept, drift, judge, reference
-from flight_delays.mlops.frames import columns
-from flight_delays.mlops.labels import TRUTH
-from flight_delays.mlops.project import Project
-from flight_delays.mlops.registry import Registry
-from flight_delays.mlops.scoring import Scorer
+from slipway.contract.frames import columns
+from slipway.data.labels import TRUTH
+from slipway.settings.project import Project
+from slipway.registry.models import Registry
+from slipway.training.scoring import Scorer
 
 project = Project.find()
 registry, policy = Registry.open(project), project.policy.monitor

@@ -11,11 +11,11 @@ import json, sys
 from datetime import UTC
 import msgspec, polars as pl
 from flight_delays.contract import CONTRACT
-from flight_delays.mlops import predictions
-from flight_delays.mlops.frames import as_rows, columns
-from flight_delays.mlops.project import Project
-from flight_delays.mlops.registry import Registry
-from flight_delays.mlops.scoring import Scorer
+from slipway.log import predictions
+from slipway.contract.frames import as_rows, columns
+from slipway.settings.project import Project
+from slipway.registry.models import Registry
+from slipway.training.scoring import Scorer
 
 environment, since, until, answering = *sys.argv[1:4], json.loads(sys.argv[4])
 project = Project.find()

@@ -81,7 +81,7 @@ def test_a_version_names_the_data_it_was_made_from(trained: RunningProject) -> N
 
 @edge("E3", "data storage ↔ model registry", fault="the registration does not learn the data's version")
 def test_a_model_of_unknown_data_is_not_registered(trained_project: RunningProject) -> None:
-    trained_project.edit("src/flight_delays/mlops/remote.py", 'item["path"].startswith("data/")', "False")
+    trained_project.edit("vendor/slipway/src/slipway/data/dvc.py", 'item["path"].startswith("data/")', "False")
     trained_project.commit("Lose the data's version")
 
     result = trained_project.mlops("register", check=False)
@@ -397,8 +397,8 @@ def register_with_other_code(project: RunningProject) -> None:
     """Put a version into the registry as somebody could who may write there: sealed well, with code of his own."""
     code = (
         "import shutil, zipfile; from pathlib import Path;"
-        "from flight_delays.mlops import bundle; from flight_delays.mlops.project import Project;"
-        "from flight_delays.mlops.registry import Registry;"
+        "from flight_delays.mlops import bundle; from slipway.settings.project import Project;"
+        "from slipway.registry.models import Registry;"
         "registry = Registry.open(Project.find()); sealed = registry.fetch(registry.find('1'));"
         "draft = Path('.mlops/draft'); shutil.copytree(sealed.path, draft); (wheel,) = draft.glob('*.whl');"
         "zipfile.ZipFile(wheel, 'a').writestr('flight_delays/more.py', 'print(1)');"

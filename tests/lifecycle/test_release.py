@@ -128,10 +128,10 @@ def test_a_second_one_is_refused_while_one_runs(trained_project: RunningProject,
     """The lock is held by a process of ours, so that nothing depends on timing."""
     what = command.removesuffix(" staging") if "promote" in command else command
     code = (
-        "import sys; from flight_delays.mlops.project import Project;"
+        "import sys; from slipway.settings.project import Project;"
         "from subprocess import run;"
         f"lock = Project.find().only_one('{what}'); lock.__enter__();"
-        f"sys.exit(run([sys.executable, '-m', 'flight_delays.mlops', *'{command}'.split()]).returncode)"
+        f"sys.exit(run([sys.executable, '-m', 'slipway', *'{command}'.split()]).returncode)"
     )
 
     result = trained_project.run("python", "-c", code, check=False)

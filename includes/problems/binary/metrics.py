@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from sklearn.metrics import brier_score_loss, precision_score, recall_score, roc_auc_score
-
 from slipway import Column
 
 

@@ -11,7 +11,6 @@ from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-
 from slipway import Column, Columns
 
 #: The name of the prediction in every answer, log and report.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from sklearn.metrics import mean_absolute_error, median_absolute_error, root_mean_squared_error
-
 from slipway import Column
 
 

@@ -10,7 +10,6 @@ from sklearn.ensemble import GradientBoostingRegressor
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import HuberRegressor
 from sklearn.pipeline import make_pipeline
-
 from slipway import Column, Columns
 
 #: The name of the prediction in every answer, log and report.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -30,11 +31,12 @@ WORKSPACE = """
 [tool.uv.workspace]
 members = ["vendor/*"]
 """
-#: Scores each row as it was scored at export, or by one more.
+#: Scores each row as it was scored at export, or by one more, and answers with the opposite when told to.
 SCORING = """\
 import json, pathlib, sys
 golden = json.loads((pathlib.Path(sys.argv[1]) / "golden.json").read_bytes())
-print(json.dumps([score + OFFSET for score in golden["scores"]]))
+scores = [score + OFFSET for score in golden["scores"]]
+print(json.dumps([(score > 0.5) != OPPOSITE for score in scores] if "answers" in sys.argv else scores))
 """
 
 
@@ -61,14 +63,15 @@ class Workshop:
         git.git(self.project.root, "commit", "--quiet", "-m", "Change something")
         return git.head(self.project.root)
 
-    def commit_platform(self, *, version: str = "1.0.0", offset: int = 0) -> str:
+    def commit_platform(self, *, version: str = "1.0.0", offset: int = 0, opposite: bool = False) -> str:
         self.write("pyproject.toml", TEAM + WORKSPACE)
         facts = TEAM.replace('"tiny"', '"slipway-mlops"').replace("0.1.0", version)
         module = '\n[tool.uv.build-backend]\nmodule-name = "slipway"\n'
         self.write("vendor/slipway/pyproject.toml", facts + module)
-        for name in ("__init__", "serving/__init__", "serving/run", "model/__init__"):
+        for name in ("__init__", "serving/__init__", "serving/run", "training/__init__"):
             self.write(f"vendor/slipway/src/slipway/{name}.py")
-        self.write("vendor/slipway/src/slipway/model/scoring.py", SCORING.replace("OFFSET", str(offset)))
+        scoring = SCORING.replace("OFFSET", str(offset)).replace("OPPOSITE", str(opposite))
+        self.write("vendor/slipway/src/slipway/training/scoring.py", scoring)
         self.write("src/tiny/__init__.py")
         self.write("src/tiny/features.py", "TEAM = True\n")
         return self.commit()
@@ -142,7 +145,7 @@ def test_a_newer_platform_serves_a_model_with_the_code_of_its_team(
     newer = packaging.current_platform(workshop.project)
 
     python = packaging.install(workshop.project, bundle, newer)
-    packaging.require_same_answers(bundle, python, newer)
+    packaging.require_same_answers(workshop.project, bundle, python, newer)
 
     asked = "import tiny.features, importlib.metadata as m; print(tiny.features.TEAM, m.version('slipway-mlops'))"
     done = subprocess.run([python, "-P", "-c", asked], check=True, capture_output=True, text=True)
@@ -151,14 +154,17 @@ def test_a_newer_platform_serves_a_model_with_the_code_of_its_team(
     assert packaging.install(workshop.project, bundle) != python  # going back takes the platform in the bundle
 
 
-def test_a_newer_platform_that_gives_other_scores_is_refused(workshop: Workshop, made: Callable[[str], Bundle]) -> None:
+@pytest.mark.parametrize(("change", "what"), [({"offset": 1}, "scores"), ({"opposite": True}, "answers")])
+def test_a_newer_platform_that_answers_otherwise_is_refused(
+    workshop: Workshop, made: Callable[[str], Bundle], change: dict[str, Any], what: str
+) -> None:
     bundle = made(workshop.commit_platform())
-    workshop.commit_platform(version="1.1.0", offset=1)
+    workshop.commit_platform(version="1.1.0", **change)
     newer = packaging.current_platform(workshop.project)
     python = packaging.install(workshop.project, bundle, newer)
 
-    with pytest.raises(MlopsError, match=r"platform 1\.1\.0 does not answer as the one"):
-        packaging.require_same_answers(bundle, python, newer)
+    with pytest.raises(MlopsError, match=rf"platform 1\.1\.0 does not answer as the one .*: its {what} to the golden"):
+        packaging.require_same_answers(workshop.project, bundle, python, newer)
 
 
 def test_a_platform_with_another_digest_than_its_commit_makes_is_refused(

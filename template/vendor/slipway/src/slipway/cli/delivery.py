@@ -94,10 +94,12 @@ def status() -> None:
         champion, running = wanted.champion, found.running if found else None
         should = f"should run version {champion.version}" if champion else "names no champion yet"
         does = f"runs version {running.version}, {running.digest[:19]}" if running else "runs nothing"
+        newer = running.run.platform if running and running.run else None
+        served = f", served by platform {newer.version}, {newer.digest[:19]}" if newer else ""
         where = f", on {found.target}, and its file says {asked}" if found and found.target != asked else ""
         rival = running.challenger if running else None
         beside = f", with version {rival.run.version} as {rival.mode} of {rival.share:.0%}" if rival else ""
-        typer.echo(f"{name:<12}{should}, {does}{where}{beside}")
+        typer.echo(f"{name:<12}{should}, {does}{served}{where}{beside}")
 
 
 def stop(environment: EnvironmentName) -> None:

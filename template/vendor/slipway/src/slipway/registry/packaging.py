@@ -133,16 +133,14 @@ def current_platform(project: Project) -> Platform:
         return Platform(version=version, digest=f"sha256:{sha256(wheel)}", commit=commit)
 
 
-def require_same_answers(bundle: Bundle, python: Path, newer: Platform) -> None:
-    """Refuse a platform that scores a bundle's golden rows otherwise than the one that it was registered with."""
-    rows = json.dumps(bundle.golden.rows).encode()
-    done = programs.run(
-        str(python), "-P", "-m", _OWN.scoring, str(bundle.path.resolve()), stdin=rows, install="mlops deploy again"
-    )
-    problem = done.last_words(1) if done.code else ""
-    scores = [] if done.code else json.loads(done.raw)
-    if not problem and not _are_close(scores, bundle.golden.scores):
-        problem = f"its scores of the golden rows are {scores}, at export they were {bundle.golden.scores}"
+def require_same_answers(project: Project, bundle: Bundle, python: Path, newer: Platform) -> None:
+    """Refuse a platform that answers a bundle's golden rows otherwise than the one that it was registered with."""
+    own = _golden(bundle, install(project, bundle), "answers")
+    try:
+        problem = _difference("scores", _golden(bundle, python), bundle.golden.scores)
+        problem = problem or _difference("answers", _golden(bundle, python, "answers"), own)
+    except MlopsError as error:
+        problem = error.problem
     if problem:
         raise MlopsError(
             f"platform {newer.version} does not answer as the one that this version was registered with: {problem}",
@@ -150,10 +148,22 @@ def require_same_answers(bundle: Bundle, python: Path, newer: Platform) -> None:
         )
 
 
-def _are_close(scores: list[float], expected: list[float]) -> bool:
-    return len(scores) == len(expected) and all(
-        math.isclose(one, other, rel_tol=1e-4, abs_tol=1e-5) for one, other in zip(scores, expected, strict=True)
+def _golden(bundle: Bundle, python: Path, *arguments: str) -> list[float]:
+    """What an environment's platform says to the golden rows."""
+    rows = json.dumps(bundle.golden.rows).encode()
+    command = (str(python), "-P", "-m", _OWN.scoring, str(bundle.path.resolve()), *arguments)
+    done = programs.run(*command, stdin=rows, install="mlops deploy again")
+    if done.code:
+        raise MlopsError(f"the golden rows got no answer: {done.last_words(1)}", "mlops deploy again")
+    said: list[float] = json.loads(done.raw)
+    return said
+
+
+def _difference(what: str, said: list[float], expected: list[float]) -> str:
+    is_close = len(said) == len(expected) and all(
+        math.isclose(one, other, rel_tol=1e-4, abs_tol=1e-5) for one, other in zip(said, expected, strict=True)
     )
+    return "" if is_close else f"its {what} to the golden rows are {said}, those of the other are {expected}"
 
 
 def require_platform(project: Project, wanted: Platform) -> None:

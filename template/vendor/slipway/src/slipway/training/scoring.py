@@ -102,11 +102,14 @@ class Scorer:
 def main() -> None:
     """Score the rows on standard input by the bundle in the first argument, both ways as JSON.
 
-    `mlops compare` starts this with the code of the commit that trained the model.
+    With `answers` as second argument it prints what a client would get. `mlops compare` starts this with the code of
+    the commit that trained the model, `mlops deploy` with each of two platforms.
     """
     scorer = Scorer(Bundle(Path(sys.argv[1])))
     rows = msgspec.json.decode(sys.stdin.buffer.read(), type=list[CONTRACT.row])  # type: ignore[name-defined]
-    sys.stdout.buffer.write(msgspec.json.encode(scorer.score_rows(rows).tolist()))
+    scores = scorer.score_rows(rows)
+    content = scorer.answers(scores) if "answers" in sys.argv[2:] else scores.tolist()
+    sys.stdout.buffer.write(msgspec.json.encode(content))
 
 
 if __name__ == "__main__":

@@ -47,11 +47,11 @@ needs_image = False
 def prepare(project: Project, run: Run, bundle: Bundle) -> Run:
     """Install the code that shall answer, and return the run with its interpreter and its programs.
 
-    Refused is another platform than the bundle's own that scores the golden rows otherwise.
+    Refused is another platform than the bundle's own that answers the golden rows otherwise.
     """
     python = packaging.install(project, bundle, run.platform)
     if run.platform:
-        packaging.require_same_answers(bundle, python, run.platform)
+        packaging.require_same_answers(project, bundle, python, run.platform)
     programs = packaging.programs_of(bundle)
     return msgspec.structs.replace(run, python=str(python), program=programs.server, supervisor=programs.supervisor)
 
