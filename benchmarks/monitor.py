@@ -87,7 +87,7 @@ def ours(package: str, rows: int) -> Callable[[pl.DataFrame, pl.DataFrame], obje
     """The monitor's own computation, from two frames and the times of their rows to findings."""
     bins = importlib.import_module(f"{package}.mlops.bins")
     drift = importlib.import_module(f"{package}.mlops.drift")
-    project = importlib.import_module(f"slipway.settings.project")
+    project = importlib.import_module("slipway.settings.project")
     limits = project.MonitorPolicy(min_rows=200, watch=0.1, act=0.25, p_value=0.01)
     then, today = (_times(rows, days) for days in (DAYS_BEFORE, DAYS_NOW))
     return lambda before, now: drift.find(before, now, limits, bins.Days.of(then, today))

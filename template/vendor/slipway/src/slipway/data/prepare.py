@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from slipway.base.errors import MlopsError
-from slipway.base.files import write_json
+from slipway.base.files import replacing, write_json
 from slipway.contract.files import SOURCE, read_raw
 from slipway.contract.frames import Violation, duplicates, parse
 from slipway.settings.params import SplitParams
@@ -121,9 +121,8 @@ def _profile(frame: pl.DataFrame) -> dict[str, object]:
 def _write(frame: pl.DataFrame, path: Path) -> None:
     """Write all or nothing: a killed process leaves the earlier file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".draft")
-    frame.write_parquet(draft, compression="zstd")
-    draft.replace(path)
+    with replacing(path) as draft:
+        frame.write_parquet(draft, compression="zstd")
 
 
 def _say(line: str) -> None:

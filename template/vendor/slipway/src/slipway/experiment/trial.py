@@ -105,8 +105,8 @@ def compare(project: Project, name: str, until: datetime) -> LiveComparison:
     log = labels.join(log, known, where, until, mask)
     logs = _of(log, "champion", champion.digest), _of(log, _ROLES[tried.mode], tried.digest)
     measures = (
-        measured_by(bundle_of(project, champion.version, champion.digest).model, rule.metric),
-        measured_by(bundle_of(project, tried.version, tried.digest).model, rule.metric),
+        measured_by(bundle_of(project, champion.version, champion.digest)[0].model, rule.metric),
+        measured_by(bundle_of(project, tried.version, tried.digest)[0].model, rule.metric),
     )
     by_key = tried.key if tried.mode == "canary" and tried.key in log.columns else None
     blocks = _by_key(by_key) if by_key else by_time(log, rule.block_hours)

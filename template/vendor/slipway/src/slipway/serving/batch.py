@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,7 @@ import msgspec
 import polars as pl
 
 from slipway.base.errors import MlopsError
-from slipway.base.files import Log as Say
+from slipway.base.files import Log, replacing, write
 from slipway.contract.files import MODEL_COLUMN, files_of, read_chunks
 from slipway.contract.frames import Violation, columns, parse
 from slipway.team import CONTRACT
@@ -30,7 +30,7 @@ PLAN = "plan.json"
 SAY_EVERY_S = 2.0
 
 
-def predict(scorer: Scorer, source: Path, target: Path, *, with_score: bool, say: Say) -> int:
+def predict(scorer: Scorer, source: Path, target: Path, *, with_score: bool, log: Log) -> int:
     """Predict each row of `source`, a file or folder of .csv, .csv.gz or .parquet; write key and answer to `target`.
 
     All or nothing: rows that break the contract refuse the whole, and so does a target that exists. Run again
@@ -49,10 +49,10 @@ def predict(scorer: Scorer, source: Path, target: Path, *, with_score: bool, say
     if not is_ours:
         shutil.rmtree(parts, ignore_errors=True)
         parts.mkdir(parents=True)
-        _put(parts / PLAN, lambda draft: draft.write_bytes(plan))
+        write(parts / PLAN, plan)
     try:
         with filelock.FileLock(parts / "lock", timeout=0):
-            rows = _predict_parts(scorer, source, parts, with_score=with_score, say=say)
+            rows = _predict_parts(scorer, source, parts, with_score=with_score, log=log)
             _assemble(parts, target, scorer.bundle.digest)
     except filelock.Timeout:
         raise MlopsError(f"another `mlops batch` is writing {target}", "wait until it has ended") from None
@@ -66,9 +66,9 @@ def _plan(scorer: Scorer, source: Path, *, with_score: bool) -> bytes:
     return msgspec.json.encode({"files": files, "model": scorer.bundle.digest, "score": with_score, "chunk": CHUNK})
 
 
-def _predict_parts(scorer: Scorer, source: Path, parts: Path, *, with_score: bool, say: Say) -> int:
+def _predict_parts(scorer: Scorer, source: Path, parts: Path, *, with_score: bool, log: Log) -> int:
     """Predict what has no part yet; the next chunk is read while the model works on this one."""
-    rows, broken, progress = 0, _Broken(source), _Progress(say)
+    rows, broken, progress = 0, _Broken(source), _Progress(log)
     chunks = _chunks(source)
     with ThreadPoolExecutor(1) as reader:
         coming = reader.submit(next, chunks, None)
@@ -78,7 +78,8 @@ def _predict_parts(scorer: Scorer, source: Path, parts: Path, *, with_score: boo
             broken.add(violations)
             if not broken and not (parts / name).exists():
                 predicted = _predicted(scorer, frame, with_score=with_score)
-                _put(parts / name, predicted.write_ipc)
+                with replacing(parts / name) as draft:  # so that a part that is there is whole
+                    predicted.write_ipc(draft)
             rows += frame.height
             progress.tell(rows)
     if broken:
@@ -104,30 +105,22 @@ def _assemble(parts: Path, target: Path, digest: str) -> None:
     """Turn the parts into the target, in their order and without holding them all; each row names its model."""
     answers = pl.scan_ipc(sorted(parts.glob("*.arrow"))).with_columns(pl.lit(digest).alias(MODEL_COLUMN))
     sink = answers.sink_csv if target.suffix == ".csv" else answers.sink_parquet
-    draft = parts / f"target{target.suffix}.draft"
-    sink(draft)
-    draft.replace(target)
-
-
-def _put(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file all or nothing, so that a part that is there is whole."""
-    draft = path.with_suffix(".draft")
-    write(draft)
-    draft.replace(path)
+    with replacing(target) as draft:
+        sink(draft)
 
 
 class _Progress:
-    """Says now and then how far it is."""
+    """Logs now and then how far it is."""
 
-    def __init__(self, say: Say) -> None:
-        self._say = say
+    def __init__(self, log: Log) -> None:
+        self._log = log
         self._started = self._said = time.monotonic()
 
     def tell(self, rows: int) -> None:
         now = time.monotonic()
         if now - self._said >= SAY_EVERY_S:
             self._said = now
-            self._say(f"{rows:,} rows, {rows / (now - self._started):,.0f} a second")
+            self._log(f"{rows:,} rows, {rows / (now - self._started):,.0f} a second")
 
 
 class _Broken:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import yaml
 
+from slipway.base import programs
 from slipway.base.errors import MlopsError
 from slipway.forge import git as vcs
 from slipway.forge import proposals
@@ -264,17 +264,14 @@ def _number(text: str) -> tuple[int, ...]:
 
 
 def _copier(root: Path, *arguments: str) -> None:
-    done = subprocess.run(  # noqa: S603 - our own environment's program, arguments without a shell
-        [sys.executable, "-m", "copier", *arguments], cwd=root, env=os.environ | _environment(),
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if done.returncode == 4:
+    environment = os.environ | _environment()
+    done = programs.run(sys.executable, "-m", "copier", *arguments, cwd=root, env=environment, install="uv sync")
+    if done.code == 4:
         raise MlopsError("this update runs scripts of the template, to carry files along that it moves",
                          "read its hooks/, then run this again with --trust")  # fmt: skip
-    if done.returncode:
-        said = done.stderr.strip().splitlines()[-1:] or ["nothing"]
+    if done.code:
         raise MlopsError(
-            f"copier {arguments[0]} says: {said[0]}",
+            f"copier {arguments[0]} says: {done.last_words(1) or 'nothing'}",
             "mend this; nothing has been changed here. Is it installed? uv sync",
         )
 
