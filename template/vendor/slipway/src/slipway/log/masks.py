@@ -44,19 +44,19 @@ class Mask:
 
     def __call__(self, row: Row) -> dict[str, Any]:
         """Return the row as the log may have it; a missing value stays missing."""
-        told: dict[str, Any] = msgspec.to_builtins(row)
+        masked: dict[str, Any] = msgspec.to_builtins(row)
         for name in self._dropped:
-            told.pop(name, None)
+            masked.pop(name, None)
         for name in self.hashed:
-            if name in told:
-                told[name] = self.hash(name, told[name])
-        return told
+            if name in masked:
+                masked[name] = self.hash(name, masked[name])
+        return masked
 
     def hash(self, name: str, value: Any) -> str | None:
         """The hash of a field's value, which may be one already; the same value of another field has another."""
         if value is None or is_hash(value):
-            told: str | None = value
-            return told
+            masked: str | None = value
+            return masked
         content = name.encode() + b"\0" + msgspec.json.encode(value)
         return MARK + hmac.digest(self._key, content, "sha256").hex()[:_DIGITS]
 

@@ -78,7 +78,7 @@ class Scan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def scan(project: Project) -> Scan:
-    """Look through the raw data and every prediction log that are here; what is not here is told."""
+    """Look through the raw data and every prediction log that are here; what is not here is a remark."""
     findings: list[PersonalValue] = []
     looked_at: dict[str, int] = {}
     remarks: list[str] = []
@@ -91,7 +91,7 @@ def scan(project: Project) -> Scan:
     return Scan(findings=findings, looked_at=looked_at, remarks=remarks)
 
 
-def as_text(found: Scan) -> str:
+def scan_text(found: Scan) -> str:
     """Write a scan for a terminal, the answer last."""
     lines = [
         f"{one.where}, {one.column}: {one.kind} in {one.rows:,} of {one.of:,} rows, first in {one.first}: {one.example}"

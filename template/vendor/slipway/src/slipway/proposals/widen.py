@@ -37,7 +37,7 @@ class Widening:
     remarks: list[str]
 
 
-def propose(project: Project, found: Sequence[Tally], where: str) -> Widening:
+def propose_wider(project: Project, found: Sequence[Tally], where: str) -> Widening:
     """Put a contract that accepts what was refused on a branch of its own, without touching the working tree."""
     path = Path("src") / PACKAGE / "contract.py"
     git.require_branch(project.root)

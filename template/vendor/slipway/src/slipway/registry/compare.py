@@ -42,7 +42,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         return "\n".join(lines + [""] * bool(self.remarks) + self.remarks)
 
 
-def compare(project: Project, first: str, second: str, log: Log = print) -> Comparison:
+def compare_versions(project: Project, first: str, second: str, log: Log = print) -> Comparison:
     """Score both versions, each by the code in its own bundle, on the test rows of this checkout."""
     registry = Registry.open(project)
     versions = registry.find(first), registry.find(second)

@@ -1,4 +1,4 @@
-"""The model registry: versions, their bundles, their aliases. The second module that knows MLflow."""
+"""The model registry: versions, their bundles, their aliases. Like `tracking.py` it knows MLflow."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ import polars as pl
 
 from slipway import kinds, team
 from slipway.base.errors import MlopsError
+from slipway.base.files import Log
 from slipway.settings.params import Params
 from slipway.settings.project import Project
 from slipway.team import CONTRACT, metrics
@@ -54,7 +55,7 @@ class Past:
         return earlier.filter(when >= start) if start else earlier
 
 
-def run(project: Project, window: timedelta, history: timedelta | None, say: Callable[[str], None]) -> Backtest:
+def run(project: Project, window: timedelta, history: timedelta | None, log: Log) -> Backtest:
     """Measure models of all ages on the validated rows.
 
     `history` is how far back each model learns from; without it from everything before, as the pipeline does.
@@ -74,7 +75,7 @@ def run(project: Project, window: timedelta, history: timedelta | None, say: Cal
     starts = cut_offs(past.frame[0, past.time], past.frame[-1, past.time], window, history)
     sign = project.policy.gates.metrics[rule.metric].sign
     learn = team_model(project.params, rule.metric)
-    measured = list(measure(past, starts, window, history, learn, sign=sign, say=say))
+    measured = list(measure(past, starts, window, history, learn, sign=sign, log=log))
     if not any(one.age_days for one in measured):
         raise MlopsError(
             f"no two windows of {days_in(window):g} days have {past.min_rows:,} rows "
@@ -129,7 +130,7 @@ def measure(
     learn: Learn,
     *,
     sign: int,
-    say: Callable[[str], None],
+    log: Log,
 ) -> Iterator[Measurement]:
     """Train a model at each start, measure it on every window from there on, and yield them window by window.
 
@@ -142,7 +143,7 @@ def measure(
     for number, cut_off in enumerate(windows, start=1):
         rows = past.between(cut_off - history if history else None, cut_off)
         rows = rows.sample(min(rows.height, MOST_ROWS), seed=SEED)
-        say(f"backtest: model {number} of {len(windows)}, on {rows.height:,} rows before {cut_off:%Y-%m-%d}")
+        log(f"backtest: model {number} of {len(windows)}, on {rows.height:,} rows before {cut_off:%Y-%m-%d}")
         model = learn(rows) if rows.height >= past.min_rows else None
         if model is not None:
             models[cut_off], learned[cut_off] = model, rows.height
