@@ -7,7 +7,6 @@ import stat
 import sys
 import zipfile
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -38,9 +37,7 @@ from slipway.training.bundle import Bundle
 from slipway.training.scoring import Scorer
 from starlette.testclient import TestClient
 
-LABELS = Project.find(Path(__file__).parent).policy.labels
-FREE = [field.name for field in CONTRACT.fields if not (LABELS and field.name in LABELS.key)]
-*_, HASHED, DROPPED = (field.name for field in CONTRACT.fields if field.name in FREE and not field.optional)
+*_, HASHED, DROPPED = (field.name for field in CONTRACT.fields if not field.optional)
 RULES: dict[str, Hidden] = {HASHED: "hash", DROPPED: "drop"}
 LIMITS = ServingPolicy(max_body_kb=64, max_rows=100, requests_per_second=10_000, return_score=False)
 

@@ -41,12 +41,13 @@ def batch(
     """Predict files of rows, however large; run again after a kill, it goes on."""
     from slipway.registry.models import Registry
     from slipway.serving import batch as batches
+    from slipway.training import engines
     from slipway.training.scoring import Scorer
 
     project = Project.find()
-    registry = Registry.open(project)
+    engine, registry = engines.of(project), Registry.open(project)
     found = registry.find(version)
     scorer = Scorer(registry.fetch(found), threads=0)
     with_score = project.policy.serving.return_score
-    rows = batches.predict(scorer, source, target, with_score=with_score, log=say)
+    rows = batches.predict(scorer, source, target, with_score=with_score, log=say, engine=engine)
     typer.echo(f"{rows:,} rows predicted by version {found.number}, in {target}")

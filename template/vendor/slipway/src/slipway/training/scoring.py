@@ -65,12 +65,16 @@ class Scorer:
     """A verified bundle, loaded and proven on its golden rows."""
 
     def __init__(self, bundle: Bundle, threads: int = 1) -> None:
-        self.bundle = bundle
+        self.bundle, self._threads = bundle, threads
         self.facts: ModelFacts = bundle.model
         self._columns = RowColumns(CONTRACT.fields)
         self.kind: Kind = kinds.named(self.facts.kind)
         self._model = OnnxModel(bundle.onnx, self.kind, threads)
         self._prove()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Load the bundle anew, and prove it, in a process that this is sent to."""
+        return type(self), (self.bundle, self._threads)
 
     def scores(self, columns: Columns) -> Scores:
         """Score rows given as columns of the contract."""
