@@ -24,7 +24,7 @@ MODULES = {
     "backtest_page.py": "pages/backtest_page.py",
     "batch.py": "serving/batch.py",
     "bundle.py": "training/bundle.py",
-    "cli.py": "cli/__init__.py cli/delivery.py cli/experiment.py cli/training.py cli/serving.py cli/monitoring.py cli/common.py",
+    "cli.py": "cli/__init__.py cli/delivery.py cli/experiment.py cli/training.py cli/serving.py cli/monitoring.py",
     "compare.py": "registry/compare.py",
     "compose.py": "delivery/compose/target.py delivery/compose/stack.py",
     "concept.py": "monitoring/concept.py training/reference.py",
