@@ -38,7 +38,7 @@ T = TypeVar("T")
 def predict(
     scorer: Scorer, source: Path, target: Path, *, with_score: bool, log: Log, engine: Engine = engines.LOCAL
 ) -> int:
-    """Predict each row of `source`, a file or folder of .csv, .csv.gz or .parquet; write key and answer to `target`.
+    """PredictRows each row of `source`, a file or folder of .csv, .csv.gz or .parquet; write key and answer to `target`.
 
     All or nothing: rows that break the contract refuse the whole, and so does a target that exists. Run again
     after a kill, it keeps the parts that are there, if the source and the model are still the same.
@@ -59,7 +59,7 @@ def predict(
         write(parts / PLAN, plan)
     try:
         with filelock.FileLock(parts / "lock", timeout=0):
-            rows = _predict_parts(Predict(scorer, with_score), source, parts, engine, log)
+            rows = _predict_parts(PredictRows(scorer, with_score), source, parts, engine, log)
             _assemble(parts, target, scorer.bundle.digest)
     except filelock.Timeout:
         raise MlopsError(f"another `mlops batch` is writing {target}", "wait until it has ended") from None
@@ -82,14 +82,14 @@ class Piece(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Predict:
+class PredictRows:
     """Turns rows into their keys and answers."""
 
     scorer: Scorer
     with_score: bool
 
     def __call__(self, piece: Piece) -> Piece:
-        """Predict the rows of a chunk."""
+        """PredictRows the rows of a chunk."""
         if piece.frame is None:
             return piece
         scores = self.scorer.scores(columns(piece.frame, CONTRACT.fields))
@@ -100,8 +100,8 @@ class Predict:
         )
 
 
-def _predict_parts(work: Predict, source: Path, parts: Path, engine: Engine, log: Log) -> int:
-    """Predict what has no part yet, up to the first chunk that breaks the contract."""
+def _predict_parts(work: PredictRows, source: Path, parts: Path, engine: Engine, log: Log) -> int:
+    """PredictRows what has no part yet, up to the first chunk that breaks the contract."""
     rows, broken, progress = 0, _Broken(source), _Progress(log)
 
     def pieces() -> Iterator[Piece]:
