@@ -38,7 +38,7 @@ T = TypeVar("T")
 def predict(
     scorer: Scorer, source: Path, target: Path, *, with_score: bool, log: Log, engine: Engine = engines.LOCAL
 ) -> int:
-    """PredictRows each row of `source`, a file or folder of .csv, .csv.gz or .parquet; write key and answer to `target`.
+    """Predict each row of `source`, a file or folder of .csv, .csv.gz or .parquet; write key and answer to `target`.
 
     All or nothing: rows that break the contract refuse the whole, and so does a target that exists. Run again
     after a kill, it keeps the parts that are there, if the source and the model are still the same.
