@@ -365,10 +365,10 @@ def test_a_value_in_the_raw_data_is_found_with_its_row(project: Project) -> None
     found = personal.scan(project)
 
     assert found.exit_code == 3
-    assert personal.as_text(found).startswith(
+    assert personal.scan_text(found).startswith(
         "data/raw.parquet, note: e-mail address in 1 of 100 rows, first in row 42: jo***om\n"
     )
-    assert "jo@example.com" not in personal.as_text(found)
+    assert "jo@example.com" not in personal.scan_text(found)
 
 
 def test_data_that_is_not_here_is_told_and_the_log_is_looked_at_all_the_same(project: Project, sealed: Bundle) -> None:

@@ -52,7 +52,7 @@ def aged(frame: pl.DataFrame, measured: str, drop: float, min_rows: int = 100) -
     past = Past(frame, "at", min_rows)
     starts = backtest.cut_offs(frame[0, "at"], frame[-1, "at"], WEEK, WEEK)
     sign = {"error": -1, "hits": 1}[measured]
-    found = [*backtest.measure(past, starts, WEEK, WEEK, newest_week(measured), sign=sign, say=print)]
+    found = [*backtest.measure(past, starts, WEEK, WEEK, newest_week(measured), sign=sign, log=print)]
     return conclude(found, "parcels", measured, drop, WEEK, WEEK)
 
 

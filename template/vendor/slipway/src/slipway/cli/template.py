@@ -32,7 +32,7 @@ def update(to: TargetVersion = None, answer: NewAnswers = None, trust: Trust = F
     project = Project.find()
     update = template.prepare(project.root, to, answer, trust=trust)
     _show(update)
-    if proposal := template.propose(update):
+    if proposal := template.propose_update(update):
         offer(project, proposal)
 
 
