@@ -14,7 +14,8 @@ import polars as pl
 import pytest
 from flight_delays.contract import CONTRACT
 from slipway.base.errors import MlopsError
-from slipway.contract.frames import SOURCE, as_rows
+from slipway.contract.files import SOURCE
+from slipway.contract.frames import as_rows
 from slipway.data import labels
 from slipway.delivery import deploy
 from slipway.delivery.folder import EnvironmentFolder

@@ -14,8 +14,9 @@ import pytest
 from flight_delays.contract import CONTRACT
 from flight_delays.features import features
 from slipway import team
+from slipway.contract.columns import Column, Columns
 from slipway.contract.frames import as_rows, columns, spread
-from slipway.contract.rows import Column, Columns, FieldKind
+from slipway.contract.rows import FieldKind
 from slipway.data.stages import run_stage
 from slipway.log import predictions
 from slipway.log.predictions import Prediction
