@@ -1,4 +1,4 @@
-"""What the tests of a project use: fixtures, by `pytest_plugins = ["slipway.testing"]` in its `conftest.py`, and functions.
+"""What the tests of a project use: fixtures, which its `conftest.py` imports, and functions.
 
 Needs pytest, which a project names itself, and the extra `testing`.
 """
@@ -21,7 +21,6 @@ from slipway.data.stages import STAGES, run_stage
 from slipway.kinds.base import Matrix, Scores
 from slipway.settings.project import Project
 from slipway.training.bundle import Bundle, Lineage, seal
-
 from slipway.training.train import learning_set, train
 
 __all__ = [
