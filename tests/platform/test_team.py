@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import slipway
 from slipway import team
@@ -127,7 +128,7 @@ def test_a_whole_package_is_found(alone: Write) -> None:
 
     assert team.PACKAGE == "tiny"
     assert [field.name for field in team.CONTRACT.fields] == ["weight"]
-    assert team.features({}) == team.metrics([], [], 0.5) == {}
+    assert team.features({}) == team.metrics(np.zeros(1), np.zeros(1), 0.5) == {}
     assert team.model.ANSWER == "slow"
     assert team.routes() is None
     assert team.source("features") == site / "tiny" / "features.py"
