@@ -50,7 +50,7 @@ def test_a_version_whose_bundle_holds_no_code_is_refused_and_what_runs_goes_on(
     refused = earlier.mlops("deploy", "staging", check=False)
 
     assert refused.exit_code == 1
-    assert "holds no code\n next: mlops register, which puts it there" in refused.stderr
+    assert "holds no code\n next: mlops register makes a version that has it; promote that one" in refused.stderr
     after = earlier.request("POST", "/predict", row).body
     assert (after["late"], after["model"]) == (before["late"], before["model"])
 
