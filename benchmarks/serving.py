@@ -166,6 +166,7 @@ def python(project: Path, code: str, *arguments: str) -> list[str]:
     if (package / "mlops" / "project.py").exists():
         # Until 0.3.0 the platform lay in the team's package, all modules in one folder.
         code = re.sub(r"\bslipway(\.\w+)*\.(\w+) import", r"PACKAGE.mlops.\2 import", code)
+        code = code.replace("ServingContext", "Context")
     return [str(project / ".venv" / "bin" / "python"), "-c", code.replace("PACKAGE", package.name), *arguments]
 
 
