@@ -562,7 +562,8 @@ def audit_template() -> None:
     """Show where files differ from their version."""
     from slipway.template import update as template
 
-    differences, rendered = template.audit(Project.find().root)
+    root = Project.find().root
+    differences, rendered = template.audit(root)
     for found in differences:
         what = "missing" if found.is_missing else f"+{found.added} -{found.removed}"
         typer.echo(f"{found.owner:<10}{what:<12}{found.path}")
@@ -570,6 +571,8 @@ def audit_template() -> None:
     if poor:
         typer.echo(f"{len(poor)} shared file{'s'[: len(poor) > 1]} without lines of the template, which show in green:")
         typer.echo(f"      git diff HEAD {rendered[:12]} -- {' '.join(poor)}")
+    for path in template.unused(root):
+        typer.echo(f"nothing imports {path} any more: git rm {path}")
     away = [found.path for found in differences if found.owner == "platform"]
     if not away:
         typer.echo("the platform is as its version made it")
