@@ -11,8 +11,9 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import filelock
 import msgspec
@@ -20,16 +21,23 @@ import polars as pl
 
 from slipway.base.errors import MlopsError
 from slipway.base.files import Log as Say
-from slipway.contract.frames import MODEL_COLUMN, Violation, columns, files_of, parse, read_chunks
+from slipway.contract.files import MODEL_COLUMN, files_of, read_chunks
+from slipway.contract.frames import Violation, columns, parse
 from slipway.team import CONTRACT
+from slipway.training import engines
+from slipway.training.engines import Engine
 from slipway.training.scoring import Scorer
 
 CHUNK = 100_000
 PLAN = "plan.json"
 SAY_EVERY_S = 2.0
 
+T = TypeVar("T")
 
-def predict(scorer: Scorer, source: Path, target: Path, *, with_score: bool, say: Say) -> int:
+
+def predict(
+    scorer: Scorer, source: Path, target: Path, *, with_score: bool, say: Say, engine: Engine = engines.LOCAL
+) -> int:
     """Predict each row of `source`, a file or folder of .csv, .csv.gz or .parquet; write key and answer to `target`.
 
     All or nothing: rows that break the contract refuse the whole, and so does a target that exists. Run again
@@ -51,7 +59,7 @@ def predict(scorer: Scorer, source: Path, target: Path, *, with_score: bool, say
         _put(parts / PLAN, lambda draft: draft.write_bytes(plan))
     try:
         with filelock.FileLock(parts / "lock", timeout=0):
-            rows = _predict_parts(scorer, source, parts, with_score=with_score, say=say)
+            rows = _predict_parts(ChunkScorer(scorer, with_score), source, parts, engine, say)
             _assemble(parts, target, scorer.bundle.digest)
     except filelock.Timeout:
         raise MlopsError(f"another `mlops batch` is writing {target}", "wait until it has ended") from None
@@ -65,25 +73,61 @@ def _plan(scorer: Scorer, source: Path, *, with_score: bool) -> bytes:
     return msgspec.json.encode({"files": files, "model": scorer.bundle.digest, "score": with_score, "chunk": CHUNK})
 
 
-def _predict_parts(scorer: Scorer, source: Path, parts: Path, *, with_score: bool, say: Say) -> int:
-    """Predict what has no part yet; the next chunk is read while the model works on this one."""
+class Piece(NamedTuple):
+    """One chunk on its way: its typed rows, then their answers; no frame where there is nothing to predict."""
+
+    name: str
+    rows: int
+    frame: pl.DataFrame | None
+
+
+@dataclass(frozen=True)
+class ChunkScorer:
+    """Turns rows into their keys and answers."""
+
+    scorer: Scorer
+    with_score: bool
+
+    def __call__(self, piece: Piece) -> Piece:
+        """Predict the rows of a chunk."""
+        if piece.frame is None:
+            return piece
+        scores = self.scorer.scores(columns(piece.frame, CONTRACT.fields))
+        answers = pl.Series(self.scorer.facts.answer, self.scorer.answers(scores))
+        predicted = piece.frame.select(CONTRACT.key).with_columns(answers)
+        return piece._replace(
+            frame=predicted.with_columns(pl.Series("score", scores)) if self.with_score else predicted
+        )
+
+
+def _predict_parts(work: ChunkScorer, source: Path, parts: Path, engine: Engine, say: Say) -> int:
+    """Predict what has no part yet, up to the first chunk that breaks the contract."""
     rows, broken, progress = 0, _Broken(source), _Progress(say)
-    chunks = _chunks(source)
-    with ThreadPoolExecutor(1) as reader:
-        coming = reader.submit(next, chunks, None)
-        while (chunk := coming.result()) is not None:
-            coming = reader.submit(next, chunks, None)
-            name, frame, violations = chunk
+
+    def pieces() -> Iterator[Piece]:
+        for name, frame, violations in _ahead(_chunks(source)):
             broken.add(violations)
-            if not broken and not (parts / name).exists():
-                predicted = _predicted(scorer, frame, with_score=with_score)
-                _put(parts / name, predicted.write_ipc)
-            rows += frame.height
-            progress.tell(rows)
+            is_wanted = not broken and not (parts / name).exists()
+            yield Piece(name, frame.height, frame if is_wanted else None)
+
+    for piece in engine.map(work, pieces()):
+        if piece.frame is not None:
+            _put(parts / piece.name, piece.frame.write_ipc)
+        rows += piece.rows
+        progress.tell(rows)
     if broken:
         shutil.rmtree(parts)
         raise broken.refusal()
     return rows
+
+
+def _ahead(chunks: Iterator[T]) -> Iterator[T]:
+    """The same chunks; the next one is read while the one before is worked on."""
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(next, chunks, None)
+        while (chunk := coming.result()) is not None:
+            coming = reader.submit(next, chunks, None)
+            yield chunk
 
 
 def _chunks(source: Path) -> Iterator[tuple[str, pl.DataFrame, list[Violation]]]:
@@ -91,12 +135,6 @@ def _chunks(source: Path) -> Iterator[tuple[str, pl.DataFrame, list[Violation]]]
     for place, path in enumerate(files_of(source)):
         for number, raw in enumerate(read_chunks(path, CHUNK)):
             yield f"{place:06}-{number:08}.arrow", *parse(raw, CONTRACT.fields)
-
-
-def _predicted(scorer: Scorer, frame: pl.DataFrame, *, with_score: bool) -> pl.DataFrame:
-    scores = scorer.scores(columns(frame, CONTRACT.fields))
-    predicted = frame.select(CONTRACT.key).with_columns(pl.Series(scorer.facts.answer, scorer.answers(scores)))
-    return predicted.with_columns(pl.Series("score", scores)) if with_score else predicted
 
 
 def _assemble(parts: Path, target: Path, digest: str) -> None:
