@@ -121,13 +121,16 @@ def carry() -> None:
         edited = migrate.edited(before, [*places, *DROPPED, *BROUGHT, "pyproject.toml"])
         for old, text in edited.items():
             base = (before / old).read_bytes()
-            if old in places:
-                follow(old, places[old], base=base, edited=text)
-            elif old in DROPPED:
+            # A version after this one may have moved a part again.
+            parts = [part for part in places.get(old, []) if Path(part).is_file()]
+            if parts:
+                follow(old, parts, base=base, edited=text)
+            elif old in places or old in DROPPED:
                 migrate.drop_file(old, base=base)
         for name in BROUGHT:
-            bring(name, before, now, edited)
-        if text := edited.get("pyproject.toml"):
+            if (before / name).is_file() and (now / name).is_file():
+                bring(name, before, now, edited)
+        if (text := edited.get("pyproject.toml")) and (now / "pyproject.toml").is_file():
             carry_dependencies("pyproject.toml", before, now, text.decode())
     write_shim(Path("src", package, "mlops", "schema.py"))
     if answers.get("target") == "compose":
