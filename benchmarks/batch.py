@@ -26,7 +26,7 @@ import gzip, json, math, resource, shutil, sys, time
 from pathlib import Path
 import polars as pl
 from {package}.contract import CONTRACT
-from {package}.mlops import batch
+from slipway.serving import batch
 from slipway.training.bundle import Bundle, DataVersion, Lineage, seal
 from slipway.contract.frames import columns
 from slipway.settings.project import Project
@@ -123,7 +123,7 @@ def share(ratios: list[float]) -> str:
 
 def run(project: Path, code: str, *arguments: str) -> str:
     """Run code in the project's own environment; return what it prints."""
-    package = next((project / "src").glob("*/mlops")).parent.name
+    package = next((project / "src").glob("*/contract.py")).parent.name
     program = (COMMON + code).format(package=package, rounds=ROUNDS)
     python = project / ".venv" / "bin" / "python"
     done = subprocess.run([python, "-c", program, *arguments], cwd=project, capture_output=True, text=True, check=False)

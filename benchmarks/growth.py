@@ -21,7 +21,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import matplotlib as mpl
-from serving import SEAL, load, machine, post_in_turns, post_script, python, serving
+from serving import SEAL, load, machine, package_of, post_in_turns, post_script, python, serving
 
 FEATURES = (10, 100, 1_000)
 ROWS = (1, 10, 100, 1_000, 10_000)
@@ -37,7 +37,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from .mlops.schema import Contract, Row
+from slipway import Contract, Row
 
 Measure = Annotated[float, Meta(ge=-10, le=10)]
 
@@ -80,8 +80,8 @@ import sys
 import numpy as np, polars as pl
 from pathlib import Path
 from PACKAGE.contract import CONTRACT
-from PACKAGE.mlops import export, training
-from slipway.training.bundle import write_json
+from slipway.training import export, train
+from slipway.base.files import write_json
 from slipway.settings.project import Project
 
 project, names = Project.find(), [field.name for field in CONTRACT.fields]
@@ -92,7 +92,7 @@ for name in ("train", "test"):
     table = {"fault": fault, **dict(zip(names, values.T))}
     Path("data").mkdir(exist_ok=True)
     pl.DataFrame(table).write_parquet(f"data/{name}.parquet")
-training.train(project)
+train.train(project)
 write_json(Path("reports/metrics.json"), {"model": {}, "baseline": {}, "rows": 2_000, "slices": []})
 export.export(project)
 """
@@ -125,7 +125,7 @@ def with_features(project: Path, count: int, root: Path) -> Path:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(project / name, root / name)
     (root / ".venv").symlink_to(project / ".venv")
-    package = next((root / "src").glob("*/mlops")).parent
+    package = package_of(root)
     fields = "\n".join(f"    x{number}: Measure" for number in range(count))
     for name, text in {"contract.py": CONTRACT.replace("FIELDS", fields), **TEAM}.items():
         (package / name).write_text(text, encoding="utf-8")

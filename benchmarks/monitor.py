@@ -2,7 +2,7 @@
 
 Run it with the Python of a generated project, on Linux or macOS:
 
-    uv run --project PROJECT python benchmarks/monitor.py --package flight_delays
+    uv run --project PROJECT python benchmarks/monitor.py
 
 Reference and current have the same number of rows. Of 20 columns 12 are numbers (one value in fifty is missing),
 3 whole numbers, 4 categories and one a flag; wider frames repeat them. Each size runs in a process of its own,
@@ -53,7 +53,9 @@ AIRPORTS = [f"airport {number}" for number in range(100)]
 def main() -> None:
     """Measure each size and print the table."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--package", default="flight_delays", help="the package of the generated project")
+    parser.add_argument(
+        "--package", default="", help="the package of a project of 0.3.0 or earlier, with the platform in it"
+    )
     parser.add_argument("--rows", type=int, help="measure one size in this process and print JSON")
     parser.add_argument("--columns", type=int, default=20)
     parser.add_argument("--peer", action="store_true", help="measure Evidently")
@@ -85,12 +87,12 @@ def main() -> None:
 
 def ours(package: str, rows: int) -> Callable[[pl.DataFrame, pl.DataFrame], object]:
     """The monitor's own computation, from two frames and the times of their rows to findings."""
-    bins = importlib.import_module(f"{package}.mlops.bins")
-    drift = importlib.import_module(f"{package}.mlops.drift")
-    project = importlib.import_module(f"slipway.settings.project")
+    names = [f"{package}.mlops.{name}" for name in ("drift", "project")]
+    names = names if package else ["slipway.monitoring.drift", "slipway.settings.project"]
+    drift, project = map(importlib.import_module, names)
     limits = project.MonitorPolicy(min_rows=200, watch=0.1, act=0.25, p_value=0.01)
     then, today = (_times(rows, days) for days in (DAYS_BEFORE, DAYS_NOW))
-    return lambda before, now: drift.find(before, now, limits, bins.Days.of(then, today))
+    return lambda before, now: drift.find(before, now, limits, drift.Days.of(then, today))
 
 
 def _times(rows: int, days: int) -> pl.Series:

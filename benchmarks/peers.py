@@ -25,7 +25,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving import SEAL, SERVER, machine, post_script, python, trained
+from serving import SEAL, SERVER, machine, package_of, post_script, python, trained
 
 ROUNDS = 3
 SECONDS = 5
@@ -185,7 +185,7 @@ def started(command: list[str], folder: Path, env: dict[str, str]) -> Iterator[N
 
 def peer_serves(stack: ExitStack, peer: Peer, common: str, project: Path, folder: Path, port: int) -> None:
     """Start a peer in an environment of its own."""
-    package = next((project / "src").glob("*/mlops")).parent.name
+    package = package_of(project).name
     for file, text in {"common.py": common, **peer.files}.items():
         (folder / file).write_text(text.replace("PACKAGE", package).replace("PORT", str(port)), encoding="utf-8")
     env = os.environ | {"PYTHONPATH": f"{project / 'src'}:{folder}"}
@@ -261,7 +261,7 @@ def main() -> None:
     project = parser.parse_args().project
     print(machine())
     with tempfile.TemporaryDirectory() as scratch:
-        package = next((project / "src").glob("*/mlops")).parent.name
+        package = package_of(project).name
         frames = [word for one in FRAMES for word in ("--with", one)]
         train = ["uv", "run", "--quiet", "--no-sync", *frames, "python", "-c", TRAIN.replace("PACKAGE", package)]
         subprocess.run([*train, f"{scratch}/model.joblib"], cwd=project, check=True)

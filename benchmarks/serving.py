@@ -162,8 +162,16 @@ def trained(text: str) -> Path:
 
 def python(project: Path, code: str, *arguments: str) -> list[str]:
     """The command that runs code with the project's packages."""
-    package = next((project / "src").glob("*/mlops")).parent.name
-    return [str(project / ".venv" / "bin" / "python"), "-c", code.replace("PACKAGE", package), *arguments]
+    package = package_of(project)
+    if (package / "mlops" / "project.py").exists():
+        # Until 0.3.0 the platform lay in the team's package, all modules in one folder.
+        code = re.sub(r"\bslipway(\.\w+)*\.(\w+) import", r"PACKAGE.mlops.\2 import", code)
+    return [str(project / ".venv" / "bin" / "python"), "-c", code.replace("PACKAGE", package.name), *arguments]
+
+
+def package_of(project: Path) -> Path:
+    """The folder of the team's package."""
+    return next((project / "src").glob("*/contract.py")).parent
 
 
 def _wait(process: subprocess.Popen[bytes], is_there: Callable[[], bool]) -> None:

@@ -17,7 +17,7 @@ COPIER = [sys.executable, "-m", "copier"]
 PROPOSE = [
     sys.executable,
     "-c",
-    "from pathlib import Path; from mlops import template as t; t.propose(t.prepare(Path.cwd()))",
+    "from pathlib import Path; from slipway.template import update; update.propose(update.prepare(Path.cwd()))",
 ]
 QUIET = ["--quiet", "--defaults"]
 ROUNDS = 5
@@ -78,7 +78,7 @@ def _update(template: Path, place: Path, command: list[str]) -> float:
 
 def _best(command: list[str], folder: Path, target: Path | None = None) -> float:
     took = []
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "template" / "src" / "{{package_name}}")}
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "template" / "vendor" / "slipway" / "src")}
     for _ in range(ROUNDS):
         start = time.perf_counter()
         subprocess.run([*command, *([str(target)] if target else [])], cwd=folder, env=environment, check=True)

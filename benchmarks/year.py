@@ -84,7 +84,8 @@ import json, sys
 import msgspec, numpy as np, polars as pl
 from flight_delays import model
 from flight_delays.contract import CONTRACT
-from flight_delays.mlops import concept, drift, judge, reference
+from slipway.monitoring import bins, concept, drift, judge
+from slipway.training.reference import bias, days_of
 from slipway.contract.frames import columns
 from slipway.data.labels import TRUTH
 from slipway.settings.project import Project
@@ -108,8 +109,8 @@ compared = [one.name for one in judge.judge_log(bundle, log, policy).columns]
 day = pl.col("departs").dt.date()
 
 def biased(part, with_days):
-    days = reference.days_of(part["departs"]) if with_days else np.arange(part.height)
-    return concept.bias(part[TRUTH].to_numpy(), part["score"].to_numpy(), days)
+    days = days_of(part["departs"]) if with_days else np.arange(part.height)
+    return bias(part[TRUTH].to_numpy(), part["score"].to_numpy(), days)
 
 def judged(drawn, with_days=True):
     # Beside a reference of the other days.

@@ -100,9 +100,9 @@ class RunningProject:
         git(self.root, "add", "--all")
         git(self.root, "commit", "--quiet", "--no-verify", "--allow-empty", "--message", message)
 
-    def release(self, environment: str) -> None:
-        """Promote the newest version to an environment, accept the proposal, and deploy it."""
-        self._accept("promote", environment)
+    def release(self, environment: str, *options: str) -> None:
+        """Promote the newest version, or what `options` say, to an environment, accept the proposal, and deploy it."""
+        self._accept("promote", environment, *options)
 
     def challenge(self, environment: str, *options: str) -> None:
         """Propose a challenger or its end, accept the proposal, and deploy it."""
@@ -174,6 +174,7 @@ class RunningProject:
     def copy(self, target: Path) -> "RunningProject":
         """A second checkout with the same history, data, runs and versions."""
         shutil.copytree(self.root, target, ignore=shutil.ignore_patterns(".venv", "bundles", "*.log"))
+        _share_environment(self.root, target)
         _move_store(target / ".mlops" / "mlflow.db", self.root, target)
         remote = self.root.parent / f"{self.root.name}-data"
         shutil.copytree(remote, target.parent / f"{target.name}-data")
@@ -186,6 +187,22 @@ class RunningProject:
         for name in ("staging", "production"):
             if (self.root / ".mlops" / "environments" / name).is_dir():
                 self.mlops("stop", name)
+
+
+def _share_environment(old: Path, new: Path) -> None:
+    """Give a copy the packages of the original, compiled as they are, by links: nothing is installed again.
+
+    What names the original's folder is written anew: scripts, and where the team's and the platform's code is.
+    """
+    shutil.copytree(old / ".venv", new / ".venv", symlinks=True, copy_function=os.link)
+    (packages,) = (new / ".venv" / "lib").glob("python*/site-packages")
+    for path in (*(new / ".venv" / "bin").iterdir(), *packages.glob("*.pth"), *packages.glob("*/direct_url.json")):
+        content = b"" if path.is_symlink() else path.read_bytes()
+        if str(old).encode() in content:
+            mode = path.stat().st_mode
+            path.unlink()  # the original has the same file
+            path.write_bytes(content.replace(str(old).encode(), str(new).encode()))
+            path.chmod(mode)
 
 
 def _move_store(store: Path, old: Path, new: Path) -> None:

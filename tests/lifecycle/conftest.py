@@ -1,6 +1,7 @@
-"""One trained project for all tests of the lifecycle; each test works in a copy."""
+"""One trained project for all tests of the lifecycle, and one with two versions; each test works in a copy."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,11 +20,32 @@ def trained(render: Callable[..., Path], tmp_path_factory: pytest.TempPathFactor
     return train(prepare(root, demanding=True))
 
 
+@pytest.fixture(scope="session")
+def trained_twice(trained: RunningProject, tmp_path_factory: pytest.TempPathFactory) -> RunningProject:
+    """The same with a second version of fewer trees. Tests only look at it."""
+    project = trained.copy(tmp_path_factory.mktemp("trained-twice") / "flights")
+    project.train_another(trees=20)
+    return project
+
+
 @pytest.fixture
 def trained_project(trained: RunningProject, tmp_path: Path) -> Iterator[RunningProject]:
     """A copy of the trained project, to be changed at will; its servers are stopped in the end."""
-    project = trained.copy(tmp_path / "flights")
-    give_free_ports(project.root)
-    project.commit("Listen on ports of its own")
-    yield project
-    project.stop()
+    with _copy_of(trained, tmp_path) as project:
+        yield project
+
+
+@pytest.fixture
+def twice_trained_project(trained_twice: RunningProject, tmp_path: Path) -> Iterator[RunningProject]:
+    """A copy of the project with two versions, to be changed at will; its servers are stopped in the end."""
+    with _copy_of(trained_twice, tmp_path) as project:
+        yield project
+
+
+@contextmanager
+def _copy_of(project: RunningProject, folder: Path) -> Iterator[RunningProject]:
+    copied = project.copy(folder / "flights")
+    give_free_ports(copied.root)
+    copied.commit("Listen on ports of its own")
+    yield copied
+    copied.stop()

@@ -14,16 +14,18 @@ import pytest
 from clients import asking, metric, recorded, state, two_answers_later, versions, wait_until
 from running import RunningProject, give_free_ports
 
+# One project for all tests of this module, so one worker runs them.
+pytestmark = pytest.mark.xdist_group("challenge")
+
 
 @pytest.fixture(scope="module")
-def challenged(trained: RunningProject, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningProject]:
+def challenged(trained_twice: RunningProject, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningProject]:
     """A project whose version 1 serves staging and whose version 2 challenges it. Each test chooses how."""
-    project = trained.copy(tmp_path_factory.mktemp("challenged") / "flights")
+    project = trained_twice.copy(tmp_path_factory.mktemp("challenged") / "flights")
     give_free_ports(project.root)
     project.edit("policy.yaml", "requests_per_second: 1000", "requests_per_second: 1000000")
     project.commit("Listen on ports of its own, to as many clients as there are")
-    project.release("staging")
-    project.train_another(trees=20)
+    project.release("staging", "--version", "1")
     yield project
     project.stop()
 

@@ -14,6 +14,10 @@ STAGING = "deploy/environments/staging.yaml"
 END = "2014-01-01"
 
 
+# Three versions for all tests of this module, so one worker runs them.
+pytestmark = pytest.mark.xdist_group("challenger")
+
+
 @pytest.fixture(scope="module")
 def three(trained: RunningProject, tmp_path_factory: pytest.TempPathFactory) -> RunningProject:
     """Version 1 learned from January to June, 2 from January to September, 3 from July to September alone.

@@ -252,11 +252,12 @@ def test_training_runs_with_what_a_release_locks_and_makes_its_artefact(trained_
     assert "registered" in registered.stdout
     listed = {path.name for path in (trained_project.root / ".mlops" / "artifacts").rglob("bundle-*/*")}
     assert {"flight_delays-0.1.0-py3-none-any.whl", "requirements.txt", "sbom.json"} <= listed
+    assert any(name.startswith("slipway_mlops-") for name in listed)
 
 
 @edge("E10", "experimentation ↔ artefact registry", fault="a training dependency is not in the lock")
 def test_training_without_a_locked_dependency_is_refused(trained_project: RunningProject) -> None:
-    trained_project.edit("pyproject.toml", '  "polars>=2.1,<3",\n', "")
+    trained_project.edit("vendor/slipway/pyproject.toml", '  "polars>=2.1,<3",\n', "")
     subprocess.run(["uv", "lock", "--quiet"], cwd=trained_project.root, check=True)
     subprocess.run(RELEASE_ENVIRONMENT, cwd=trained_project.root, check=True)
 
@@ -293,15 +294,14 @@ def test_a_run_that_cannot_be_tracked_does_not_start(trained_project: RunningPro
 
 
 @edge("E12", "model registry → serving")
-def test_the_server_says_which_version_it_loaded_from_the_registry(trained_project: RunningProject) -> None:
-    trained_project.release("staging")
-    first = trained_project.request("GET", "/version").body
-    trained_project.train_another(trees=90)
-    trained_project.release("staging")
+def test_the_server_says_which_version_it_loaded_from_the_registry(twice_trained_project: RunningProject) -> None:
+    twice_trained_project.release("staging", "--version", "1")
+    first = twice_trained_project.request("GET", "/version").body
+    twice_trained_project.release("staging")
 
-    second = trained_project.request("GET", "/version").body
+    second = twice_trained_project.request("GET", "/version").body
 
-    digests = [version["digest"] for version in with_digests(trained_project)]
+    digests = [version["digest"] for version in with_digests(twice_trained_project)]
     assert [(first["version"], first["digest"]), (second["version"], second["digest"])] == [
         (1, digests[0]),
         (2, digests[1]),
@@ -309,18 +309,17 @@ def test_the_server_says_which_version_it_loaded_from_the_registry(trained_proje
 
 
 @edge("E12", "model registry → serving", fault="the alias is moved by hand")
-def test_an_alias_moved_by_hand_is_found_and_changes_nothing(trained_project: RunningProject) -> None:
-    trained_project.train_another(trees=90)
-    trained_project.release("staging")
-    move_alias(trained_project, "staging", version=1)
+def test_an_alias_moved_by_hand_is_found_and_changes_nothing(twice_trained_project: RunningProject) -> None:
+    twice_trained_project.release("staging")
+    move_alias(twice_trained_project, "staging", version=1)
 
-    result = trained_project.mlops("audit", check=False)
+    result = twice_trained_project.mlops("audit", check=False)
 
     assert result.exit_code == 3
     assert "FAIL  the registry's alias staging agrees with staging" in result.stdout
-    assert trained_project.request("GET", "/version").body["version"] == 2
-    trained_project.mlops("deploy", "staging")
-    assert trained_project.mlops("audit").exit_code == 0
+    assert twice_trained_project.request("GET", "/version").body["version"] == 2
+    twice_trained_project.mlops("deploy", "staging")
+    assert twice_trained_project.mlops("audit").exit_code == 0
 
 
 @edge("E12", "model registry → serving", fault="the registry holds other bytes than were reviewed")
@@ -353,7 +352,7 @@ def test_what_answers_is_the_code_whose_digest_was_reviewed(trained_project: Run
 def test_code_replaced_under_the_same_version_is_not_deployed(trained_project: RunningProject) -> None:
     branch = trained_project.mlops("promote", "staging").stdout.split("in branch ")[1].split()[0]
     git(trained_project.root, "merge", "--quiet", branch)
-    (wheel,) = (trained_project.root / ".mlops" / "artifacts").rglob("*.whl")
+    (wheel,) = (trained_project.root / ".mlops" / "artifacts").rglob("flight_delays*.whl")
     wheel.write_bytes(wheel.read_bytes() + b"other code")
 
     result = trained_project.mlops("deploy", "staging", check=False)
@@ -397,14 +396,15 @@ def register_with_other_code(project: RunningProject) -> None:
     """Put a version into the registry as somebody could who may write there: sealed well, with code of his own."""
     code = (
         "import shutil, zipfile; from pathlib import Path;"
-        "from flight_delays.mlops import bundle; from slipway.settings.project import Project;"
-        "from slipway.registry.models import Registry;"
+        "from slipway.base.files import sha256; from slipway.settings.project import Project;"
+        "from slipway.registry.models import Registry; from slipway.training import bundle;"
         "registry = Registry.open(Project.find()); sealed = registry.fetch(registry.find('1'));"
-        "draft = Path('.mlops/draft'); shutil.copytree(sealed.path, draft); (wheel,) = draft.glob('*.whl');"
+        "draft = Path('.mlops/draft'); shutil.copytree(sealed.path, draft);"
+        "(wheel,) = draft.glob('flight_delays*.whl');"
         "zipfile.ZipFile(wheel, 'a').writestr('flight_delays/more.py', 'print(1)');"
         "(draft / 'SHA256SUMS').unlink(); needed = draft / 'requirements.txt';"
         "_, rest = needed.read_text().split('\\n', 1);"
-        "needed.write_text(f'./{wheel.name} --hash=sha256:{bundle.sha256(wheel)}\\n{rest}');"
+        "needed.write_text(f'./{wheel.name} --hash=sha256:{sha256(wheel)}\\n{rest}');"
         "made = bundle.seal(draft, Path('.mlops/forged'), sealed.lineage); print(registry.register(made))"
     )
     project.run("python", "-c", code)

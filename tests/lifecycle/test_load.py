@@ -20,6 +20,10 @@ WORKERS = 2
 AT_ONCE = 8
 
 
+# One project for all tests of this module, so one worker runs them.
+pytestmark = pytest.mark.xdist_group("load")
+
+
 @pytest.fixture(scope="module")
 def loaded(trained: RunningProject, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningProject]:
     """A project that serves staging with two workers, each of which takes eight requests at once."""

@@ -58,16 +58,14 @@ def test_production_takes_only_what_was_deployed_to_staging(trained_project: Run
     assert trained_project.request("GET", "/version", environment="production").body["environment"] == "production"
 
 
-def test_two_versions_are_compared_on_the_same_rows(trained_project: RunningProject) -> None:
-    trained_project.train_another(trees=70)
-
-    comparison = json.loads(trained_project.mlops("compare", "1", "2", "--json").stdout)
+def test_two_versions_are_compared_on_the_same_rows(twice_trained_project: RunningProject) -> None:
+    comparison = json.loads(twice_trained_project.mlops("compare", "1", "2", "--json").stdout)
 
     many, few = comparison["metrics"]["roc_auc"]
     assert comparison["rows"] == 4177
     assert many == pytest.approx(0.723, abs=0.001)
     assert few < many
-    assert "same version, 1" in trained_project.mlops("compare", "1", "1", check=False).stderr
+    assert "same version, 1" in twice_trained_project.mlops("compare", "1", "1", check=False).stderr
 
 
 def test_a_batch_gets_the_answers_that_the_server_gives(trained_project: RunningProject, tmp_path: Path) -> None:

@@ -102,15 +102,14 @@ def memory(process: int) -> int:
 
 
 @pytest.fixture
-def served(trained: RunningProject, tmp_path: Path) -> Iterator[RunningProject]:
+def served(trained_twice: RunningProject, tmp_path: Path) -> Iterator[RunningProject]:
     """Version 1 in staging with two workers, and a version 2."""
-    project = trained.copy(tmp_path / "flights")
+    project = trained_twice.copy(tmp_path / "flights")
     give_free_ports(project.root)
     project.edit("policy.yaml", "requests_per_second: 1000", "requests_per_second: 1000000")
     project.edit("deploy/environments/staging.yaml", "  workers: 1", f"  workers: {WORKERS}")
     project.commit("Serve with two workers")
-    project.release("staging")
-    project.train_another(trees=20)
+    project.release("staging", "--version", "1")
     yield project
     project.stop()
 

@@ -10,17 +10,19 @@ import pytest
 from clients import asking, port, state, two_answers_later, wait_until
 from running import RunningProject, give_free_ports
 
+# One project for all tests of this module, so one worker runs them.
+pytestmark = pytest.mark.xdist_group("switch over")
+
 
 @pytest.fixture(scope="module")
-def served(trained: RunningProject, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningProject]:
+def served(trained_twice: RunningProject, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningProject]:
     """A project with two versions, the first of them serving staging. Each test leaves some version serving."""
-    project = trained.copy(tmp_path_factory.mktemp("served") / "flights")
+    project = trained_twice.copy(tmp_path_factory.mktemp("served") / "flights")
     give_free_ports(project.root)
     # All clients of a test share one address; how many of them there may be is another test's question.
     project.edit("policy.yaml", "requests_per_second: 1000", "requests_per_second: 1000000")
     project.commit("Listen on ports of its own, to as many clients as there are")
-    project.release("staging")
-    project.train_another(trees=20)
+    project.release("staging", "--version", "1")
     yield project
     project.stop()
 

@@ -59,9 +59,10 @@ def test_imports_run_one_way(module: str) -> None:
     here = component(module)
     used = {component(name) for name in platform_imports(module)} - {"", here}
 
-    assert used <= set(
-        ORDER[: ORDER.index(here)] if here else {"base", "settings", "contract", "data", "training", "cli"}
-    )
+    # What lies beside the components is for all of them, so it stands on few; `mlops` and the fixtures stand on all.
+    allowed = ORDER[: ORDER.index(here)] if here else ["base", "contract"]
+
+    assert used <= set(allowed) or module in ("slipway.__main__", "slipway.testing")
 
 
 def test_no_module_imports_itself_through_others() -> None:

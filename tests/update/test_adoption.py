@@ -6,8 +6,8 @@ from pathlib import Path
 
 import copier
 import pytest
-from mlops import template as following
 from rendering import Template, commit, files, git, releases
+from slipway.template import update as following
 
 PACKAGE = """\
 [project]

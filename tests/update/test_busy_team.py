@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 from answers import Answers, name, released
-from mlops import template as following
 from rendering import Template, commit, files, git, history, releases
+from slipway.template import update as following
 
 FOLDER = "monitoring"
 CONFLICT = "conflict"

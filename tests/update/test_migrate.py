@@ -5,11 +5,11 @@ from pathlib import Path
 
 import copier
 import pytest
-from mlops import template as following
-from mlops.errors import MlopsError
 from packaging.version import Version
 from questions import ROOT, questionnaire
 from rendering import Template, commit, files, git, releases
+from slipway.base.errors import MlopsError
+from slipway.template import update as following
 
 SETTINGS = """\
 _subdirectory: template

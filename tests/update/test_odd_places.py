@@ -6,9 +6,9 @@ from pathlib import Path
 
 import copier
 import pytest
-from mlops import template as following
-from mlops.errors import MlopsError
 from rendering import Template, commit, git, releases
+from slipway.base.errors import MlopsError
+from slipway.template import update as following
 
 OLDEST = next(iter(releases()))
 

@@ -8,10 +8,10 @@ import copier
 import pytest
 from answers import Answers
 from answers import released as of_releases
-from mlops import template as following
 from ownership import owner_of
 from questions import ROOT
 from rendering import Template, commit, files, git, history, newest_version, releases
+from slipway.template import update as following
 
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import copier
 import pytest
-from mlops import template as following
-from mlops.errors import MlopsError
 from ownership import owner_of
 from questions import questions
 from rendering import Template, commit, files, git
+from slipway.base.errors import MlopsError
+from slipway.template import update as following
 
 SIZES = next(list(question.choices.values()) for question in questions() if question.key == "size")
 

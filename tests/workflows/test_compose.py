@@ -353,6 +353,28 @@ def test_each_of_several_workers_answers_and_their_counts_are_one(deployed: Cont
     assert listed.count("mlops.server") == 2
 
 
+def test_one_line_moves_an_environment_to_another_target_and_back(deployed: ContainerProject) -> None:
+    row = deployed.flights(1)[0]
+    before = deployed.request("POST", "/predict", row).body
+
+    with deployed.changed("deploy/environments/staging.yaml", "target: compose", "target: native"):
+        status = deployed.mlops("status").stdout
+        there = deployed.mlops("deploy", "staging")
+        on_the_machine = deployed.request("POST", "/predict", row).body
+        containers = [deployed.container(name) for name in ("proxy", "blue", "green")]
+    back = deployed.mlops("deploy", "staging")
+    in_a_container = deployed.request("POST", "/predict", row).body
+
+    assert ", on compose, and its file says native" in status
+    assert "compose stops first, as native needs its port" in there.stderr
+    assert "compose has stopped: native answers for staging now" in there.stderr
+    assert containers == [None, None, None]
+    assert "native has stopped: compose answers for staging now" in back.stderr
+    assert deployed.serving()["State"]["Running"] is True
+    for answer in (on_the_machine, in_a_container):
+        assert (answer["late"], answer["model"]) == (before["late"], before["model"])
+
+
 def test_an_address_can_change(deployed: ContainerProject) -> None:
     give_free_ports(deployed.root)
     deployed.commit("Listen elsewhere")

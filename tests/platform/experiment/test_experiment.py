@@ -10,7 +10,7 @@ import pytest
 from flight_delays.contract import CONTRACT
 from numpy.typing import NDArray
 from slipway.base.errors import MlopsError
-from slipway.contract.rows import Column
+from slipway.contract.columns import Column
 from slipway.data import labels
 from slipway.data.labels import TRUTH
 from slipway.experiment import samples, statistics

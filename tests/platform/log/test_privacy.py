@@ -7,7 +7,6 @@ import stat
 import sys
 import zipfile
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,7 +14,8 @@ import polars as pl
 import pytest
 from flight_delays.contract import CONTRACT
 from slipway.base.errors import MlopsError
-from slipway.contract.frames import SOURCE, as_rows
+from slipway.contract.files import SOURCE
+from slipway.contract.frames import as_rows
 from slipway.data import labels
 from slipway.delivery import deploy
 from slipway.delivery.folder import EnvironmentFolder
@@ -37,9 +37,7 @@ from slipway.training.bundle import Bundle
 from slipway.training.scoring import Scorer
 from starlette.testclient import TestClient
 
-LABELS = Project.find(Path(__file__).parent).policy.labels
-FREE = [field.name for field in CONTRACT.fields if not (LABELS and field.name in LABELS.key)]
-*_, HASHED, DROPPED = (field.name for field in CONTRACT.fields if field.name in FREE and not field.optional)
+*_, HASHED, DROPPED = (field.name for field in CONTRACT.fields if not field.optional)
 RULES: dict[str, Hidden] = {HASHED: "hash", DROPPED: "drop"}
 LIMITS = ServingPolicy(max_body_kb=64, max_rows=100, requests_per_second=10_000, return_score=False)
 

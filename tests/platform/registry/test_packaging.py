@@ -91,6 +91,11 @@ class Workshop:
         )
 
 
+@pytest.fixture(autouse=True)
+def code_is_found_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTHONPATH")
+
+
 @pytest.fixture
 def workshop(tmp_path: Path, finished: Project, lineage: Lineage) -> Workshop:
     return Workshop(tmp_path / "tiny", finished, msgspec.structs.replace(lineage, python="3.11.1"))

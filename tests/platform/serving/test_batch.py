@@ -12,7 +12,8 @@ import polars as pl
 import pytest
 from flight_delays.contract import CONTRACT
 from slipway.base.errors import MlopsError
-from slipway.contract.frames import columns, parse, read_raw
+from slipway.contract.files import read_raw
+from slipway.contract.frames import columns, parse
 from slipway.serving import batch
 from slipway.settings.project import Project
 from slipway.training.bundle import Bundle

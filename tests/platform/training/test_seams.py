@@ -15,7 +15,7 @@ from slipway import kinds
 from slipway.base.errors import MlopsError
 from slipway.contract.frames import as_rows
 from slipway.data.stages import run_stage
-from slipway.serving.protocols.base import Answer
+from slipway.serving.protocols.base import ServedModel
 from slipway.serving.protocols.inference import Inference
 from slipway.settings.project import Project
 from slipway.training.bundle import Lineage, seal
@@ -107,8 +107,8 @@ def test_a_kind_from_outside_is_trained_exported_scored_and_shown(
     scores = scorer.score_rows(rows)
     assert scorer.answers(scores) == [round(100 * score) for score in scores.tolist()]
     assert scorer.bundle.expected.scores.bounds == [0.25, 0.75]
-    about = Answer(scorer.facts.answer, {"name": "model", "version": "1", "digest": ""}, with_score=False)
-    outputs = Inference(about, scorer.kind, project.policy.serving).facts()["outputs"]
+    served = ServedModel("model", 1, "", scorer.facts.answer, "whole", with_score=False, max_rows=8, examples=[])
+    outputs = Inference(served).pages(lambda: True)["/v2/models/{name}"]("model")[1]["outputs"]
     assert outputs[0] == {"name": scorer.facts.answer, "datatype": "INT64", "shape": [-1]}
     assert kinds.named("whole").shown(0.5) == "50 hundredths"
 
@@ -147,5 +147,5 @@ def test_a_graph_without_the_output_of_its_kind_is_refused(
 def test_an_entry_point_that_cannot_be_loaded_is_told(install: Install) -> None:
     install("", kinds.GROUP, "Forgotten")
 
-    with pytest.raises(MlopsError, match=r"the entry point outside0 = outside0:Forgotten of outside0 in slipway\.kind"):
+    with pytest.raises(MlopsError, match=r"slipway\.kind names outside0 as outside0:Forgotten, which cannot be"):
         kinds.of(object())

@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from slipway.base.errors import MlopsError
-from slipway.contract.rows import Column, Columns, Contract
+from slipway.contract.columns import Column, Columns
+from slipway.contract.rows import Contract
 
 GROUP = "slipway.project"
 

@@ -12,7 +12,8 @@ import msgspec
 import polars as pl
 
 from slipway.base.errors import MlopsError
-from slipway.contract.frames import SOURCE, columns, parse, read_raw
+from slipway.contract.files import SOURCE, read_raw
+from slipway.contract.frames import columns, parse
 from slipway.log.masks import Mask
 from slipway.settings.policy import LabelPolicy
 from slipway.settings.project import Project

@@ -11,7 +11,8 @@ import polars as pl
 
 from slipway.base.errors import MlopsError
 from slipway.base.files import write_json
-from slipway.contract.frames import SOURCE, Violation, duplicates, parse, read_raw
+from slipway.contract.files import SOURCE, read_raw
+from slipway.contract.frames import Violation, duplicates, parse
 from slipway.settings.params import SplitParams
 from slipway.settings.project import Project
 from slipway.team import CONTRACT

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from slipway.base.errors import MlopsError
-from slipway.contract.rows import columns
+from slipway.contract.columns import columns
 from slipway.delivery import environments
 from slipway.delivery.deploy import ask
 from slipway.forge import git

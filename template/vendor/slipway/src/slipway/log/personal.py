@@ -30,7 +30,8 @@ from stdnum.se import personnummer
 from stdnum.us import ssn
 
 from slipway.base.errors import MlopsError
-from slipway.contract.frames import SOURCE, files_of, read_spread, spread
+from slipway.contract.files import SOURCE, files_of, read_spread
+from slipway.contract.frames import spread
 from slipway.log import predictions
 from slipway.settings.project import Project
 from slipway.team import CONTRACT

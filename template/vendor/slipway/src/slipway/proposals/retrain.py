@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 
 from slipway.base.errors import MlopsError
-from slipway.contract.frames import parse, read_raw
+from slipway.contract.files import read_raw
+from slipway.contract.frames import parse
 from slipway.data import dvc
 from slipway.forge import git, proposals
 from slipway.forge.proposals import Proposal

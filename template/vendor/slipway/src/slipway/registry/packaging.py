@@ -151,7 +151,7 @@ def require_same_answers(project: Project, bundle: Bundle, python: Path, newer: 
 def _golden(bundle: Bundle, python: Path, *arguments: str) -> list[float]:
     """What an environment's platform says to the golden rows."""
     rows = json.dumps(bundle.golden.rows).encode()
-    command = (str(python), "-P", "-m", _OWN.scoring, str(bundle.path.resolve()), *arguments)
+    command = (str(python), "-I", "-m", _OWN.scoring, str(bundle.path.resolve()), *arguments)
     done = programs.run(*command, stdin=rows, install="mlops deploy again")
     if done.code:
         raise MlopsError(f"the golden rows got no answer: {done.last_words(1)}", "mlops deploy again")

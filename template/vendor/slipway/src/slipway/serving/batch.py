@@ -21,7 +21,8 @@ import polars as pl
 
 from slipway.base.errors import MlopsError
 from slipway.base.files import Log as Say
-from slipway.contract.frames import MODEL_COLUMN, Violation, columns, files_of, parse, read_chunks
+from slipway.contract.files import MODEL_COLUMN, files_of, read_chunks
+from slipway.contract.frames import Violation, columns, parse
 from slipway.team import CONTRACT
 from slipway.training import engines
 from slipway.training.engines import Engine
@@ -58,7 +59,7 @@ def predict(
         _put(parts / PLAN, lambda draft: draft.write_bytes(plan))
     try:
         with filelock.FileLock(parts / "lock", timeout=0):
-            rows = _predict_parts(Predict(scorer, with_score), source, parts, engine, say)
+            rows = _predict_parts(ChunkScorer(scorer, with_score), source, parts, engine, say)
             _assemble(parts, target, scorer.bundle.digest)
     except filelock.Timeout:
         raise MlopsError(f"another `mlops batch` is writing {target}", "wait until it has ended") from None
@@ -81,7 +82,7 @@ class Piece(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Predict:
+class ChunkScorer:
     """Turns rows into their keys and answers."""
 
     scorer: Scorer
@@ -99,7 +100,7 @@ class Predict:
         )
 
 
-def _predict_parts(work: Predict, source: Path, parts: Path, engine: Engine, say: Say) -> int:
+def _predict_parts(work: ChunkScorer, source: Path, parts: Path, engine: Engine, say: Say) -> int:
     """Predict what has no part yet, up to the first chunk that breaks the contract."""
     rows, broken, progress = 0, _Broken(source), _Progress(say)
 

@@ -110,7 +110,7 @@ class TeamModel:
         return value
 
 
-class Sample(NamedTuple):
+class PastRows(NamedTuple):
     """What the model of a cut-off learns from."""
 
     cut_off: datetime
@@ -125,7 +125,7 @@ class Aged:
     learn: Learn
     min_rows: int
 
-    def __call__(self, sample: Sample) -> dict[datetime, float | None]:
+    def __call__(self, sample: PastRows) -> dict[datetime, float | None]:
         """Return its value in each window; nothing where there is nothing to learn."""
         model = self.learn(sample.rows) if sample.rows.height >= self.min_rows else None
         if model is None:
@@ -169,13 +169,13 @@ def measure(
     windows = {start: rows for start in starts if (rows := past.between(start, start + window)).height >= past.min_rows}
     learned: dict[datetime, int] = {}
 
-    def samples() -> Iterator[Sample]:
+    def samples() -> Iterator[PastRows]:
         for number, cut_off in enumerate(windows, start=1):
             rows = past.between(cut_off - history if history else None, cut_off)
             rows = rows.sample(min(rows.height, MOST_ROWS), seed=SEED)
             learned[cut_off] = rows.height
             say(f"backtest: model {number} of {len(windows)}, on {rows.height:,} rows before {cut_off:%Y-%m-%d}")
-            yield Sample(cut_off, rows)
+            yield PastRows(cut_off, rows)
 
     values = dict(zip(windows, engine.map(Aged(windows, learn, past.min_rows), samples()), strict=True))
     for start, rows in windows.items():

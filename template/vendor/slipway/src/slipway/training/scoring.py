@@ -13,7 +13,8 @@ import onnxruntime
 
 from slipway import kinds
 from slipway.base.errors import MlopsError
-from slipway.contract.rows import Column, Columns, Row, RowColumns
+from slipway.contract.columns import Column, Columns, RowColumns
+from slipway.contract.rows import Row
 from slipway.kinds.base import Kind, Matrix, Scores
 from slipway.team import CONTRACT, features
 from slipway.training.bundle import Bundle, ModelFacts
