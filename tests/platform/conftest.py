@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from outside import install
 from rendering import Template
 
 HERE = Path(__file__).parent
@@ -21,7 +22,7 @@ sys.path[:0] = PATHS
 
 from slipway.testing import bundle, finished, lineage, project, sealed  # noqa: E402
 
-__all__ = ["bundle", "finished", "lineage", "project", "sealed"]
+__all__ = ["bundle", "finished", "install", "lineage", "project", "sealed"]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
