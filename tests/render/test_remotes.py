@@ -1,6 +1,7 @@
 """The table of data remotes, and every place that has to agree with it."""
 
 import configparser
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
