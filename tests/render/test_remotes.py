@@ -1,6 +1,7 @@
 """The table of data remotes, and every place that has to agree with it."""
 
 import configparser
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,9 +39,14 @@ def test_the_address_that_a_project_starts_with_is_of_its_kind(remote: Remote, p
 
 
 def test_a_project_installs_what_its_kind_needs(remote: Remote, project: Path) -> None:
-    wanted = f"dvc[{remote.extra}]" if remote.extra else "dvc"
+    """By an extra of the platform, which has one for each kind that needs a package."""
+    wanted = f"slipway-mlops[{remote.extra},train]" if remote.extra else "slipway-mlops[train]"
+    groups = tomllib.loads((project / "pyproject.toml").read_text("utf-8"))["dependency-groups"]
+    extras = tomllib.loads((project / "vendor" / "slipway" / "pyproject.toml").read_text("utf-8"))
+    brought = extras["project"]["optional-dependencies"].get(remote.extra, [])
 
-    assert f'"{wanted}>=' in (project / "pyproject.toml").read_text("utf-8")
+    assert wanted in groups["train"]
+    assert not remote.extra or any(one.startswith(f"dvc[{remote.extra}]") for one in brought)
 
 
 @pytest.mark.parametrize("workflow", ["train", "monitor"])
