@@ -39,7 +39,9 @@ def _pairs(form: dict[str, Any] | None = None) -> list[Answers]:
     axes = [[((key, value),) for value in values] for key, values in choices.items() if key not in ("size", "target")]
     # A size without containers asks for no target, so the two are one choice.
     sizes, targets = choices.get("size", []), choices.get("target", [])
-    shapes: list[tuple[tuple[str, str], ...]] = [(("size", size), ("target", target)) for size in sizes if size != "small" for target in targets]
+    shapes: list[tuple[tuple[str, str], ...]] = [
+        (("size", size), ("target", target)) for size in sizes if size != "small" for target in targets
+    ]
     shapes += [(("size", "small"),)] if sizes else [(("target", target),) for target in targets]
     return [dict(chain(*row)) for row in AllPairs([*axes, shapes])]
 
