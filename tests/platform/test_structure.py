@@ -61,9 +61,10 @@ def test_imports_run_one_way(module: str) -> None:
     here = component(module)
     used = {component(name) for name in platform_imports(module)} - {"", here}
 
-    assert used <= set(
-        ORDER[: ORDER.index(here)] if here else {"base", "settings", "contract", "kinds", "data", "training", "cli"}
-    )
+    # What lies beside the components is for all of them, so it stands on few; `mlops` and the fixtures stand on all.
+    allowed = ORDER[: ORDER.index(here)] if here else ["base", "contract"]
+
+    assert used <= set(allowed) or module in ("slipway.__main__", "slipway.testing")
 
 
 def test_no_module_imports_itself_through_others() -> None:
@@ -122,7 +123,6 @@ def named_modules(path: Path) -> set[str]:
 def test_a_module_that_a_sentence_names_is_there(path: Path) -> None:
     of_the_team = {"contract.py", "features.py", "model.py", "metrics.py", "routes.py", "conftest.py"}
     known = ["/" + there.relative_to(PLATFORM).as_posix() for there in modules().values()]
+    named = named_modules(path) - of_the_team
 
-    assert not {
-        name for name in named_modules(path) - of_the_team if not any(one.endswith(f"/{name}") for one in known)
-    }
+    assert not {name for name in named if not any(one.endswith(f"/{name}") for one in known)}

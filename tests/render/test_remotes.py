@@ -34,7 +34,7 @@ def test_the_address_that_a_project_starts_with_is_of_its_kind(remote: Remote, p
     config = configparser.ConfigParser()
     config.read(project / ".dvc" / "config", encoding="utf-8")
 
-    assert TABLE["of"](config["'remote \"storage\"'"]["url"]).kind == remote.kind
+    assert table.of(config["'remote \"storage\"'"]["url"]).kind == remote.kind
 
 
 def test_a_project_installs_what_its_kind_needs(remote: Remote, project: Path) -> None:
@@ -60,6 +60,6 @@ def test_the_page_on_workflows_names_the_secrets_of_the_kind(remote: Remote, pro
 
 def test_what_lets_one_in_begins_with_a_prefix_of_its_kind() -> None:
     """Otherwise DVC would not get it, and a server would."""
-    for one in TABLE["REMOTES"]:
+    for one in table.REMOTES:
         names = [*one.credentials, *one.roles, *(variable for variable, _ in one.secrets)]
         assert [name for name in names if not name.startswith(one.prefixes or "-")] == []

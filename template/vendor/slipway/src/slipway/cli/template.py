@@ -49,8 +49,15 @@ def diff(to: TargetVersion = None, answer: NewAnswers = None, trust: Trust = Fal
 def audit() -> None:
     """Show where files differ from their version."""
     from slipway.template import update as template
+    from slipway.template import vendored
 
-    differences, rendered = template.audit(Project.find().root)
+    root = Project.find().root
+    edited = vendored.edited(root)
+    for path in edited:
+        typer.echo(f"{'edited':<22}{path}")
+    published = f"slipway-mlops {vendored.version(root)}, sha256:{vendored.digest(root)[:12]}"
+    typer.echo(f"vendor/slipway is {'not quite' if edited else 'what was published as'} {published}")
+    differences, rendered = template.audit(root)
     for found in differences:
         what = "missing" if found.is_missing else f"+{found.added} -{found.removed}"
         typer.echo(f"{found.owner:<10}{what:<12}{found.path}")
