@@ -200,6 +200,7 @@ def test_another_answer_is_proposed_and_taken_back(released: Template, start: Ca
     project = start(released.version)
     before = git(project, "rev-parse", "HEAD^{tree}")
 
+    proposal = None
     for license, words in (("Apache-2.0", "Apache License"), ("MIT", "MIT License")):
         update = following.prepare(project, answers=[f"license={license}"])
         proposal = following.propose(update)
@@ -208,5 +209,6 @@ def test_another_answer_is_proposed_and_taken_back(released: Template, start: Ca
         git(project, "branch", "--quiet", "-D", proposal.branch)
         assert words in (project / "LICENSE").read_text(encoding="utf-8")
 
+    assert proposal
     assert proposal.branch == "template/answers"
     assert git(project, "rev-parse", "HEAD^{tree}") == before
