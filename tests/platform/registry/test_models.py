@@ -12,6 +12,8 @@ from slipway.training.bundle import Bundle, seal
 from slipway.training.tracking import connect
 
 
+# MLflow's own, of its use of SQLAlchemy.
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
 def test_a_bundle_is_held_against_the_digest_that_was_reviewed(project: Project, sealed: Bundle) -> None:
     client = connect(project)
     run = client.create_run(client.create_experiment("tests")).info.run_id
