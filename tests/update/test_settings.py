@@ -18,7 +18,7 @@ from slipway.settings.project import Project
 project = Project(Path.cwd())
 loaded = [environments.load(project, name) for name in ("staging", "production")]
 print([target.name_for(project, wanted) for wanted in loaded], [wanted.serve.port for wanted in loaded])
-print(len(project.policy.gates.slices), project.params.data.source, project.tool.model)
+print(len(project.policy.gates.slice_rules), project.params.data.source, project.tool.model)
 print(team.PACKAGE, len(team.CONTRACT.fields), team.model.ANSWER, callable(team.features), callable(team.metrics))
 """
 
