@@ -19,7 +19,6 @@ from slipway.training.gates import check_gates, require_passed
 from slipway.training.pipeline import pipeline_digest
 from slipway.training.tracking import find_run
 
-
 #: What a version is made from, the code in its bundle included.
 MADE_FROM = ["src", "vendor", "dvc.lock", "params.yaml", "policy.yaml", "uv.lock", "pyproject.toml"]
 
