@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from flight_delays.contract import CONTRACT
-from outside import Install
+from outside import Install, naming
 from slipway.base.errors import MlopsError
 from slipway.forge import git
 from slipway.serving import batch
@@ -53,14 +53,6 @@ class Elsewhere:
 def refuse(chunk):
     raise MlopsError(f"{chunk} is refused", "mend it", exit_code=3)
 """
-
-
-def naming(project: Project, engine: str) -> Project:
-    """A project that names its engine."""
-    path = project.root / "pyproject.toml"
-    text = path.read_text("utf-8").replace("[tool.mlops]\n", f'[tool.mlops]\nengine = "{engine}"\n')
-    path.write_text(text, encoding="utf-8")
-    return Project(project.root)
 
 
 def test_this_machine_does_the_work_where_no_engine_is_named(project: Project) -> None:
