@@ -87,10 +87,10 @@ def main() -> None:
 
 def ours(package: str, rows: int) -> Callable[[pl.DataFrame, pl.DataFrame], object]:
     """The monitor's own computation, from two frames and the times of their rows to findings."""
-    names = [f"{package}.mlops.{name}" for name in ("drift", "project")]
-    names = names if package else ["slipway.monitoring.drift", "slipway.settings.project"]
-    drift, project = map(importlib.import_module, names)
-    limits = project.MonitorPolicy(min_rows=200, watch=0.1, act=0.25, p_value=0.01)
+    earlier = [f"{package}.mlops.drift", f"{package}.mlops.project"]
+    names = earlier if package else ["slipway.monitoring.drift", "slipway.settings.policy"]
+    drift, settings = map(importlib.import_module, names)
+    limits = settings.MonitorPolicy(min_rows=200, watch=0.1, act=0.25, p_value=0.01)
     then, today = (_times(rows, days) for days in (DAYS_BEFORE, DAYS_NOW))
     return lambda before, now: drift.find(before, now, limits, drift.Days.of(then, today))
 

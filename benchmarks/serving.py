@@ -51,7 +51,7 @@ import socket, sys
 from pathlib import Path
 from slipway.serving.app import create_app
 from slipway.training.bundle import Bundle
-from slipway.serving.context import Context, Served
+from slipway.serving.context import Served, ServingContext
 from slipway.serving.link import Link
 from slipway.log.predictions import PredictionLog
 from slipway.settings.project import Project
@@ -67,7 +67,7 @@ role = "challenger" if name == "challenger" else "champion"
 log = None if name == "no log" else PredictionLog(folder, name, 1, bundle.digest)
 traffic = folder / "traffic.json" if name == "shadow" else None
 served = Served(name, 1, bundle.digest, "-", "cache", role)
-app = create_app(Context(Scorer(bundle), served, policy, log, traffic=traffic))
+app = create_app(ServingContext(Scorer(bundle), served, policy, log, traffic=traffic))
 if role == "challenger":
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(folder / "challenger.sock"))
@@ -166,6 +166,7 @@ def python(project: Path, code: str, *arguments: str) -> list[str]:
     if (package / "mlops" / "project.py").exists():
         # Until 0.3.0 the platform lay in the team's package, all modules in one folder.
         code = re.sub(r"\bslipway(\.\w+)*\.(\w+) import", r"PACKAGE.mlops.\2 import", code)
+        code = code.replace("ServingContext", "Context")
     return [str(project / ".venv" / "bin" / "python"), "-c", code.replace("PACKAGE", package.name), *arguments]
 
 

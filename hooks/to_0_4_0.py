@@ -24,7 +24,7 @@ MODULES = {
     "backtest_page.py": "pages/backtest_page.py",
     "batch.py": "serving/batch.py",
     "bundle.py": "training/bundle.py",
-    "cli.py": "cli/__init__.py",
+    "cli.py": "cli/__init__.py cli/delivery.py cli/experiment.py cli/training.py cli/serving.py cli/monitoring.py",
     "compare.py": "registry/compare.py",
     "compose.py": "delivery/compose/target.py delivery/compose/stack.py",
     "concept.py": "monitoring/concept.py training/reference.py",
@@ -34,7 +34,7 @@ MODULES = {
     "counts.py": "serving/counts.py training/histogram.py",
     "data.py": "data/prepare.py",
     "deploy.py": "delivery/deploy.py delivery/target.py",
-    "docker.py": "delivery/compose/docker.py",
+    "docker.py": "delivery/docker.py",
     "drift.py": "monitoring/drift.py monitoring/bins.py monitoring/psi.py",
     "endpoint.py": "serving/endpoint.py serving/limits.py serving/context.py",
     "environments.py": "delivery/environments.py",
@@ -44,7 +44,7 @@ MODULES = {
     "explanation.py": "serving/explain.py",
     "export.py": "training/export.py training/reference.py",
     "faces.py": "serving/protocols/base.py serving/protocols/predict.py",
-    "frames.py": "contract/frames.py",
+    "frames.py": "contract/frames.py contract/files.py",
     "front.py": "serving/challenger.py",
     "git.py": "forge/git.py",
     "github.py": "forge/github.py",
@@ -56,8 +56,8 @@ MODULES = {
     "labels.py": "data/labels.py",
     "live.py": "experiment/trial.py experiment/samples.py",
     "monitor.py": "monitoring/run.py monitoring/judge.py monitoring/report.py monitoring/checks.py",
-    "native.py": "delivery/native/place.py delivery/target.py",
-    "observed.py": "serving/observed.py",
+    "native.py": "delivery/native/target.py delivery/native/state.py delivery/folder.py delivery/target.py",
+    "observed.py": "serving/latency.py",
     "openapi.py": "serving/openapi.py",
     "packaging.py": "registry/packaging.py",
     "page.html": "serving/page.html",
@@ -67,8 +67,8 @@ MODULES = {
     "predictor.py": "serving/predictor.py",
     "privacy.py": "log/masks.py",
     "problems.py": "contract/problems.py",
-    "process.py": "delivery/native/process.py",
-    "project.py": "settings/project.py",
+    "process.py": "delivery/processes.py",
+    "project.py": "settings/project.py settings/policy.py settings/params.py settings/environment.py settings/base.py",
     "quality.py": "monitoring/quality.py proposals/rollback.py",
     "refusals.py": "log/refusals.py",
     "registration.py": "registry/register.py",
@@ -78,7 +78,7 @@ MODULES = {
     "report.py": "pages/monitor_page.py pages/render.py",
     "retraining.py": "proposals/retrain.py",
     "rewriting.py": "proposals/contract_edit.py",
-    "schema.py": "contract/rows.py",
+    "schema.py": "contract/rows.py contract/columns.py",
     "scoring.py": "training/scoring.py",
     "server.py": "serving/app.py serving/run.py",
     "services.py": "delivery/compose/services.py",
@@ -91,7 +91,7 @@ MODULES = {
     "tracking.py": "training/tracking.py",
     "training.py": "training/train.py",
     "trials.py": "delivery/compose/trial.py",
-    "widening.py": "proposals/widen.py",
+    "widening.py": "proposals/widen.py monitoring/refused.py",
     "wire.py": "serving/fastpath.py serving/asgi.py",
     "worker.py": "serving/worker.py serving/link.py",
     "workspace.py": "workspace/setup.py",
@@ -121,13 +121,16 @@ def carry() -> None:
         edited = migrate.edited(before, [*places, *DROPPED, *BROUGHT, "pyproject.toml"])
         for old, text in edited.items():
             base = (before / old).read_bytes()
-            if old in places:
-                follow(old, places[old], base=base, edited=text)
-            elif old in DROPPED:
+            # A version after this one may have moved a part again.
+            parts = [part for part in places.get(old, []) if Path(part).is_file()]
+            if parts:
+                follow(old, parts, base=base, edited=text)
+            elif old in places or old in DROPPED:
                 migrate.drop_file(old, base=base)
         for name in BROUGHT:
-            bring(name, before, now, edited)
-        if text := edited.get("pyproject.toml"):
+            if (before / name).is_file() and (now / name).is_file():
+                bring(name, before, now, edited)
+        if (text := edited.get("pyproject.toml")) and (now / "pyproject.toml").is_file():
             carry_dependencies("pyproject.toml", before, now, text.decode())
     write_shim(Path("src", package, "mlops", "schema.py"))
     if answers.get("target") == "compose":

@@ -190,8 +190,8 @@ def start_again(project: RunningProject) -> str:
     """Ask the native target for another process of the challenger; returns what it complains about."""
     code = (
         "import sys; from msgspec.structs import replace;"
-        "from slipway.delivery.native import place as native; from slipway.settings.project import Project;"
-        "project = Project.find(); found = native.status(project, 'staging');"
+        "from slipway.delivery import target; from slipway.settings.project import Project;"
+        "project, native = Project.find(), target.find('native'); found = native.status(project, 'staging');"
         "rival = replace(found.challenger, run=replace(found.challenger.run, commit='0' * 40));"
         "\ntry: native.switch(project, found.run, rival, timeout_s=20)"
         "\nexcept Exception as error: sys.exit(str(error))"

@@ -7,21 +7,18 @@ from pathlib import Path
 
 import pytest
 from clients import state
-from rendering import files, git, history, releases
+from rendering import files, git, history
 from running import TIMEOUT_S, RunningProject, prepare, train
 
-#: The release whose servers and bundles know least.
-OLDEST = next(iter(releases()))
-
 #: What an update leaves as it was: where things run, and what was made and trained with.
-KEPT = ("deploy/environments/", "dvc.lock", "uv.lock", "reports/", ".dvc/config", ".copier-answers.yml")
+KEPT = ("deploy/environments/", "dvc.lock", "reports/", ".dvc/config", ".copier-answers.yml")
 
 
 @pytest.fixture
-def of_old(tmp_path: Path) -> Iterator[RunningProject]:
-    """A project of the oldest release whose version 1 answers in staging."""
+def earlier(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RunningProject]:
+    """A project of the release that a test names, whose version 1 answers in staging."""
     (tmp_path / "template").mkdir()
-    root = history(tmp_path / "template").render(tmp_path / "flights", OLDEST)
+    root = history(tmp_path / "template").render(tmp_path / "flights", request.param)
     git(root, "init", "--quiet")
     project = train(prepare(root))
     project.release("staging")
@@ -38,41 +35,50 @@ def bring_up_to_date(project: RunningProject, fresh: Path) -> None:
         if not name.startswith(KEPT):
             (project.root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(path, project.root / name)
-    (project.root / "uv.lock").unlink()
     subprocess.run(["uv", "sync", "--quiet"], cwd=project.root, check=True, timeout=TIMEOUT_S)
     project.commit("Update the template")
 
 
-def test_what_runs_goes_on_until_it_is_stopped_and_its_model_can_be_gone_back_to(
-    of_old: RunningProject, render: Callable[..., Path]
+@pytest.mark.parametrize("earlier", ["v0.1.0"], indirect=True)
+def test_a_version_whose_bundle_holds_no_code_is_refused_and_what_runs_goes_on(
+    earlier: RunningProject, render: Callable[..., Path]
 ) -> None:
-    row = of_old.flights(1)[0]
-    before = of_old.request("POST", "/predict", row).body
-    bring_up_to_date(of_old, render())
-    runs = state(of_old)
+    row = earlier.flights(1)[0]
+    before = earlier.request("POST", "/predict", row).body
+    bring_up_to_date(earlier, render())
 
-    again = of_old.mlops("deploy", "staging", check=False)
-    assert of_old.request("POST", "/predict", row).body["late"] == before["late"]
-    assert state(of_old)["worker"] == runs["worker"]
+    refused = earlier.mlops("deploy", "staging", check=False)
 
-    of_old.train_another(trees=20)
-    of_old.mlops("promote", "staging")
-    git(of_old.root, "merge", "--quiet", "--no-edit", "promote/staging-v2")
-    refused = of_old.mlops("deploy", "staging", check=False)
-    still = of_old.request("GET", "/version").body["version"]
-    of_old.mlops("stop", "staging")
-    of_old.mlops("deploy", "staging")
-    newer = of_old.request("GET", "/version").body["version"]
-
-    back = of_old.mlops("rollback", "staging")
-
-    assert again.exit_code == 0, again.stderr
     assert refused.exit_code == 1
-    assert (
-        "error: the servers of staging belong to a platform that cannot start the code of version 2" in refused.stderr
-    )
+    assert "holds no code\n next: mlops register makes a version that has it; promote that one" in refused.stderr
+    after = earlier.request("POST", "/predict", row).body
+    assert (after["late"], after["model"]) == (before["late"], before["model"])
+
+
+@pytest.mark.parametrize("earlier", ["v0.2.0"], indirect=True)
+def test_servers_of_an_earlier_release_are_stopped_by_hand_and_its_version_can_be_gone_back_to(
+    earlier: RunningProject, render: Callable[..., Path]
+) -> None:
+    row = earlier.flights(1)[0]
+    before = earlier.request("POST", "/predict", row).body
+    bring_up_to_date(earlier, render())
+    runs = state(earlier)["worker"]
+    earlier.train_another(trees=20)
+    earlier.mlops("promote", "staging")
+    git(earlier.root, "merge", "--quiet", "--no-edit", "promote/staging-v2")
+
+    refused = earlier.mlops("deploy", "staging", check=False)
+    went_on = earlier.request("GET", "/version").body["version"], state(earlier)["worker"]
+    earlier.mlops("stop", "staging")
+    earlier.mlops("deploy", "staging")
+    newer = earlier.request("GET", "/version").body["version"]
+    back = earlier.mlops("rollback", "staging")
+    after = earlier.request("POST", "/predict", row).body
+
+    assert refused.exit_code == 1
+    assert "the servers of staging belong to a platform that cannot start the code of version 2" in refused.stderr
     assert "next: mlops stop staging, then mlops deploy staging" in refused.stderr
-    assert (still, newer) == (1, 2)
+    assert went_on == (1, runs)
+    assert newer == 2
     assert "names version 1 again" in back.stdout
-    after = of_old.request("POST", "/predict", row).body
     assert (after["late"], after["model"]) == (before["late"], before["model"])

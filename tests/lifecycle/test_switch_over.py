@@ -44,8 +44,8 @@ def switch(project: RunningProject, *, timeout_s: float = 20, **changes: object)
     """Ask the native target for what runs now, with some facts changed; returns what it complains about."""
     code = (
         "import sys; from msgspec.structs import replace;"
-        "from slipway.delivery.native import place as native; from slipway.settings.project import Project;"
-        "project = Project.find(); run = native.status(project, 'staging').run;"
+        "from slipway.delivery import target; from slipway.settings.project import Project;"
+        "project, native = Project.find(), target.find('native'); run = native.status(project, 'staging').run;"
         f"\ntry: native.switch(project, replace(run, **{changes!r}), timeout_s={timeout_s})"
         "\nexcept Exception as error: sys.exit(str(error))"
     )

@@ -22,8 +22,9 @@ def contents(project: Path) -> dict[str, bytes]:
 
 def by_command(project: Path, size: str) -> None:
     """Give the answer as the platform's command does."""
-    branch = following.propose(following.prepare(project, answers=[f"size={size}"]))
-    git(project, "merge", "--quiet", "--ff-only", str(branch))
+    proposal = following.propose(following.prepare(project, answers=[f"size={size}"]))
+    assert proposal
+    git(project, "merge", "--quiet", "--ff-only", proposal.branch)
 
 
 def by_copier(project: Path, size: str) -> None:

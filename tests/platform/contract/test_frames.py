@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 from flight_delays.contract import CONTRACT
 from slipway.base.errors import MlopsError
-from slipway.contract.frames import SOURCE, parse, read_raw
+from slipway.contract.files import SOURCE, read_raw
+from slipway.contract.frames import parse
 from slipway.contract.rows import Contract
 from slipway.training.bundle import Bundle
 

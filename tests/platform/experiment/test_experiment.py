@@ -17,7 +17,7 @@ from slipway.experiment import samples, statistics
 from slipway.experiment.statistics import Decision, Estimate, Sample, difference, estimate
 from slipway.monitoring import quality
 from slipway.monitoring.quality import QualityState
-from slipway.serving.observed import quantile
+from slipway.serving.latency import quantile
 from slipway.settings.policy import ExperimentPolicy, LabelPolicy, QualityPolicy
 from slipway.settings.project import Project
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from rendering import ROOT, releases
 from slipway.base.errors import MlopsError
 from slipway.base.files import sha256
 from slipway.forge import git
 from slipway.registry import packaging
+from slipway.registry.register import commit_of
 from slipway.settings.environment import Platform
 from slipway.settings.project import Project
 from slipway.training.bundle import Bundle, Lineage, seal
@@ -130,6 +134,33 @@ def test_a_bundle_of_an_earlier_layout_is_started_by_the_program_in_its_package(
     packaging.require_from_commit(workshop.project, bundle)
 
 
+@pytest.mark.parametrize(("version", "commit"), releases().items(), ids=releases())
+def test_the_code_in_a_bundle_of_each_release_is_started_by_programs_that_it_holds(
+    tmp_path: Path, version: str, commit: str
+) -> None:
+    """A project of the release has these modules in its package, so they are what its wheel holds."""
+    listed = git.git(ROOT, "ls-tree", "-r", "--name-only", commit, "--", "template/src", "template/vendor")
+    names = [re.sub(r"{%.*?%}|\.jinja$", "", name).replace("{{package_name}}", "tiny") for name in listed.splitlines()]
+    names = sorted(set(names))
+    with zipfile.ZipFile(tmp_path / "tiny-0.1.0-py3-none-any.whl", "w") as wheel:
+        for name in names:
+            wheel.writestr(name.partition("/src/")[2], "")
+
+    programs = packaging.programs_of(Bundle(tmp_path))
+
+    held = {name.partition("/src/")[2].removesuffix(".py").replace("/", ".") for name in names}
+    assert {programs.server, programs.supervisor, programs.scoring} <= held
+    assert packaging.hides_columns(Bundle(tmp_path)) == (version not in ("v0.1.0", "v0.2.0"))
+
+
+def test_a_bundle_whose_wheels_hold_no_server_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "tiny-0.1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("tiny/features.py", "")
+
+    with pytest.raises(MlopsError, match="holds no server\n next: register the version once more"):
+        packaging.programs_of(Bundle(tmp_path))
+
+
 def test_a_platform_that_its_commit_does_not_make_is_told_from_the_bundle(
     workshop: Workshop, made: Callable[[str], Bundle]
 ) -> None:
@@ -200,3 +231,19 @@ def test_the_digest_of_a_platform_is_that_of_its_wheel(workshop: Workshop, made:
 
     assert platform.digest == f"sha256:{sha256(packaging.wheels(bundle.path)[-1])}"
     assert packaging.differs(bundle, platform) is None
+
+
+def test_a_commit_that_changes_the_platform_alone_is_that_of_the_next_version(
+    workshop: Workshop, made: Callable[[str], Bundle]
+) -> None:
+    first = workshop.commit_platform()
+    newer = workshop.commit_platform(offset=1)
+    workshop.write("README.md", "No bundle holds this page.\n")
+    workshop.commit()
+
+    changed = git.git(workshop.project.root, "diff", "--name-only", first, newer).split()
+    assert changed == ["vendor/slipway/src/slipway/training/scoring.py"]
+    assert commit_of(workshop.project) == newer
+    bundle = made(newer)
+    assert len(packaging.wheels(bundle.path)) == 2
+    packaging.require_from_commit(workshop.project, bundle)  # what `mlops audit` asks

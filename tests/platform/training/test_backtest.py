@@ -52,7 +52,7 @@ def aged(frame: pl.DataFrame, measured: str, drop: float, min_rows: int = 100) -
     past = Past(frame, "at", min_rows)
     starts = backtest.cut_offs(frame[0, "at"], frame[-1, "at"], WEEK, WEEK)
     sign = {"error": -1, "hits": 1}[measured]
-    found = [*backtest.measure(past, starts, WEEK, WEEK, newest_week(measured), sign=sign, say=print)]
+    found = [*backtest.measure(past, starts, WEEK, WEEK, newest_week(measured), sign=sign, log=print)]
     return conclude(found, "parcels", measured, drop, WEEK, WEEK)
 
 
@@ -182,3 +182,20 @@ def test_without_a_drop_it_is_said_what_is_missing(project: Project) -> None:
         backtest.run(project, WEEK, None, print)
 
     assert refused.value.next_step == "set monitor.quality with a metric and a drop"
+
+
+def test_a_model_from_before_a_known_day_is_found_to_be_too_old(project: Project) -> None:
+    """From July on late flights are early and early ones late: whoever has learned a month of that knows better."""
+    valid = project.root / "data" / "valid.parquet"
+    flips = pl.when(pl.col("departs") >= datetime(2013, 7, 1)).then(-1).otherwise(1)
+    hour = pl.col("departs").dt.hour()
+    pl.read_parquet(valid).with_columns(arr_delay=(hour - 13) * 20 * flips).write_parquet(valid)
+
+    result = backtest.run(project, timedelta(days=30), timedelta(days=30), print)
+
+    june, august, december = datetime(2013, 6, 5), datetime(2013, 8, 4), datetime(2013, 12, 2)
+    cost = {(one.cut_off, one.window): one.worse_by / result.drop for one in result.measured}
+    assert abs(cost[datetime(2013, 3, 7), june]) < 1
+    assert min(cost[june, august], cost[june, december]) > 3
+    assert abs(cost[august, december]) < 1
+    assert result.drops_at_days is not None

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 
 import polars as pl
 import pytest
 from flight_delays import model as team
+from outside import Install
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.tree import DecisionTreeRegressor
 from slipway import kinds
 from slipway.base.errors import MlopsError
-from slipway.base.plugins import plugged
 from slipway.contract.frames import as_rows
 from slipway.data.stages import run_stage
 from slipway.serving.protocols.base import ServedModel
@@ -84,31 +80,6 @@ class Exporter:
         opsets = [helper.make_opsetid("", 18)]
         return helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString()
 """
-
-Install = Callable[[str, str, str], ModuleType]
-
-
-@pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
-    """Puts a distribution with one module and one entry point where Python finds it, and takes it away again."""
-    names: list[str] = []
-
-    def installed(source: str, group: str, attribute: str) -> ModuleType:
-        name = f"outside{len(names)}"
-        names.append(name)
-        about = tmp_path / "site" / f"{name}-1.0.dist-info"
-        about.mkdir(parents=True)
-        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n", encoding="utf-8")
-        (about / "entry_points.txt").write_text(f"[{group}]\n{name} = {name}:{attribute}\n", encoding="utf-8")
-        (about.parent / f"{name}.py").write_text(source, encoding="utf-8")
-        monkeypatch.syspath_prepend(about.parent)
-        plugged.cache_clear()
-        return import_module(name)
-
-    yield installed
-    plugged.cache_clear()
-    for name in names:
-        sys.modules.pop(name, None)
 
 
 def tree(depth: int, seed: int) -> Pipeline:

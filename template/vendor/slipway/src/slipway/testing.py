@@ -1,4 +1,4 @@
-"""What the tests of a project use: fixtures, which its `conftest.py` imports, and functions.
+"""What a project's tests use: fixtures, by `pytest_plugins = ["slipway.testing"]` in its `conftest.py`, and functions.
 
 Needs pytest, which a project names itself, and the extra `testing`.
 """

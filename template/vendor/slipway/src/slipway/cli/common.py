@@ -80,4 +80,4 @@ def champion_bundle(project: Project, environment: str) -> Bundle:
     from slipway.registry.models import bundle_of
 
     release = environments.champion(project, environment)
-    return bundle_of(project, release.version, release.digest)
+    return bundle_of(project, release.version, release.digest)[0]

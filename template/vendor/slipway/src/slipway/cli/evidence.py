@@ -20,7 +20,7 @@ def trace(
     from slipway.evidence import trace as tracing
 
     facts = tracing.trace(Project.find(), reference)
-    print_facts(facts, tracing.as_text(facts), as_json=as_json)
+    print_facts(facts, tracing.trace_text(facts), as_json=as_json)
 
 
 def audit() -> None:
@@ -40,5 +40,5 @@ def privacy(as_json: AsJson = False) -> None:
     from slipway.log import personal
 
     found = personal.scan(Project.find())
-    print_facts(found, personal.as_text(found), as_json=as_json)
+    print_facts(found, personal.scan_text(found), as_json=as_json)
     raise typer.Exit(found.exit_code)

@@ -25,7 +25,7 @@ def compare(
     if live is not None and first is None:
         from slipway.experiment import trial as living
 
-        compared = living.compare(Project.find(), live, moment_of(until, "--until") or datetime.now(UTC))
+        compared = living.compare_live(Project.find(), live, moment_of(until, "--until") or datetime.now(UTC))
         print_facts(compared, living.comparison_text(compared), as_json=as_json)
         return
     if live is not None or first is None or second is None:
@@ -34,7 +34,7 @@ def compare(
         )
     from slipway.registry import compare as comparing
 
-    comparison = comparing.compare(Project.find(), first, second, say)
+    comparison = comparing.compare_versions(Project.find(), first, second, say)
     print_facts(comparison, str(comparison), as_json=as_json)
 
 

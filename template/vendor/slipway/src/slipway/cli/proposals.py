@@ -27,7 +27,7 @@ def widen(
     else:
         environments.path_of(project, environment)
         found, where = refused.recorded(project, environment, start), f"requests to {environment}"
-    wider = widening.propose(project, found, where)
+    wider = widening.propose_wider(project, found, where)
     for line in wider.remarks:
         typer.echo(f"not proposed: {line}")
     if wider.proposal is None:
@@ -47,7 +47,7 @@ def retrain(
     from slipway.proposals import retrain as retraining
 
     project = Project.find()
-    proposal = retraining.propose(project, finding)
+    proposal = retraining.propose_retraining(project, finding)
     if proposal.is_new and base.of(project).is_connected:
         offer(project, proposal, workflow="train.yml")
         typer.echo("next: review what it registers; it proposes that for staging when every gate has passed")

@@ -49,5 +49,5 @@ def batch(
     found = registry.find(version)
     scorer = Scorer(registry.fetch(found), threads=0)
     with_score = project.policy.serving.return_score
-    rows = batches.predict(scorer, source, target, with_score=with_score, say=say, engine=engine)
+    rows = batches.predict(scorer, source, target, with_score=with_score, log=say, engine=engine)
     typer.echo(f"{rows:,} rows predicted by version {found.number}, in {target}")

@@ -32,7 +32,7 @@ def update(to: TargetVersion = None, answer: NewAnswers = None, trust: Trust = F
     project = Project.find()
     update = template.prepare(project.root, to, answer, trust=trust)
     _show(update)
-    if proposal := template.propose(update):
+    if proposal := template.propose_update(update):
         offer(project, proposal)
 
 
@@ -65,6 +65,8 @@ def audit() -> None:
     if poor:
         typer.echo(f"{len(poor)} shared file{'s'[: len(poor) > 1]} without lines of the template, which show in green:")
         typer.echo(f"      git diff HEAD {rendered[:12]} -- {' '.join(poor)}")
+    for path in template.unused(root):
+        typer.echo(f"nothing imports {path} any more: git rm {path}")
     away = [found.path for found in differences if found.owner == "platform"]
     if not away:
         typer.echo("the platform is as its version made it")

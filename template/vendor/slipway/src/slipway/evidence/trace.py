@@ -112,7 +112,7 @@ def _facts(project: Project, version: Version, bundle: Bundle) -> Facts:
     }
 
 
-def as_text(facts: Facts) -> str:
+def trace_text(facts: Facts) -> str:
     """The facts, one a line, the most recent link first."""
     lines = []
     for name, value in facts.items():

@@ -104,7 +104,9 @@ def install(project: Project, bundle: Bundle, newer: Platform | None = None) -> 
     so going back to an earlier one takes no time.
     """
     if not (bundle.path / REQUIREMENTS).is_file():
-        raise MlopsError(f"the bundle {bundle.path} holds no code", "mlops register, which puts it there")
+        raise MlopsError(
+            f"the bundle {bundle.path} holds no code", "mlops register makes a version that has it; promote that one"
+        )
     code = _with_platform(project, bundle, newer) if newer else bundle.path
     requirements = code / REQUIREMENTS
     folder = project.state / "releases" / sha256(requirements)[:16]

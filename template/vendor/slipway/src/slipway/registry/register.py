@@ -19,6 +19,9 @@ from slipway.training.gates import check_gates, require_passed
 from slipway.training.pipeline import pipeline_digest
 from slipway.training.tracking import find_run
 
+#: What a version is made from, the code in its bundle included.
+MADE_FROM = ["src", "vendor", "dvc.lock", "params.yaml", "policy.yaml", "uv.lock", "pyproject.toml"]
+
 
 def register(project: Project, say: Callable[[str], None] = print) -> tuple[Version, bool]:
     """Seal the pipeline's bundle and register it; return the version, and whether it is new.
@@ -40,6 +43,11 @@ def register(project: Project, say: Callable[[str], None] = print) -> tuple[Vers
         return _seal_and_register(project, registry, lineage)
 
 
+def commit_of(project: Project) -> str:
+    """The commit of the version that would be registered now: the newest one that makes another bundle."""
+    return git.at_last_change(project.root, MADE_FROM)
+
+
 def _require_current(project: Project) -> None:
     stale = dvc.stale(project)
     if stale:
@@ -59,9 +67,7 @@ def _lineage(project: Project, registry: Registry) -> Lineage:
         )
     lock = project.root / "uv.lock"
     lineage = Lineage(
-        commit=git.at_last_change(
-            project.root, ["src", "dvc.lock", "params.yaml", "policy.yaml", "uv.lock", "pyproject.toml"]
-        ),
+        commit=commit_of(project),
         repository=git.git(project.root, "remote", "get-url", "origin", check=False).strip() or project.root.name,
         run_id=run_id,
         pipeline=pipeline,

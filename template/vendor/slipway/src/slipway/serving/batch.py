@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +20,7 @@ import msgspec
 import polars as pl
 
 from slipway.base.errors import MlopsError
-from slipway.base.files import Log as Say
+from slipway.base.files import Log, replacing, write
 from slipway.contract.files import MODEL_COLUMN, files_of, read_chunks
 from slipway.contract.frames import Violation, columns, parse
 from slipway.team import CONTRACT
@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 
 def predict(
-    scorer: Scorer, source: Path, target: Path, *, with_score: bool, say: Say, engine: Engine = engines.LOCAL
+    scorer: Scorer, source: Path, target: Path, *, with_score: bool, log: Log, engine: Engine = engines.LOCAL
 ) -> int:
     """Predict each row of `source`, a file or folder of .csv, .csv.gz or .parquet; write key and answer to `target`.
 
@@ -56,10 +56,10 @@ def predict(
     if not is_ours:
         shutil.rmtree(parts, ignore_errors=True)
         parts.mkdir(parents=True)
-        _put(parts / PLAN, lambda draft: draft.write_bytes(plan))
+        write(parts / PLAN, plan)
     try:
         with filelock.FileLock(parts / "lock", timeout=0):
-            rows = _predict_parts(ChunkScorer(scorer, with_score), source, parts, engine, say)
+            rows = _predict_parts(PredictRows(scorer, with_score), source, parts, engine, log)
             _assemble(parts, target, scorer.bundle.digest)
     except filelock.Timeout:
         raise MlopsError(f"another `mlops batch` is writing {target}", "wait until it has ended") from None
@@ -82,7 +82,7 @@ class Piece(NamedTuple):
 
 
 @dataclass(frozen=True)
-class ChunkScorer:
+class PredictRows:
     """Turns rows into their keys and answers."""
 
     scorer: Scorer
@@ -100,9 +100,9 @@ class ChunkScorer:
         )
 
 
-def _predict_parts(work: ChunkScorer, source: Path, parts: Path, engine: Engine, say: Say) -> int:
+def _predict_parts(work: PredictRows, source: Path, parts: Path, engine: Engine, log: Log) -> int:
     """Predict what has no part yet, up to the first chunk that breaks the contract."""
-    rows, broken, progress = 0, _Broken(source), _Progress(say)
+    rows, broken, progress = 0, _Broken(source), _Progress(log)
 
     def pieces() -> Iterator[Piece]:
         for name, frame, violations in _ahead(_chunks(source)):
@@ -112,7 +112,8 @@ def _predict_parts(work: ChunkScorer, source: Path, parts: Path, engine: Engine,
 
     for piece in engine.map(work, pieces()):
         if piece.frame is not None:
-            _put(parts / piece.name, piece.frame.write_ipc)
+            with replacing(parts / piece.name) as draft:  # so that a part that is there is whole
+                piece.frame.write_ipc(draft)
         rows += piece.rows
         progress.tell(rows)
     if broken:
@@ -141,30 +142,22 @@ def _assemble(parts: Path, target: Path, digest: str) -> None:
     """Turn the parts into the target, in their order and without holding them all; each row names its model."""
     answers = pl.scan_ipc(sorted(parts.glob("*.arrow"))).with_columns(pl.lit(digest).alias(MODEL_COLUMN))
     sink = answers.sink_csv if target.suffix == ".csv" else answers.sink_parquet
-    draft = parts / f"target{target.suffix}.draft"
-    sink(draft)
-    draft.replace(target)
-
-
-def _put(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file all or nothing, so that a part that is there is whole."""
-    draft = path.with_suffix(".draft")
-    write(draft)
-    draft.replace(path)
+    with replacing(target) as draft:
+        sink(draft)
 
 
 class _Progress:
-    """Says now and then how far it is."""
+    """Logs now and then how far it is."""
 
-    def __init__(self, say: Say) -> None:
-        self._say = say
+    def __init__(self, log: Log) -> None:
+        self._log = log
         self._started = self._said = time.monotonic()
 
     def tell(self, rows: int) -> None:
         now = time.monotonic()
         if now - self._said >= SAY_EVERY_S:
             self._said = now
-            self._say(f"{rows:,} rows, {rows / (now - self._started):,.0f} a second")
+            self._log(f"{rows:,} rows, {rows / (now - self._started):,.0f} a second")
 
 
 class _Broken:

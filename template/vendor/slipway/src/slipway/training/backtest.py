@@ -19,6 +19,7 @@ import polars as pl
 
 from slipway import kinds, team
 from slipway.base.errors import MlopsError
+from slipway.base.files import Log
 from slipway.settings.params import Params
 from slipway.settings.project import Project
 from slipway.team import CONTRACT, metrics
@@ -56,7 +57,7 @@ class Past:
         return earlier.filter(when >= start) if start else earlier
 
 
-def run(project: Project, window: timedelta, history: timedelta | None, say: Callable[[str], None]) -> Backtest:
+def run(project: Project, window: timedelta, history: timedelta | None, log: Log) -> Backtest:
     """Measure models of all ages on the validated rows.
 
     `history` is how far back each model learns from; without it from everything before, as the pipeline does.
@@ -76,7 +77,7 @@ def run(project: Project, window: timedelta, history: timedelta | None, say: Cal
     starts = cut_offs(past.frame[0, past.time], past.frame[-1, past.time], window, history)
     sign = project.policy.gates.metrics[rule.metric].sign
     learn, engine = TeamModel(project.params, rule.metric), engines.of(project)
-    measured = list(measure(past, starts, window, history, learn, sign=sign, say=say, engine=engine))
+    measured = list(measure(past, starts, window, history, learn, sign=sign, log=log, engine=engine))
     if not any(one.age_days for one in measured):
         raise MlopsError(
             f"no two windows of {days_in(window):g} days have {past.min_rows:,} rows "
@@ -110,7 +111,7 @@ class TeamModel:
         return value
 
 
-class PastRows(NamedTuple):
+class TrainingSample(NamedTuple):
     """What the model of a cut-off learns from."""
 
     cut_off: datetime
@@ -125,7 +126,7 @@ class Aged:
     learn: Learn
     min_rows: int
 
-    def __call__(self, sample: PastRows) -> dict[datetime, float | None]:
+    def __call__(self, sample: TrainingSample) -> dict[datetime, float | None]:
         """Return its value in each window; nothing where there is nothing to learn."""
         model = self.learn(sample.rows) if sample.rows.height >= self.min_rows else None
         if model is None:
@@ -158,7 +159,7 @@ def measure(
     learn: Learn,
     *,
     sign: int,
-    say: Callable[[str], None],
+    log: Log,
     engine: Engine = engines.LOCAL,
 ) -> Iterator[Measurement]:
     """Train a model at each start, measure it on every window from there on, and yield them window by window.
@@ -169,13 +170,13 @@ def measure(
     windows = {start: rows for start in starts if (rows := past.between(start, start + window)).height >= past.min_rows}
     learned: dict[datetime, int] = {}
 
-    def samples() -> Iterator[PastRows]:
+    def samples() -> Iterator[TrainingSample]:
         for number, cut_off in enumerate(windows, start=1):
             rows = past.between(cut_off - history if history else None, cut_off)
             rows = rows.sample(min(rows.height, MOST_ROWS), seed=SEED)
             learned[cut_off] = rows.height
-            say(f"backtest: model {number} of {len(windows)}, on {rows.height:,} rows before {cut_off:%Y-%m-%d}")
-            yield PastRows(cut_off, rows)
+            log(f"backtest: model {number} of {len(windows)}, on {rows.height:,} rows before {cut_off:%Y-%m-%d}")
+            yield TrainingSample(cut_off, rows)
 
     values = dict(zip(windows, engine.map(Aged(windows, learn, past.min_rows), samples()), strict=True))
     for start, rows in windows.items():

@@ -13,7 +13,7 @@ from slipway.training.tracking import PIPELINE, connect, find_run, record
 
 def run(project: Project, force: bool = False) -> list[GateResult]:
     """Run what has changed, record the run, and judge the result against the policy."""
-    _ = project.params, project.policy  # a wrong setting is told before any work is done
+    _ = project.params, project.policy  # a wrong setting is refused before any work is done
     engine, client = engines.of(project), connect(project)
     with project.only_one("pipeline"):
         tags = _code_tags(project)
