@@ -154,7 +154,7 @@ def test_the_check_of_the_page_finds_silence(add: Add, days: int, said: list[str
     log = pl.DataFrame({"at": [now - timedelta(days=days)]})
     (check,) = [one for one in checks.installed() if one not in checks.CHECKS.values()]
 
-    found = checks.run(cast(CheckContext, SimpleNamespace(now=now, log=log)), [check])
+    found = checks.findings_of(cast(CheckContext, SimpleNamespace(now=now, log=log)), [check])
 
     assert [one.sentence for one in found] == said
 

@@ -99,9 +99,9 @@ def test_an_engine_from_outside_maps_the_chunks_of_a_batch(
     pl.read_parquet(project.root / "data" / "raw.parquet").head(100).write_parquet(source)
     here, there = tmp_path / "here.parquet", tmp_path / "there.parquet"
 
-    batch.predict(scorer, source, here, with_score=True, say=print)
+    batch.predict(scorer, source, here, with_score=True, log=print)
     engine = engines.of(naming(project, "outside0"))
-    rows = batch.predict(scorer, source, there, with_score=True, say=print, engine=engine)
+    rows = batch.predict(scorer, source, there, with_score=True, log=print, engine=engine)
 
     assert rows == 100
     assert [chunk.rows for chunk in outside.MAPPED] == [30, 30, 30, 10]
