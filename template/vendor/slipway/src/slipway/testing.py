@@ -117,9 +117,9 @@ def client(finished: Project, sealed: Bundle) -> TestClient:
     from starlette.testclient import TestClient
 
     from slipway.serving.app import create_app
-    from slipway.serving.context import Context, Served
+    from slipway.serving.context import Served, ServingContext
     from slipway.training.scoring import Scorer
 
     served = Served("test", 1, sealed.digest, sealed.lineage.commit, "cache")
     policy = msgspec.structs.replace(finished.policy.serving, return_score=True)
-    return TestClient(create_app(Context(Scorer(sealed), served, policy)))
+    return TestClient(create_app(ServingContext(Scorer(sealed), served, policy)))
