@@ -11,11 +11,14 @@ demo: $(BIN)/.complete
 
 test: $(BIN)/.complete check
 	$(BIN)/python -m pytest -n 2 --dist loadgroup $(wildcard $(TESTS))
+	SLIPWAY_PROBLEM=regression $(BIN)/python -m pytest -n 2 --dist loadgroup $(filter tests/platform,$(TESTS))
 
 check: $(BIN)/.complete
 	$(BIN)/ruff check --quiet
 	$(BIN)/ruff format --quiet --check
 	$(BIN)/mypy --no-error-summary
+	cd $(PLATFORM) && $(CURDIR)/$(BIN)/ruff check --quiet && $(CURDIR)/$(BIN)/ruff format --quiet --check
+	cd $(PLATFORM) && $(CURDIR)/$(BIN)/mypy --no-error-summary
 	$(BIN)/zizmor --offline --quiet --persona auditor .github
 
 docs: $(BIN)/.complete

@@ -44,7 +44,7 @@ def predict(source):
     target = folder / "answers.parquet"
     target.unlink(missing_ok=True)
     clocks = time.perf_counter(), time.process_time()
-    assert batch.predict(scorer, source, target, with_score=False, say=lambda line: None) == rows
+    assert batch.predict(scorer, source, target, with_score=False, log=lambda line: None) == rows
     return (time.perf_counter() - clocks[0]) / rows, (time.process_time() - clocks[1]) / rows
 """
 

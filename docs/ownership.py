@@ -76,7 +76,7 @@ def _settings() -> Iterator[str]:
         folder = pattern.removesuffix("/**")
         yield f"""  - "{{% if _copier_operation == 'update' %}}{folder}{{% endif %}}\""""
     for fact, parts in only().items():
-        yield from (f"""  - "{{% if not {fact} %}}{part}{{% endif %}}\"""" for part in parts)
+        yield from (f"""  - "{{% if not ({fact} | default(true)) %}}{part}{{% endif %}}\"""" for part in parts)
 
 
 def _attributes() -> Iterator[str]:

@@ -1,6 +1,7 @@
 """Sets of answers under which every choice and every pair of choices is rendered."""
 
 from itertools import chain
+from typing import Any
 
 import yaml
 from allpairspy import AllPairs
@@ -21,29 +22,36 @@ TYPED: list[Answers] = [
 ]
 
 
+# What updates from older releases are tried with.
+FEW: list[Answers] = [
+    {"problem": "binary", "data_remote": "local"},
+    {"problem": "regression", "data_remote": "s3", "license": "Apache-2.0"},
+]
+
+
 def pairwise() -> list[Answers]:
     """Return few sets in which any two choices of different questions meet, read from copier.yml."""
-    choices = {question.key: list(question.choices.values()) for question in questions() if question.choices}
+    return _pairs() + TYPED
+
+
+def _pairs(form: dict[str, Any] | None = None) -> list[Answers]:
+    choices = {question.key: list(question.choices.values()) for question in questions(form) if question.choices}
+    axes = [[((key, value),) for value in values] for key, values in choices.items() if key not in ("size", "target")]
     # A size without containers asks for no target, so the two are one choice.
-    sizes, targets = choices.pop("size"), choices.pop("target")
-    shapes = [(("size", size), ("target", target)) for size in sizes if size != "small" for target in targets]
-    axes = [[((key, value),) for value in values] for key, values in choices.items()]
-    return [dict(chain(*row)) for row in AllPairs([*axes, [*shapes, (("size", "small"),)]])] + TYPED
+    sizes, targets = choices.get("size", []), choices.get("target", [])
+    shapes: list[tuple[tuple[str, str], ...]] = [
+        (("size", size), ("target", target)) for size in sizes if size != "small" for target in targets
+    ]
+    shapes += [(("size", "small"),)] if sizes else [(("target", target),) for target in targets]
+    return [dict(chain(*row)) for row in AllPairs([*axes, shapes])]
 
 
 def released() -> dict[str, tuple[str, Answers]]:
-    """Return each released version with each of these sets that its own form can take, by a readable test id."""
+    """Return the newest release with each of the sets of its own form, and those before it with two, by a test id."""
     forms = {version: git(ROOT, "show", f"{commit}:copier.yml") for version, commit in releases().items()}
-    choices = {
-        version: {question.key: question.choices.values() for question in questions(yaml.safe_load(form))}
-        for version, form in forms.items()
-    }
-    return {
-        f"{version}-{name(answers)}": (version, answers)
-        for version, known in choices.items()
-        for answers in pairwise()
-        if all(key in known and (not known[key] or value in known[key]) for key, value in answers.items())
-    }
+    newest = list(forms)[-1]
+    sets = {version: _pairs(yaml.safe_load(form)) if version == newest else FEW for version, form in forms.items()}
+    return {f"{version}-{name(answers)}": (version, answers) for version, known in sets.items() for answers in known}
 
 
 def name(answers: Answers) -> str:

@@ -1,7 +1,8 @@
 """The platform as it lies in template/vendor/slipway/src, with the example's four modules as the team's.
 
 Nothing is installed for it: `teams/<problem>` holds links to the modules of the template, and the entry point by which
-the platform finds them. `SLIPWAY_PROBLEM=regression` tests it with the other example.
+the platform finds them. `SLIPWAY_PROBLEM=regression` tests it with the other example; only tests that use a model or
+data of the example are then selected, since the others have nothing that could differ.
 """
 
 import os
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from outside import install
 from rendering import Template
 
 HERE = Path(__file__).parent
@@ -20,7 +22,19 @@ sys.path[:0] = PATHS
 
 from slipway.testing import bundle, finished, lineage, project, sealed  # noqa: E402
 
-__all__ = ["bundle", "finished", "lineage", "project", "sealed"]
+__all__ = ["bundle", "finished", "install", "lineage", "project", "sealed"]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With the other example, leave out what does not use it."""
+    if PROBLEM == "binary":
+        return
+    left_out = [
+        item for item in items
+        if item.path.is_relative_to(HERE) and "project_root" not in getattr(item, "fixturenames", ())
+    ]  # fmt: skip
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from actions import ELSEWHERE
 from answers import TYPED
 from answers import name as of_answers
 from parts import part
+from pathspec import GitIgnoreSpec
 
 PINNED = re.compile(r"uses: [\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
 
@@ -77,6 +78,18 @@ def test_nothing_is_allowed_that_a_job_does_not_ask_for(workflows: list[Path]) -
         assert content["permissions"] == {}, workflow.name
         for name, job in content["jobs"].items():
             assert "write-all" not in str(job["permissions"]), (workflow.name, name)
+
+
+def test_a_newer_platform_trains_nothing(workflows: list[Path]) -> None:
+    """A model goes on with the code that it has; who wants the newer one starts the workflow."""
+    (train,) = [path for path in workflows if path.name == "train.yml"]
+    paths = loaded(train)["on"]["push"]["paths"]
+    starts = GitIgnoreSpec.from_lines(f"/{path}" for path in paths)
+
+    assert starts.match_file("src/flight_delays/model.py")
+    assert starts.match_file("params.yaml")
+    assert not starts.match_file("vendor/slipway/src/slipway/training/train.py")
+    assert not starts.match_file("vendor/slipway/pyproject.toml")
 
 
 def test_actions_are_pinned_to_commits(workflows: list[Path]) -> None:

@@ -1,8 +1,11 @@
-"""What the tests of updates share: every release, and projects made from them."""
+"""What the tests of updates share: every release, projects made from them, and one of each that has been updated."""
 
+import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
+import copier
 import pytest
 from rendering import Template, commit, git, history
 
@@ -24,3 +27,25 @@ def start(released: Template, tmp_path: Path) -> Callable[..., Path]:
         return project
 
     return started
+
+
+@pytest.fixture(scope="session")
+def updated(released: Template, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return a function that gives an untouched project of a release, updated by Copier. Tests only look at it."""
+
+    @cache
+    def made(version: str) -> Path:
+        project = released.render(tmp_path_factory.mktemp("updated") / "project", version)
+        git(project, "init", "--quiet")
+        commit(project, "A project")
+        copier.run_update(project, defaults=True, overwrite=True, quiet=True, unsafe=True)
+        commit(project, "Update")
+        return project
+
+    return made
+
+
+@pytest.fixture
+def updated_copy(updated: Callable[[str], Path], tmp_path: Path) -> Callable[[str], Path]:
+    """Return a function that gives the same, to be changed at will."""
+    return lambda version: Path(shutil.copytree(updated(version), tmp_path / "updated"))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import copier
 import pytest
-from mlops import template as following
 from rendering import Template, commit, files, git, releases
+from slipway.template import update as following
 
 PACKAGE = """\
 [project]
@@ -120,7 +120,7 @@ def test_an_update_after_adoption_loses_nothing(version: str, shape: str, reposi
     adopt(repository, released, version)
     commit(repository, "Adopt Slipway")
 
-    update = following.prepare(repository)
+    update = following.prepare(repository, trust=True)
 
     for name, text in SHAPES[shape].items():
         merged = git(repository, "show", f"{update.merged}:{name}")

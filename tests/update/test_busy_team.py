@@ -4,15 +4,18 @@ import io
 import random
 import re
 import shutil
+import subprocess
+import sys
 import tarfile
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import copier
 import pytest
-from answers import Answers, name, released
-from mlops import template as following
 from rendering import Template, commit, files, git, history, releases
+from slipway.template import update as following
 
 FOLDER = "monitoring"
 CONFLICT = "conflict"
@@ -30,9 +33,9 @@ def set_line(number: int, words: str) -> Change:
     return lambda path: path.write_text(re.sub(rf"\w+ {number}\n", f"{words}\n", path.read_text("utf-8")), "utf-8")
 
 
-def replace(old: str, new: str) -> Change:
-    """Return a change of every place where a text stands."""
-    return lambda path: path.write_bytes(path.read_bytes().replace(old.encode(), new.encode()))
+def replace(old: str, new: str, *, once: bool = False) -> Change:
+    """Return a change of every place where a text stands, or of the first one."""
+    return lambda path: path.write_bytes(path.read_bytes().replace(old.encode(), new.encode(), 1 if once else -1))
 
 
 def nothing(path: Path) -> None:
@@ -113,7 +116,7 @@ class Outcome:
 
 def outcome(project: Path, version: str | None = None) -> Outcome:
     """Prepare an update and read it out of Git."""
-    update = following.prepare(project, version)
+    update = following.prepare(project, version, trust=True)
     command = ["archive", f"--output={project.parent / 'merged.tar'}", update.merged]
     git(project, *command)
     with tarfile.open(fileobj=io.BytesIO((project.parent / "merged.tar").read_bytes())) as packed:
@@ -176,6 +179,11 @@ def test_an_executable_file_stays_executable(played: Outcome) -> None:
 
 # ---------------------------------------------------------------------------- every file, from every version
 
+OLDEST, *_, NEWEST = releases()
+MARKER = b"<<<<<<< "
+STAGE = "\n  plot:\n    cmd: python plot.py\n    deps:\n      - data/test.parquet\n"
+SHIPPED = [f"test_{name}.py" for name in ("contract", "features", "model", "ours", "server")]
+
 ADDED = {
     ".github/workflows/nightly.yml": "name: Nightly\n",
     "monitoring/dashboards/lateness.json": "{}\n",
@@ -236,13 +244,13 @@ def stormy(tmp_path_factory: pytest.TempPathFactory) -> Template:
     return template.release("v1000.0.0", storm)
 
 
-@pytest.mark.parametrize(("version", "answers"), released().values(), ids=released())
-def test_no_edit_is_lost(version: str, answers: Answers, stormy: Template, tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", releases())
+def test_no_edit_is_lost(version: str, stormy: Template, tmp_path: Path) -> None:
     """Each line of the team's is in the merged files, beside the template's where both sides changed one."""
-    project = stormy.render(tmp_path / "project", version, **answers)
+    project = stormy.render(tmp_path / "project", version)
     git(project, "init", "--quiet")
     commit(project, "A project")
-    written, _ = work(project, random.Random(name(answers)))
+    written, _ = work(project, random.Random(version))
     commit(project, "The team's work")
 
     merged = outcome(project)
@@ -266,26 +274,119 @@ def test_what_the_team_deleted_comes_back_only_as_a_conflict(version: str, start
 
 @pytest.mark.parametrize("version", releases())
 def test_common_work_needs_no_decision(version: str, start: Callable[..., Path]) -> None:
-    """A dependency, a stage, an ignored folder, a hook, settings, another model and a file of one's own."""
+    """A dependency, a stage, an ignored folder, settings, another model, a workflow's hour and files of one's own.
+
+    Copier alone takes the move of the platform: the script that carries work along sees the team's work only there.
+    """
     project = start(version)
     replace("dependencies = [\n", 'dependencies = [\n  "holidays>=0.80,<1",\n')(project / "pyproject.toml")
+    replace("train = [\n", 'train = [\n  # Ours.\n  "lightgbm>=4,<5",\n')(project / "pyproject.toml")
+    with (project / "pyproject.toml").open("a", encoding="utf-8") as settings:
+        settings.write("\n[tool.ours]\nanswer = 42\n")
     with (project / "dvc.yaml").open("a", encoding="utf-8") as pipeline:
-        pipeline.write("\n  plot:\n    cmd: python plot.py\n    deps:\n      - data/test.parquet\n")
+        pipeline.write(STAGE)
     with (project / ".gitignore").open("a", encoding="utf-8") as ignored:
         ignored.write("\n/scratch/\n")
     replace("seed:", "# ours\nseed:")(project / "params.yaml")
     replace('"""', '"""Ours. ')(project / "src" / "flight_delays" / "model.py")
+    replace("def test_", "def test_ours() -> None:\n    assert True\n\n\ndef test_", once=True)(
+        project / "tests" / "test_features.py"
+    )
+    if version != OLDEST:
+        replace("cron:", "cron: '7 7 7 7 7' #")(project / ".github" / "workflows" / "monitor.yml")
     for own, text in ADDED.items():
         write(text)(_made(project / own))
     commit(project, "The team's work")
     before = {own: path.read_bytes() for own, path in files(project).items()}
 
-    merged = outcome(project)
+    copier.run_update(project, defaults=True, overwrite=True, quiet=True, unsafe=True)
 
-    assert merged.conflicts == []
-    assert b"holidays" in merged.texts["pyproject.toml"]
-    assert b"copier" in merged.texts["pyproject.toml"]
-    assert b"python plot.py" in merged.texts["dvc.yaml"]
-    assert b"/scratch/" in merged.texts[".gitignore"]
+    assert git(project, "ls-files", "--unmerged") == ""
+    assert MARKER not in b"".join(path.read_bytes() for path in files(project).values())
+    settings_now = tomllib.loads((project / "pyproject.toml").read_text("utf-8"))
+    assert settings_now["project"]["dependencies"] == ["slipway-mlops", "holidays>=0.80,<1"]
+    assert "lightgbm>=4,<5" in settings_now["dependency-groups"]["train"]
+    assert not any(name.startswith(("mlflow", "dvc")) for name in settings_now["dependency-groups"]["train"])
+    assert settings_now["tool"]["ours"] == {"answer": 42}
+    assert STAGE in (project / "dvc.yaml").read_text("utf-8")
+    assert "/scratch/" in (project / ".gitignore").read_text("utf-8")
+    assert "def test_ours()" in (project / "tests" / "test_features.py").read_text("utf-8")
+    if version != OLDEST:
+        assert "7 7 7 7 7" in (project / ".github" / "workflows" / "monitor.yml").read_text("utf-8")
     same = ["params.yaml", "src/flight_delays/model.py", *ADDED]
-    assert {own: merged.texts[own] for own in same} == {own: before[own] for own in same}
+    assert {own: (project / own).read_bytes() for own in same} == {own: before[own] for own in same}
+
+
+# ---------------------------------------------------------------------------- the move of the platform
+
+#: By the file of 0.3.0: the words that a team changes, those it writes, and where they are after the move.
+EDITS = {
+    "mlops/telemetry.py": ("MOST_NOTED = 200", "MOST_NOTED = 500", "serving/metrics.py"),
+    "mlops/worker.py": ("GRACE_S = 10", "GRACE_S = 25", "serving/worker.py"),
+    "mlops/backtest.py": ("the most is at", "the worst is at", "training/ageing.py"),
+}
+
+
+@pytest.fixture(scope="module")
+def moved(released: Template, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A project of 0.3.0 whose team has changed the platform, its tests and a page, after the update; what was said."""
+    project = released.render(tmp_path_factory.mktemp("moved") / "project", NEWEST)
+    git(project, "init", "--quiet")
+    commit(project, "A project")
+    for old, (words, ours, _) in EDITS.items():
+        path = project / "src" / "flight_delays" / old
+        assert words in path.read_text("utf-8")
+        replace(words, ours)(path)
+    replace("\ndef test_", "\nOURS = 1\n\n\ndef test_", once=True)(project / "tests" / "test_server.py")
+    with (project / "docs" / "serving.md").open("a", encoding="utf-8") as page:
+        page.write("Ours.\n")
+    write("from flight_delays.mlops.bundle import Bundle\n")(project / "tests" / "test_ours.py")
+    (project / "src" / "flight_delays" / "mlops" / "labels.py").unlink()
+    (project / "tests" / "test_flights.py").unlink()
+    commit(project, "The team's work")
+    command = [sys.executable, "-m", "copier", "update", "--quiet", "--defaults", "--trust"]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=True)
+    return project, done.stderr
+
+
+@pytest.mark.parametrize("old", EDITS)
+def test_an_edit_of_the_platform_goes_where_its_file_goes(old: str, moved: tuple[Path, str]) -> None:
+    project, _ = moved
+    _, ours, new = EDITS[old]
+
+    text = (project / "vendor/slipway/src/slipway" / new).read_text("utf-8")
+    assert ours in text
+    assert MARKER not in text.encode()
+    assert not (project / "src" / "flight_delays" / old).exists()
+
+
+def test_nothing_of_the_platform_stays_behind_but_the_shim(moved: tuple[Path, str]) -> None:
+    left = [path.name for path in (moved[0] / "src" / "flight_delays" / "mlops").iterdir()]
+
+    assert left == ["schema.py"]
+    assert git(moved[0], "ls-files", "--unmerged") == ""
+
+
+def test_tests_of_the_platform_go_unless_they_were_edited(moved: tuple[Path, str]) -> None:
+    project, said = moved
+
+    assert sorted(path.name for path in (project / "tests").glob("test_*.py")) == SHIPPED
+    assert "kept tests/test_server.py: you have edited it" in said
+    assert "OURS = 1" in (project / "tests" / "test_server.py").read_text("utf-8")
+
+
+def test_what_imports_a_module_that_has_moved_is_told_where_it_is(moved: tuple[Path, str]) -> None:
+    assert "tests/test_ours.py imports what has moved: mlops.bundle is slipway.training.bundle\n" in moved[1]
+    assert "tests/test_server.py imports what has moved: " in moved[1]
+    assert "contract.py imports" not in moved[1]
+
+
+def test_a_page_that_has_moved_keeps_its_edit(moved: tuple[Path, str]) -> None:
+    assert (moved[0] / "vendor/slipway/docs/serving.md").read_text("utf-8").endswith("Ours.\n")
+    assert not (moved[0] / "docs" / "serving.md").exists()
+
+
+def test_a_deleted_part_of_the_platform_comes_back_with_a_word(moved: tuple[Path, str]) -> None:
+    assert (moved[0] / "vendor/slipway/src/slipway/data/labels.py").is_file()
+    assert "slipway/data/labels.py is there, though you had deleted src/flight_delays/mlops/labels.py" in moved[1]
+    assert not (moved[0] / "tests" / "test_flights.py").exists()

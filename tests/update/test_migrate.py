@@ -5,11 +5,12 @@ from pathlib import Path
 
 import copier
 import pytest
-from mlops import template as following
-from mlops.errors import MlopsError
+import to_0_4_0
 from packaging.version import Version
 from questions import ROOT, questionnaire
 from rendering import Template, commit, files, git, releases
+from slipway.base.errors import MlopsError
+from slipway.template import update as following
 
 SETTINGS = """\
 _subdirectory: template
@@ -181,9 +182,10 @@ def test_a_proposal_leaves_a_new_file_of_the_team_in_the_folder_that_moves(
     commit(project, "A file")
 
     release(small_template, SETTINGS, gone="old", template__new__a_txt=BEFORE, template__new__b_txt=AFTER)
-    branch = following.propose(following.prepare(project))
+    proposal = following.propose_update(following.prepare(project))
 
-    assert git(project, "ls-tree", "-r", "--name-only", str(branch), "old", "new").split() == [
+    assert proposal
+    assert git(project, "ls-tree", "-r", "--name-only", proposal.branch, "old", "new").split() == [
         "new/a.txt",
         "new/b.txt",
         "old/own.txt",
@@ -248,9 +250,10 @@ def test_a_proposal_carries_the_answer_over_when_it_is_trusted(project: Path, sm
 
     with pytest.raises(MlopsError, match=r"runs scripts of the template(.|\n)*next: .*--trust"):
         following.prepare(project)
-    branch = following.propose(following.prepare(project, trust=True))
+    proposal = following.propose_update(following.prepare(project, trust=True))
 
-    assert git(project, "show", f"{branch}:old.txt").startswith("made for Zoë\n")
+    assert proposal
+    assert git(project, "show", f"{proposal.branch}:old.txt").startswith("made for Zoë\n")
     assert (project / "old.txt").read_text(encoding="utf-8") == BEFORE.replace("{{ owner }}", "Zoë")
 
 
@@ -258,9 +261,13 @@ def test_a_proposal_needs_no_trust_where_a_file_is_only_renamed(project: Path, s
     edit(project, "one", "ONE, by the team")
 
     rename(small_template, SETTINGS)
-    branch = following.propose(following.prepare(project))
+    proposal = following.propose_update(following.prepare(project))
 
-    assert git(project, "show", f"{branch}:new.txt").splitlines()[2:] == ["ONE, by the team", *AFTER.splitlines()[3:]]
+    assert proposal
+    assert git(project, "show", f"{proposal.branch}:new.txt").splitlines()[2:] == [
+        "ONE, by the team",
+        *AFTER.splitlines()[3:],
+    ]
 
 
 # ---------------------------------------------------------------------------- no file goes without a migration
@@ -268,8 +275,19 @@ def test_a_proposal_needs_no_trust_where_a_file_is_only_renamed(project: Path, s
 
 def migrated() -> dict[str, str]:
     """Return the version in which each path is moved or dropped."""
-    steps = [(step["version"], step["command"]) for step in questionnaire().get("_migrations", [])]
-    return {command[3]: version for version, command in steps if command[2] in ("move", "drop")}
+    steps = [(step["version"], step["command"][1:]) for step in questionnaire()["_migrations"]]
+    found = {command[2]: version for version, command in steps if command[1:2] in (["move"], ["drop"])}
+    (crossing,) = (version for version, command in steps if command[0].endswith("/hooks/to_0_4_0.py"))
+    modules = (f"src/flight_delays/mlops/{module}" for module in to_0_4_0.MODULES)
+    return found | dict.fromkeys([*modules, *to_0_4_0.PAGES, *to_0_4_0.DROPPED], crossing)
+
+
+def test_each_part_that_a_module_has_moved_to_is_there(released: Template, tmp_path: Path) -> None:
+    rendered = files(released.render(tmp_path / "project"))
+    parts = [f"{to_0_4_0.SLIPWAY}/{part}" for places in to_0_4_0.MODULES.values() for part in places.split()]
+    pages = [page for places in to_0_4_0.PAGES.values() for page in places]
+
+    assert [part for part in [*parts, *pages] if part not in rendered] == []
 
 
 def left_alone(old: set[str], new: set[str], steps: dict[str, str], since: str) -> set[str]:

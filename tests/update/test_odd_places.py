@@ -6,26 +6,26 @@ from pathlib import Path
 
 import copier
 import pytest
-from mlops import template as following
-from mlops.errors import MlopsError
 from rendering import Template, commit, git, releases
+from slipway.base.errors import MlopsError
+from slipway.template import update as following
 
 OLDEST = next(iter(releases()))
 
 
 def take(project: Path, **wanted: str) -> str:
     """Propose the newest version, merge it, and return the branch."""
-    branch = following.propose(following.prepare(project, **wanted))  # type: ignore[arg-type]
-    assert branch is not None
-    git(project, "merge", "--quiet", "--no-edit", branch)
-    return branch
+    proposal = following.propose_update(following.prepare(project, **wanted, trust=True))  # type: ignore[arg-type]
+    assert proposal is not None
+    git(project, "merge", "--quiet", "--no-edit", proposal.branch)
+    return proposal.branch
 
 
 def is_newest(project: Path, released: Template) -> bool:
     """Whether the files are those of the newest version."""
     recorded = (project / ".copier-answers.yml").read_text(encoding="utf-8")
-    command = "template_app" in (project / "src/flight_delays/mlops/cli.py").read_text(encoding="utf-8")
-    return f"_commit: {released.version}\n" in recorded and command
+    platform = (project / "vendor/slipway/src/slipway/template/update.py").is_file()
+    return f"_commit: {released.version}\n" in recorded and platform
 
 
 def test_a_project_of_50_000_data_files_is_updated(start: Callable[..., Path], released: Template) -> None:
@@ -55,9 +55,10 @@ def test_a_project_in_a_folder_of_a_repository_is_updated(released: Template, tm
     commit(tmp_path, "Two projects")
     (tmp_path / "ml" / "other" / "dvc.yaml").write_text("stages: {a: b}\n", encoding="utf-8")
 
-    branch = following.propose(following.prepare(project))
+    proposal = following.propose_update(following.prepare(project, trust=True))
 
-    changed = git(tmp_path, "diff", "--name-only", "HEAD", str(branch)).split()
+    assert proposal
+    changed = git(tmp_path, "diff", "--name-only", "HEAD", proposal.branch).split()
     assert changed
     assert [name for name in changed if not name.startswith("ml/flights/")] == []
     differences, _ = following.audit(project)
@@ -71,7 +72,7 @@ def test_a_conflict_in_a_folder_is_resolved_by_the_same_recipe(released: Templat
     path.write_text(path.read_text(encoding="utf-8") + "\n# ours\n", encoding="utf-8")
     commit(tmp_path, "A project")
 
-    update = following.prepare(project)
+    update = following.prepare(project, trust=True)
     done = subprocess.run(
         ["git", "cherry-pick", update.theirs], cwd=project, capture_output=True, text=True, check=False
     )
@@ -103,10 +104,10 @@ def test_other_line_ends_in_git_itself_are_no_difference(start: Callable[..., Pa
         path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
     commit(project, "Save with another editor")
 
-    update = following.prepare(project)
+    update = following.prepare(project, trust=True)
 
     assert update.conflicts == [".gitattributes"]
-    assert "copier>=" in git(project, "show", f"{update.merged}:pyproject.toml")
+    assert "slipway-mlops" in git(project, "show", f"{update.merged}:pyproject.toml")
 
 
 def test_a_checkout_that_git_converts_is_updated(start: Callable[..., Path], released: Template) -> None:
@@ -130,9 +131,10 @@ def test_a_proposal_is_signed_where_commits_are(is_signing: bool, start: Callabl
     git(project, "config", "user.signingKey", str(key))
     git(project, "config", "commit.gpgSign", str(is_signing).lower())
 
-    branch = following.propose(following.prepare(project))
+    proposal = following.propose_update(following.prepare(project, trust=True))
 
-    assert ("BEGIN SSH SIGNATURE" in git(project, "cat-file", "commit", str(branch))) is is_signing
+    assert proposal
+    assert ("BEGIN SSH SIGNATURE" in git(project, "cat-file", "commit", proposal.branch)) is is_signing
 
 
 def test_hooks_for_every_repository_do_not_stop_an_update(
@@ -149,9 +151,10 @@ def test_hooks_for_every_repository_do_not_stop_an_update(
     settings.write_text(f"[user]\nname = A\nemail = a@example.com\n[core]\nhooksPath = {hooks}\n", encoding="utf-8")
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(settings))
 
-    branch = following.propose(following.prepare(project))
+    proposal = following.propose_update(following.prepare(project, trust=True))
 
-    assert git(project, "diff", "--name-only", "HEAD", str(branch))
+    assert proposal
+    assert git(project, "diff", "--name-only", "HEAD", proposal.branch)
 
 
 def test_a_project_without_a_record_of_its_template_is_refused(start: Callable[..., Path]) -> None:
@@ -197,12 +200,15 @@ def test_another_answer_is_proposed_and_taken_back(released: Template, start: Ca
     project = start(released.version)
     before = git(project, "rev-parse", "HEAD^{tree}")
 
+    proposal = None
     for license, words in (("Apache-2.0", "Apache License"), ("MIT", "MIT License")):
         update = following.prepare(project, answers=[f"license={license}"])
-        branch = following.propose(update)
-        git(project, "merge", "--quiet", "--ff-only", str(branch))
-        git(project, "branch", "--quiet", "-D", str(branch))
+        proposal = following.propose_update(update)
+        assert proposal
+        git(project, "merge", "--quiet", "--ff-only", proposal.branch)
+        git(project, "branch", "--quiet", "-D", proposal.branch)
         assert words in (project / "LICENSE").read_text(encoding="utf-8")
 
-    assert branch == "template/answers"
+    assert proposal
+    assert proposal.branch == "template/answers"
     assert git(project, "rev-parse", "HEAD^{tree}") == before

@@ -7,7 +7,7 @@ from typing import Any
 
 import copier
 import pytest
-from rendering import Template, commit, git, history
+from rendering import commit, git, releases, snapshot
 
 
 @pytest.fixture
@@ -31,32 +31,25 @@ def test_renovate_runs_no_script_and_merges_nothing_by_itself(settings: dict[str
     assert not {"allowScripts", "allowedCommands", "postUpgradeTasks"} & {*settings, *settings["packageRules"][0]}
 
 
-def test_the_update_renovate_runs_needs_no_trust(start: Callable[..., Path], released: Template) -> None:
-    """Today no version moves a file, so Copier alone asks for nothing."""
-    project = start("v0.1.0")
-
-    copier.run_update(project, defaults=True, overwrite=True, quiet=True, unsafe=False, skip_tasks=True)
-
-    assert f"_commit: {released.version}\n" in (project / ".copier-answers.yml").read_text(encoding="utf-8")
-
-
-def test_an_update_that_moves_a_file_stops_for_renovate(tmp_path: Path) -> None:
-    """So that it never loses an edit without a word: the script that keeps it needs trust."""
+def test_an_update_that_moves_no_file_needs_no_trust(tmp_path: Path) -> None:
     (tmp_path / "template").mkdir()
-    template = history(tmp_path / "template")
+    template = snapshot(tmp_path / "template")
     project = template.render(tmp_path / "project")
     git(project, "init", "--quiet")
     commit(project, "A project")
-    template.release("v1000.0.0", move)
+    template.release("v1000.0.0", lambda root: (root / "template" / ".dvcignore").unlink())
+
+    copier.run_update(project, defaults=True, overwrite=True, quiet=True, unsafe=False, skip_tasks=True)
+
+    assert "_commit: v1000.0.0\n" in (project / ".copier-answers.yml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("version", releases())
+def test_an_update_that_moves_a_file_stops_for_renovate(version: str, start: Callable[..., Path]) -> None:
+    """So that it never loses an edit without a word: the script that keeps it needs trust."""
+    project = start(version)
 
     with pytest.raises(copier.errors.UnsafeTemplateError, match="migrations"):
         copier.run_update(project, defaults=True, overwrite=True, quiet=True, unsafe=False, skip_tasks=True)
 
     assert git(project, "status", "--porcelain") == ""
-
-
-def move(template: Path) -> None:
-    """Rename a file with the migration that belongs to it."""
-    (template / "template" / ".dvcignore").rename(template / "template" / "ignored.txt")
-    with (template / "copier.yml").open("a", encoding="utf-8") as settings:
-        settings.write("_migrations:\n  - version: v1000.0.0\n    command: [python, migrate.py, move, a, b]\n")

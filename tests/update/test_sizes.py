@@ -6,11 +6,11 @@ from pathlib import Path
 
 import copier
 import pytest
-from mlops import template as following
-from mlops.errors import MlopsError
 from ownership import owner_of
 from questions import questions
 from rendering import Template, commit, files, git
+from slipway.base.errors import MlopsError
+from slipway.template import update as following
 
 SIZES = next(list(question.choices.values()) for question in questions() if question.key == "size")
 
@@ -22,8 +22,9 @@ def contents(project: Path) -> dict[str, bytes]:
 
 def by_command(project: Path, size: str) -> None:
     """Give the answer as the platform's command does."""
-    branch = following.propose(following.prepare(project, answers=[f"size={size}"]))
-    git(project, "merge", "--quiet", "--ff-only", str(branch))
+    proposal = following.propose_update(following.prepare(project, answers=[f"size={size}"]))
+    assert proposal
+    git(project, "merge", "--quiet", "--ff-only", proposal.branch)
 
 
 def by_copier(project: Path, size: str) -> None:
@@ -65,4 +66,4 @@ def test_an_edit_in_a_part_that_goes_is_not_lost_without_a_word(released: Templa
     commit(project, "Our image")
 
     with pytest.raises(MlopsError, match="docker/Dockerfile"):
-        following.propose(following.prepare(project, answers=["size=small"]))
+        following.propose_update(following.prepare(project, answers=["size=small"]))

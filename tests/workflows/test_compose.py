@@ -126,7 +126,7 @@ def test_an_image_of_other_code_is_not_deployed(deployed: ContainerProject, labe
 def test_a_server_that_answers_no_question_gives_its_place_back(deployed: ContainerProject) -> None:
     """It is ready, so it gets the requests; then the deployment's own question shows that it cannot answer."""
     before, head = deployed.serving()["Image"], git(deployed.root, "rev-parse", "HEAD").strip()
-    spoil = "sed -i 's/self._admit(request)$/1 \\/ 0/' /project/src/flight_delays/mlops/endpoint.py"
+    spoil = "sed -i 's/self._admit(request)$/1 \\/ 0/' /project/vendor/slipway/src/slipway/serving/endpoint.py"
     label = f"{REVISION}={head}"
 
     deployed.name_image(
@@ -163,9 +163,9 @@ def test_a_version_without_an_image_is_not_promoted(deployed: ContainerProject) 
 DAMAGED = """
 import shutil, sys
 from msgspec.structs import replace
-from flight_delays.mlops import compose
-from flight_delays.mlops.target import Rival
-from flight_delays.mlops.project import Project
+from slipway.delivery.compose import target as compose
+from slipway.delivery.target import Rival
+from slipway.settings.project import Project
 
 project = Project.find()
 run = compose.status(project, "staging").run

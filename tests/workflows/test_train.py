@@ -56,7 +56,7 @@ def test_training_that_changes_the_code_registers_nothing(company: Company) -> N
 
 @edge("E3", "data storage ↔ model registry", fault="the registration does not learn the data's version, in a workflow")
 def test_a_model_of_unknown_data_is_not_sent(company: Company) -> None:
-    with company.changed("src/flight_delays/mlops/remote.py", 'item["path"].startswith("data/")', "False"):
+    with company.changed("vendor/slipway/src/slipway/data/dvc.py", 'item["path"].startswith("data/")', "False"):
         run = train(company)
 
     assert_red(run, "train", REGISTER)

@@ -8,7 +8,8 @@ import msgspec
 import polars as pl
 import pytest
 from msgspec import Meta
-from slipway.contract.frames import SOURCE, parse
+from slipway.contract.files import SOURCE
+from slipway.contract.frames import parse
 from slipway.contract.rows import Field, Row, fields_of
 from slipway.contract.rules import RULES, in_words
 from slipway.log.refusals import kept

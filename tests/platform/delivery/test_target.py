@@ -20,7 +20,7 @@ from slipway.base.files import Log
 from slipway.delivery import deploy, environments, target
 from slipway.delivery.folder import EnvironmentFolder
 from slipway.delivery.native import target as native
-from slipway.delivery.native.state import Desired
+from slipway.delivery.native.state import Desired, State
 from slipway.delivery.target import Rival, Run
 from slipway.forge import git
 from slipway.registry.models import cache_folder
@@ -247,7 +247,7 @@ def test_a_supervisor_of_an_earlier_release_is_not_given_code_that_it_cannot_sta
         source="cache", limits=project.policy.serving, program="slipway.serving.run",
     )  # fmt: skip
     with place.lock():
-        place.write(native.State(ticket="", phase="serving", supervisor=1))
+        place.write(State(ticket="", phase="serving", supervisor=1))
 
         with pytest.raises(MlopsError, match="cannot start the code of version 2") as refused:
             native.switch(project, run)

@@ -10,14 +10,14 @@ import pytest
 from flight_delays.contract import CONTRACT
 from numpy.typing import NDArray
 from slipway.base.errors import MlopsError
-from slipway.contract.rows import Column
+from slipway.contract.columns import Column
 from slipway.data import labels
 from slipway.data.labels import TRUTH
 from slipway.experiment import samples, statistics
 from slipway.experiment.statistics import Decision, Estimate, Sample, difference, estimate
 from slipway.monitoring import quality
 from slipway.monitoring.quality import QualityState
-from slipway.serving.observed import quantile
+from slipway.serving.latency import quantile
 from slipway.settings.policy import ExperimentPolicy, LabelPolicy, QualityPolicy
 from slipway.settings.project import Project
 

@@ -7,7 +7,6 @@ import stat
 import sys
 import zipfile
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,16 +14,17 @@ import polars as pl
 import pytest
 from flight_delays.contract import CONTRACT
 from slipway.base.errors import MlopsError
-from slipway.contract.frames import SOURCE, as_rows
+from slipway.contract.files import SOURCE
+from slipway.contract.frames import as_rows
 from slipway.data import labels
 from slipway.delivery import deploy
 from slipway.delivery.folder import EnvironmentFolder
 from slipway.delivery.native import target as native
-from slipway.delivery.native.state import Desired
+from slipway.delivery.native.state import Desired, State
 from slipway.delivery.target import Run
 from slipway.evidence import trace
 from slipway.log import masks, personal, predictions, refusals
-from slipway.log.predictions import PredictionLog
+from slipway.log.predictions import Prediction, PredictionLog
 from slipway.monitoring import run as monitor
 from slipway.monitoring.report import report_text
 from slipway.monitoring.skew import SkewState
@@ -37,9 +37,7 @@ from slipway.training.bundle import Bundle
 from slipway.training.scoring import Scorer
 from starlette.testclient import TestClient
 
-LABELS = Project.find(Path(__file__).parent).policy.labels
-FREE = [field.name for field in CONTRACT.fields if not (LABELS and field.name in LABELS.key)]
-*_, HASHED, DROPPED = (field.name for field in CONTRACT.fields if field.name in FREE and not field.optional)
+*_, HASHED, DROPPED = (field.name for field in CONTRACT.fields if not field.optional)
 RULES: dict[str, Hidden] = {HASHED: "hash", DROPPED: "drop"}
 LIMITS = ServingPolicy(max_body_kb=64, max_rows=100, requests_per_second=10_000, return_score=False)
 
@@ -212,7 +210,7 @@ def test_an_older_supervisor_that_would_log_everything_is_not_used(project: Proj
         source="cache", limits=LIMITS, privacy=RULES,
     )  # fmt: skip
     with place.lock():
-        state = native.State(ticket="", phase="serving", supervisor=1, run=msgspec.structs.replace(run, privacy={}))
+        state = State(ticket="", phase="serving", supervisor=1, run=msgspec.structs.replace(run, privacy={}))
         place.write(state)
 
         with pytest.raises(MlopsError, match=f"would log {HASHED}, {DROPPED} as it is"):
@@ -367,10 +365,10 @@ def test_a_value_in_the_raw_data_is_found_with_its_row(project: Project) -> None
     found = personal.scan(project)
 
     assert found.exit_code == 3
-    assert personal.as_text(found).startswith(
+    assert personal.scan_text(found).startswith(
         "data/raw.parquet, note: e-mail address in 1 of 100 rows, first in row 42: jo***om\n"
     )
-    assert "jo@example.com" not in personal.as_text(found)
+    assert "jo@example.com" not in personal.scan_text(found)
 
 
 def test_data_that_is_not_here_is_told_and_the_log_is_looked_at_all_the_same(project: Project, sealed: Bundle) -> None:
@@ -381,3 +379,18 @@ def test_data_that_is_not_here_is_told_and_the_log_is_looked_at_all_the_same(pro
 
     assert found.looked_at == {"log of test": 2}
     assert "there is no raw data in" in found.remarks[0]
+
+
+def test_the_example_and_the_log_of_it_hold_nothing_personal(project: Project) -> None:
+    rows = as_rows(pl.read_parquet(project.root / "data" / "test.parquet"))
+    facts: dict[str, Any] = {"environment": "staging", "version": 1, "digest": "", "score": 0.123456789, "answer": 0}
+    at = datetime(2013, 9, 1, tzinfo=UTC)
+    lines = [Prediction(id=f"0123456789ab-{number:x}-0", at=at, row=row, **facts) for number, row in enumerate(rows)]
+    log = predictions.folder(project.state, "staging") / "2013-09-01.host.1.jsonl"
+    log.parent.mkdir(parents=True)
+    log.write_bytes(msgspec.json.Encoder().encode_lines(lines))
+
+    found = personal.scan(project)
+
+    assert found.findings == []
+    assert min(found.looked_at["log of staging"], found.looked_at["data/raw.parquet"]) > 500

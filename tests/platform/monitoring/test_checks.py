@@ -248,7 +248,7 @@ BOTH = shlex.quote("it's 30; it's 10")
 )
 def test_findings_become_one_verdict(found: list[Finding], summary: str, next_step: str) -> None:
     for order in (found, found[::-1]):
-        sorted_ones = checks.run(None, [lambda _, one=one: one for one in order])  # type: ignore[arg-type, misc]
+        sorted_ones = checks.findings_of(None, [lambda _, one=one: one for one in order])  # type: ignore[arg-type, misc]
 
         assert combine(sorted_ones) == (found[0].verdict, summary, next_step)
 

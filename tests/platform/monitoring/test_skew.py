@@ -13,8 +13,10 @@ import polars as pl
 import pytest
 from flight_delays.contract import CONTRACT
 from flight_delays.features import features
+from slipway import team
+from slipway.contract.columns import Column, Columns
 from slipway.contract.frames import as_rows, columns, spread
-from slipway.contract.rows import Column, Columns, FieldKind
+from slipway.contract.rows import FieldKind
 from slipway.data.stages import run_stage
 from slipway.log import predictions
 from slipway.log.predictions import Prediction
@@ -161,8 +163,7 @@ def test_without_rows_of_the_champion_nothing_is_known(project: Project, sealed:
 @pytest.mark.parametrize("code", ["same", "other"])
 def test_a_champion_of_other_code_is_not_judged_by_this_one(project: Project, sealed: Bundle, code: str) -> None:
     """Between a merge and a promotion that is so in every project."""
-    source = Path(skew.__file__).parents[1] / "features.py"
-    text = source.read_text("utf-8") + "# changed\n" * (code == "other")
+    text = team.source("features").read_text("utf-8") + "# changed\n" * (code == "other")
     with zipfile.ZipFile(sealed.path / "code.whl", "w") as wheel:
         wheel.writestr("flight_delays/features.py", text)
 

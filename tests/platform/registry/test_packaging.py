@@ -16,6 +16,7 @@ from slipway.base.errors import MlopsError
 from slipway.base.files import sha256
 from slipway.forge import git
 from slipway.registry import packaging
+from slipway.registry.register import commit_of
 from slipway.settings.environment import Platform
 from slipway.settings.project import Project
 from slipway.training.bundle import Bundle, Lineage, seal
@@ -91,6 +92,11 @@ class Workshop:
         return seal(
             self._finished.bundle, folder / "bundle", msgspec.structs.replace(self._lineage, commit=commit), code
         )
+
+
+@pytest.fixture(autouse=True)
+def code_is_found_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTHONPATH")
 
 
 @pytest.fixture
@@ -225,3 +231,19 @@ def test_the_digest_of_a_platform_is_that_of_its_wheel(workshop: Workshop, made:
 
     assert platform.digest == f"sha256:{sha256(packaging.wheels(bundle.path)[-1])}"
     assert packaging.differs(bundle, platform) is None
+
+
+def test_a_commit_that_changes_the_platform_alone_is_that_of_the_next_version(
+    workshop: Workshop, made: Callable[[str], Bundle]
+) -> None:
+    first = workshop.commit_platform()
+    newer = workshop.commit_platform(offset=1)
+    workshop.write("README.md", "No bundle holds this page.\n")
+    workshop.commit()
+
+    changed = git.git(workshop.project.root, "diff", "--name-only", first, newer).split()
+    assert changed == ["vendor/slipway/src/slipway/training/scoring.py"]
+    assert commit_of(workshop.project) == newer
+    bundle = made(newer)
+    assert len(packaging.wheels(bundle.path)) == 2
+    packaging.require_from_commit(workshop.project, bundle)  # what `mlops audit` asks

@@ -12,7 +12,8 @@ import polars as pl
 import pytest
 from flight_delays.contract import CONTRACT
 from slipway.base.errors import MlopsError
-from slipway.contract.frames import columns, parse, read_raw
+from slipway.contract.files import read_raw
+from slipway.contract.frames import columns, parse
 from slipway.serving import batch
 from slipway.settings.project import Project
 from slipway.training.bundle import Bundle
@@ -27,13 +28,13 @@ from slipway.training.bundle import Bundle
 from slipway.training.scoring import Scorer
 
 bundle, source, target, batch.CHUNK = *map(Path, sys.argv[1:4]), int(sys.argv[4])
-batch.predict(Scorer(Bundle(bundle)), source, target, with_score=True, say=print)
+batch.predict(Scorer(Bundle(bundle)), source, target, with_score=True, log=print)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
 def predict(bundle: Bundle, source: Path, target: Path) -> pl.DataFrame:
-    batch.predict(Scorer(bundle), source, target, with_score=True, say=print)
+    batch.predict(Scorer(bundle), source, target, with_score=True, log=print)
     return pl.read_parquet(target) if target.suffix == ".parquet" else pl.read_csv(target)
 
 

@@ -8,15 +8,16 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+import flight_delays
 import msgspec
 import pytest
 from flight_delays.contract import CONTRACT
+from slipway import team as team_of_this_project
 from slipway.base.errors import MlopsError
 from slipway.log import predictions, refusals
 from slipway.log.predictions import PredictionLog
 from slipway.log.refusals import RefusalLog
 from slipway.log.store import FolderSink, LogPlace
-from slipway.serving import team_routes
 from slipway.serving.app import create_app
 from slipway.serving.context import Served, ServingContext
 from slipway.settings.policy import ServingPolicy
@@ -187,17 +188,17 @@ def _references(part: Any) -> Iterator[str]:
 
 
 @pytest.fixture
-def team(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Write the team's `routes.py`, in a package of its own."""
-    monkeypatch.syspath_prepend(tmp_path / "team")
-    monkeypatch.setattr(team_routes, "MODULE", "team_of_this_test")
-    monkeypatch.delitem(sys.modules, "team_of_this_test", raising=False)
+def team(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Write the team's `routes.py`, into a folder that is a part of its package until the test is over."""
+    monkeypatch.setattr(flight_delays, "__path__", [*flight_delays.__path__, str(tmp_path / "team")])
 
     def write(source: str) -> None:
         (tmp_path / "team").mkdir()
-        (tmp_path / "team" / "team_of_this_test.py").write_text(source)
+        (tmp_path / "team" / "routes.py").write_text(source)
 
-    return write
+    yield write
+    sys.modules.pop("flight_delays.routes", None)
+    team_of_this_project._part.cache_clear()
 
 
 TEAM = '''
@@ -227,12 +228,22 @@ def test_an_endpoint_of_the_team_answers_and_is_described(team: Callable[[str], 
     assert client.get("/openapi.json").json()["paths"]["/fares"]["get"]["summary"] == "What a flight costs."
 
 
+def test_the_endpoint_that_the_page_shows_answers(team: Callable[[str], None], sealed: Bundle) -> None:
+    page = (Path(__file__).parents[3] / "template" / "vendor" / "slipway" / "docs" / "serving.md").read_text("utf-8")
+    team(page.partition("## Endpoints of your own")[2].partition("```python\n")[2].partition("```")[0])
+    client = client_for(sealed)
+
+    assert client.get("/fares?miles=21").json() == {"fare": 42}
+    assert client.get("/fares?miles=far").status_code == 422
+    assert client.get("/openapi.json").json()["paths"]["/fares"]["get"]["summary"] == "What a flight costs."
+
+
 @pytest.mark.parametrize(
     ("source", "sentence"),
     [
         ("def routes(model): return {'GET /predict': print}", "/predict is answered by the platform"),
         ("def routes(model): return {'PUT /fares': print}", "'PUT /fares' is no endpoint"),
-        ("ROUTES = {}", "has no function routes"),
+        ("ROUTES = {}", r"routes\.py defines no routes"),
     ],
 )
 def test_an_endpoint_of_the_team_that_does_not_fit_is_refused(

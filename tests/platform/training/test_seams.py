@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 
 import polars as pl
 import pytest
 from flight_delays import model as team
+from outside import Install
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.tree import DecisionTreeRegressor
 from slipway import kinds
 from slipway.base.errors import MlopsError
-from slipway.base.plugins import plugged
 from slipway.contract.frames import as_rows
 from slipway.data.stages import run_stage
-from slipway.serving.protocols.base import Answer
+from slipway.serving.protocols.base import ServedModel
 from slipway.serving.protocols.inference import Inference
 from slipway.settings.project import Project
 from slipway.training.bundle import Lineage, seal
@@ -85,31 +81,6 @@ class Exporter:
         return helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString()
 """
 
-Install = Callable[[str, str, str], ModuleType]
-
-
-@pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
-    """Puts a distribution with one module and one entry point where Python finds it, and takes it away again."""
-    names: list[str] = []
-
-    def installed(source: str, group: str, attribute: str) -> ModuleType:
-        name = f"outside{len(names)}"
-        names.append(name)
-        about = tmp_path / "site" / f"{name}-1.0.dist-info"
-        about.mkdir(parents=True)
-        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n", encoding="utf-8")
-        (about / "entry_points.txt").write_text(f"[{group}]\n{name} = {name}:{attribute}\n", encoding="utf-8")
-        (about.parent / f"{name}.py").write_text(source, encoding="utf-8")
-        monkeypatch.syspath_prepend(about.parent)
-        plugged.cache_clear()
-        return import_module(name)
-
-    yield installed
-    plugged.cache_clear()
-    for name in names:
-        sys.modules.pop(name, None)
-
 
 def tree(depth: int, seed: int) -> Pipeline:
     return make_pipeline(SimpleImputer(strategy="median"), DecisionTreeRegressor(max_depth=depth, random_state=seed))
@@ -136,8 +107,8 @@ def test_a_kind_from_outside_is_trained_exported_scored_and_shown(
     scores = scorer.score_rows(rows)
     assert scorer.answers(scores) == [round(100 * score) for score in scores.tolist()]
     assert scorer.bundle.expected.scores.bounds == [0.25, 0.75]
-    about = Answer(scorer.facts.answer, {"name": "model", "version": "1", "digest": ""}, with_score=False)
-    outputs = Inference(about, scorer.kind, project.policy.serving).facts()["outputs"]
+    served = ServedModel("model", 1, "", scorer.facts.answer, "whole", with_score=False, max_rows=8, examples=[])
+    outputs = Inference(served).pages(lambda: True)["/v2/models/{name}"]("model")[1]["outputs"]
     assert outputs[0] == {"name": scorer.facts.answer, "datatype": "INT64", "shape": [-1]}
     assert kinds.named("whole").shown(0.5) == "50 hundredths"
 
@@ -176,5 +147,5 @@ def test_a_graph_without_the_output_of_its_kind_is_refused(
 def test_an_entry_point_that_cannot_be_loaded_is_told(install: Install) -> None:
     install("", kinds.GROUP, "Forgotten")
 
-    with pytest.raises(MlopsError, match=r"the entry point outside0 = outside0:Forgotten of outside0 in slipway\.kind"):
+    with pytest.raises(MlopsError, match=r"slipway\.kind names outside0 as outside0:Forgotten, which cannot be"):
         kinds.of(object())

@@ -20,10 +20,12 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from slipway.base.errors import MlopsError
-from slipway.contract.rows import Column, Columns, Contract
+from slipway.contract.columns import Column, Columns
+from slipway.contract.rows import Contract
 
 GROUP = "slipway.project"
 
@@ -119,9 +121,7 @@ def _package() -> str:
 @cache
 def _part(package: str, module: str, needed: tuple[str, ...]) -> Any:
     place = _place(package, module)
-    if find_spec(package) is None or find_spec(f"{package}.{module}") is None:
-        raise _missing(package, module)
-    found = import_module(f"{package}.{module}")
+    found = _imported(package, module)
     for name in needed:
         if not hasattr(found, name):
             raise MlopsError(f"{place} defines no {name}", f"add it; {_described(name)}")
@@ -131,6 +131,20 @@ def _part(package: str, module: str, needed: tuple[str, ...]) -> Any:
         if name not in ("CONTRACT", "ANSWER") and not callable(value):
             raise MlopsError(f"{name} in {place} is not a function", f"mend it; {_described(name)}")
     return found if module == "model" else getattr(found, needed[0])
+
+
+def _imported(package: str, module: str) -> ModuleType:
+    try:
+        if find_spec(package) is None or find_spec(f"{package}.{module}") is None:
+            raise _missing(package, module)
+        return import_module(f"{package}.{module}")
+    except MlopsError:
+        raise
+    except Exception as error:
+        raise MlopsError(
+            f"{_place(package, module)} cannot be imported: {type(error).__name__}: {error}",
+            f'mend it; this shows the line: uv run python -c "import {package}.{module}"',
+        ) from error
 
 
 def _place(package: str, module: str) -> str:

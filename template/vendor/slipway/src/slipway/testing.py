@@ -1,4 +1,4 @@
-"""Fixtures for the tests of a project: `pytest_plugins = ["slipway.testing"]` in its `conftest.py` brings them.
+"""What a project's tests use: fixtures, by `pytest_plugins = ["slipway.testing"]` in its `conftest.py`, and functions.
 
 Needs pytest, which a project names itself, and the extra `testing`.
 """
@@ -7,16 +7,41 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from slipway.contract.frames import SOURCE, read_raw
+from slipway import kinds
+from slipway.contract.columns import columns as request_columns
+from slipway.contract.files import SOURCE, read_raw
+from slipway.contract.frames import columns, parse
+from slipway.contract.rows import FieldKind
 from slipway.data.dvc import DataVersion
 from slipway.data.stages import STAGES, run_stage
+from slipway.kinds.base import Matrix, Scores
 from slipway.settings.project import Project
 from slipway.training.bundle import Bundle, Lineage, seal
+from slipway.training.train import learning_set, train
+
+__all__ = [
+    "SOURCE",
+    "Bundle",
+    "FieldKind",
+    "Project",
+    "columns",
+    "learning_set",
+    "parse",
+    "predicted",
+    "request_columns",
+    "train",
+]
 
 ROWS = 4_000
+
+
+def predicted(estimator: Any, rows: Matrix) -> Scores:
+    """Return the scores of a fitted estimator, as the server would give them."""
+    return kinds.of(estimator).predicted(estimator, rows)
 
 
 def small_copy(root: Path, target: Path) -> Project:

@@ -9,7 +9,7 @@ class MlopsError(Exception):
     """
 
     def __init__(self, problem: str, next_step: str, exit_code: int = 1) -> None:
-        super().__init__(problem)
+        super().__init__(problem, next_step, exit_code)  # all of it, so that it can be pickled
         self.problem = problem
         self.next_step = next_step
         self.exit_code = exit_code

@@ -30,9 +30,10 @@ def replacing(path: Path) -> Iterator[Path]:
 def write(path: Path, content: bytes, mode: int | None = None) -> None:
     """Replace a file's content in one step; `mode` are its permissions, if they matter."""
     with replacing(path) as draft:
-        draft.write_bytes(content)
-        if mode is not None:
+        if mode is not None:  # before there is anything to read
+            draft.touch()
             draft.chmod(mode)
+        draft.write_bytes(content)
 
 
 def write_json(path: Path, content: object) -> None:

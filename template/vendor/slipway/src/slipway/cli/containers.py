@@ -1,23 +1,14 @@
-"""The commands that only a project with containers has; `cli.py` adds them to its own."""
+"""Commands that need a container engine: `mlops build`, and the group `mlops platform`."""
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
 
 from slipway.base.errors import MlopsError
+from slipway.cli.common import say
 from slipway.settings.project import Project
-
-
-def add_to(app: typer.Typer) -> None:
-    """Give the command line these commands, too."""
-    app.command()(build)
-    platform = typer.Typer(help="Start or stop what surrounds the models.", no_args_is_help=True)
-    platform.command()(up)
-    platform.command()(down)
-    app.add_typer(platform, name="platform")
 
 
 def build(
@@ -35,8 +26,8 @@ def build(
         raise MlopsError(f"there is no image {min(unknown)}", f"choose from {', '.join(images.USES)}", exit_code=2)
     project = Project.find()
     if where_possible:
-        wanted, push = images.possible(project, wanted, push=push, log=_log)
-    for use, image in images.build(project, wanted, push=push, log=_log).items():
+        wanted, push = images.possible(project, wanted, push=push, log=say)
+    for use, image in images.build(project, wanted, push=push, log=say).items():
         typer.echo(f"{use:<8}{image}")
 
 
@@ -44,7 +35,7 @@ def up() -> None:
     """Start tracking, objects, metrics, alerts and dashboards on this machine, and the released models."""
     from slipway.delivery.compose import services
 
-    for service, address in services.up(Project.find(), _log).items():
+    for service, address in services.up(Project.find(), say).items():
         typer.echo(f"{service:<14}{address}")
     typer.echo("next: export MLFLOW_TRACKING_URI with the address of mlflow, or set tracking_uri in pyproject.toml")
 
@@ -56,5 +47,6 @@ def down() -> None:
     services.down(Project.find())
 
 
-def _log(line: str) -> None:
-    sys.stderr.write(line + "\n")
+app = typer.Typer(name="platform", help="Start or stop what surrounds the models.", no_args_is_help=True)
+app.command()(up)
+app.command()(down)

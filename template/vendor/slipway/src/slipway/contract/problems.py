@@ -19,7 +19,7 @@ MAX_ERRORS = 20
 class FieldError(msgspec.Struct, frozen=True):
     """What is wrong with one value; `pointer` says where it stands in the body (RFC 6901).
 
-    `value` is for the record of refusals and not told: who sent it knows it. It is unset where there is none.
+    `value` is for the record of refusals and not answered: who sent it knows it. It is unset where there is none.
     """
 
     pointer: str
@@ -28,7 +28,7 @@ class FieldError(msgspec.Struct, frozen=True):
     value: Any = msgspec.UNSET
 
     @property
-    def told(self) -> dict[str, str]:
+    def public(self) -> dict[str, str]:
         """What the client gets to read."""
         return {"pointer": self.pointer, "detail": self.detail, "field": self.field}
 
@@ -58,7 +58,7 @@ class Problem(Exception):  # noqa: N818 - the standard's own word
             **more,
         }
         if self.errors:
-            content["errors"] = [error.told for error in self.errors]
+            content["errors"] = [error.public for error in self.errors]
         return msgspec.json.encode(content)
 
 

@@ -1,14 +1,14 @@
 """What a row looks like: the machinery behind the team's `contract.py`.
 
 One `Contract` serves three times: raw batches and training frames are checked against it in
-`frames.py`, and requests are decoded into its row type by the server. This module stays light
-(no data-frame library), because every server process imports it.
+`frames.py`, and requests are decoded into its row type by the server. Every process imports this
+module, so it needs neither a data-frame library nor numpy.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
@@ -17,16 +17,8 @@ from math import isfinite
 from typing import Any
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from slipway.contract.rules import RULES, Limit
-
-#: One value per row. Numbers are floats with NaN for "missing", categories are their position in
-#: the contract's list with -1 for "missing", times are `datetime64[s]`, texts are strings.
-Column = NDArray[Any]
-Columns = Mapping[str, Column]
-
 
 #: What the prediction log says of each row, beside the row.
 LOGGED = {"id", "at", "environment", "version", "digest", "role", "score", "answer"}
@@ -194,42 +186,3 @@ def _is_of(kind: FieldKind, value: Any) -> bool:
         case FieldKind.NUMBER | FieldKind.INTEGER:
             is_number = isinstance(value, int) or (isinstance(value, float) and isfinite(value))
             return is_number and not isinstance(value, bool) and (kind is FieldKind.NUMBER or value == int(value))
-
-
-class RowColumns:
-    """Turns decoded rows into columns; `frames.columns` does the same for a data frame.
-
-    A server mostly gets single rows, and for them each call into numpy costs more than the work it
-    does. So what to do with which field is settled once, and fields that are stored alike become
-    columns in one step.
-    """
-
-    def __init__(self, fields: tuple[Field, ...]) -> None:
-        def placed(*kinds: FieldKind) -> dict[str, int]:
-            return {field.name: place for place, field in enumerate(fields) if field.kind in kinds}
-
-        self._numbers = placed(FieldKind.NUMBER, FieldKind.INTEGER, FieldKind.FLAG)
-        self._number_places = list(self._numbers.values())
-        self._categories = placed(FieldKind.CATEGORY)
-        self._codes = [(place, fields[place].codes.__getitem__) for place in self._categories.values()]
-        self._times = placed(FieldKind.TIME)
-        self._texts = placed(FieldKind.TEXT)
-
-    def __call__(self, rows: Sequence[Row]) -> dict[str, Column]:
-        """Return one array per field, with one value per row; at least one row is needed."""
-        values = [*zip(*map(msgspec.structs.astuple, rows), strict=True)]
-        numbers = np.array([values[place] for place in self._number_places], dtype=np.float64)  # None becomes NaN
-        made: dict[str, Column] = dict(zip(self._numbers, numbers, strict=True))
-        if self._codes:
-            codes = np.array([[*map(code, values[place])] for place, code in self._codes], dtype=np.int64)
-            made.update(zip(self._categories, codes, strict=True))
-        for name, place in self._times.items():
-            made[name] = np.array(values[place], dtype="datetime64[s]")
-        for name, place in self._texts.items():
-            made[name] = np.array(["" if value is None else value for value in values[place]], dtype=np.str_)
-        return made
-
-
-def columns(rows: Sequence[Row], fields: tuple[Field, ...]) -> dict[str, Column]:
-    """Turn decoded rows into columns, once."""
-    return RowColumns(fields)(rows)

@@ -12,7 +12,8 @@ import msgspec
 import polars as pl
 
 from slipway.base.errors import MlopsError
-from slipway.contract.frames import SOURCE, columns, parse, read_raw
+from slipway.contract.files import SOURCE, read_raw
+from slipway.contract.frames import columns, parse
 from slipway.log.masks import Mask
 from slipway.settings.policy import LabelPolicy
 from slipway.settings.project import Project
@@ -37,7 +38,10 @@ def rule_of(project: Project) -> LabelPolicy:
     """Where the labels are; refused when the policy does not say."""
     rule = project.policy.labels
     if rule is None:
-        raise MlopsError("policy.yaml does not say where labels are", "mlops policy add labels, see docs/challenger.md")
+        raise MlopsError(
+            "policy.yaml does not say where labels are",
+            "mlops policy add labels, see vendor/slipway/docs/challenger.md",
+        )
     return rule
 
 

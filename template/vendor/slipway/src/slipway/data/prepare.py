@@ -10,8 +10,9 @@ from pathlib import Path
 import polars as pl
 
 from slipway.base.errors import MlopsError
-from slipway.base.files import write_json
-from slipway.contract.frames import SOURCE, Violation, duplicates, parse, read_raw
+from slipway.base.files import replacing, write_json
+from slipway.contract.files import SOURCE, read_raw
+from slipway.contract.frames import Violation, duplicates, parse
 from slipway.settings.params import SplitParams
 from slipway.settings.project import Project
 from slipway.team import CONTRACT
@@ -21,7 +22,7 @@ def ingest(project: Project) -> None:
     """Collect the raw files into one table of text, each row with its source."""
     raw = read_raw(project.root / project.params.data.source)
     _write(raw, project.root / "data" / "ingested.parquet")
-    _say(f"ingest: {raw.height:,} rows from {project.params.data.source}")
+    _log(f"ingest: {raw.height:,} rows from {project.params.data.source}")
 
 
 def validate(project: Project) -> None:
@@ -38,7 +39,7 @@ def validate(project: Project) -> None:
     valid = frame.sort(CONTRACT.key)
     _write(valid, project.root / "data" / "valid.parquet")
     write_json(project.root / "reports" / "validation.json", _profile(valid))
-    _say(f"validate: {valid.height:,} rows keep the contract")
+    _log(f"validate: {valid.height:,} rows keep the contract")
 
 
 def split(project: Project) -> None:
@@ -52,7 +53,7 @@ def split(project: Project) -> None:
                 "choose other dates or another share in params.yaml, split",
             )
         _write(rows, project.root / "data" / f"{name}.parquet")
-    _say(f"split: {train.height:,} rows to train on, {test.height:,} to test on")
+    _log(f"split: {train.height:,} rows to train on, {test.height:,} to test on")
 
 
 def split_rows(frame: pl.DataFrame, how: SplitParams) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -120,10 +121,9 @@ def _profile(frame: pl.DataFrame) -> dict[str, object]:
 def _write(frame: pl.DataFrame, path: Path) -> None:
     """Write all or nothing: a killed process leaves the earlier file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".draft")
-    frame.write_parquet(draft, compression="zstd")
-    draft.replace(path)
+    with replacing(path) as draft:
+        frame.write_parquet(draft, compression="zstd")
 
 
-def _say(line: str) -> None:
+def _log(line: str) -> None:
     sys.stderr.write(line + "\n")

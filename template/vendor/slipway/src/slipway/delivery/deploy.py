@@ -18,7 +18,7 @@ from slipway.delivery.target import Rival, Run, Running
 from slipway.forge import base
 from slipway.log import masks
 from slipway.registry import packaging, signing
-from slipway.registry.models import Registry, Version, cached
+from slipway.registry.models import Registry, bundle_of
 from slipway.settings.environment import Environment, Release
 from slipway.settings.project import Project
 from slipway.training.bundle import Bundle
@@ -45,7 +45,7 @@ def deploy(project: Project, name: str, log: Log = print) -> Release:
         environments.require_committed(project, name)
         wanted = environments.load(project, name)
         release = environments.champion(project, name)
-        bundle, source = _bundle(project, release)
+        bundle, source = bundle_of(project, release.version, release.digest)
         signing.verify(project, release, bundle)
         run, rival = _run(project, wanted, name, release, bundle, source), _rival(project, name, wanted)
         move = _Move(project, wanted, running(project, name), log)
@@ -192,24 +192,13 @@ def _rival(project: Project, name: str, wanted: Environment) -> Rival | None:
             f"{name}.yaml lets {challenger.key} decide who answers, and privacy.fields drops it from the log",
             "hash it: then both versions can be compared",
         )
-    bundle, source = _bundle(project, challenger)
+    bundle, source = bundle_of(project, challenger.version, challenger.digest)
     signing.verify(project, challenger, bundle)
     run = _run(project, wanted, name, challenger, bundle, source)
     # Seen from the folder for state, in which servers run: a socket's path must be short.
     path = f"environments/{name}/v{challenger.version}-{challenger.digest[-8:]}.sock"
     beside = msgspec.structs.replace(run, role="challenger", host=path, port=0, workers=1)
     return Rival(run=beside, mode=challenger.mode, share=challenger.share, key=challenger.key)
-
-
-def _bundle(project: Project, release: Release) -> tuple[Bundle, str]:
-    """The release's bundle, verified against the digest that was reviewed, and where it was found."""
-    local = cached(project, release.digest)
-    if local:
-        return local, "cache"
-    registry = Registry.open(project)
-    found = registry.find(str(release.version))
-    promised = Version(found.number, release.digest, found.commit, found.run_id, found.source)
-    return registry.fetch(promised), "registry"
 
 
 def _smoke_test(wanted: Environment, run: Run, bundle: Bundle, log: str) -> None:

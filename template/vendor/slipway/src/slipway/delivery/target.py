@@ -68,7 +68,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rival(msgspec.Struct, frozen=True, kw_only=True):
-    """A challenger, and which part of the traffic it gets; see `project.Challenger`."""
+    """A challenger, and which part of the traffic it gets; see `settings.environment.Challenger`."""
 
     run: Run
     mode: Literal["canary", "shadow"]

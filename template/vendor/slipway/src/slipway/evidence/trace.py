@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from slipway.base.errors import MlopsError
-from slipway.contract.rows import columns
+from slipway.contract.columns import columns
 from slipway.delivery import environments
 from slipway.delivery.deploy import ask
 from slipway.forge import git
@@ -112,7 +112,7 @@ def _facts(project: Project, version: Version, bundle: Bundle) -> Facts:
     }
 
 
-def as_text(facts: Facts) -> str:
+def trace_text(facts: Facts) -> str:
     """The facts, one a line, the most recent link first."""
     lines = []
     for name, value in facts.items():

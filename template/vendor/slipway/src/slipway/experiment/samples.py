@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from slipway import kinds, team
-from slipway.contract.rows import Column
+from slipway.contract.columns import Column
 from slipway.data.labels import IS_DUE, TRUTH
 from slipway.experiment.statistics import MOST_BLOCKS, MetricFunction, Sample
 from slipway.settings.policy import LabelPolicy

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import ndtri, stdtrit
 
-from slipway.contract.rows import Column
+from slipway.contract.columns import Column
 from slipway.settings.policy import ExperimentPolicy
 
 #: Truth and scores of some rows to a metric; `None` where the rows do not decide it.

@@ -20,7 +20,7 @@ from slipway.forge import git
 from slipway.forge.proposals import Proposal
 from slipway.log import masks, predictions
 from slipway.registry.models import bundle_of
-from slipway.serving import observed
+from slipway.serving import latency
 from slipway.settings.environment import Challenger
 from slipway.settings.policy import ExperimentPolicy, LabelPolicy
 from slipway.settings.project import Project
@@ -82,13 +82,13 @@ class LiveComparison(msgspec.Struct, frozen=True, kw_only=True):
     low: float | None
     high: float | None
     slices: list[Slice]
-    speeds: tuple[observed.Speed, observed.Speed] | None
+    speeds: tuple[latency.Speed, latency.Speed] | None
     remarks: list[str]
     verdict: Conclusion
     next_step: str
 
 
-def compare(project: Project, name: str, until: datetime) -> LiveComparison:
+def compare_live(project: Project, name: str, until: datetime) -> LiveComparison:
     """Compare an environment's challenger with its champion, as it was known at a time."""
     environments.require_committed(project, name)
     champion, tried = environments.champion(project, name), environments.challenger(project, name)
@@ -105,8 +105,8 @@ def compare(project: Project, name: str, until: datetime) -> LiveComparison:
     log = labels.join(log, known, where, until, mask)
     logs = _of(log, "champion", champion.digest), _of(log, _ROLES[tried.mode], tried.digest)
     measures = (
-        measured_by(bundle_of(project, champion.version, champion.digest).model, rule.metric),
-        measured_by(bundle_of(project, tried.version, tried.digest).model, rule.metric),
+        measured_by(bundle_of(project, champion.version, champion.digest)[0].model, rule.metric),
+        measured_by(bundle_of(project, tried.version, tried.digest)[0].model, rule.metric),
     )
     by_key = tried.key if tried.mode == "canary" and tried.key in log.columns else None
     blocks = _by_key(by_key) if by_key else by_time(log, rule.block_hours)
@@ -140,7 +140,7 @@ def compare(project: Project, name: str, until: datetime) -> LiveComparison:
 
 def decide(project: Project, name: str, until: datetime) -> tuple[Proposal | None, LiveComparison]:
     """Propose what the verdict means for the environment's file; there is no proposal while it is to wait."""
-    compared = compare(project, name, until)
+    compared = compare_live(project, name, until)
     verdict = compared.verdict
     if verdict.decision is Decision.WAIT:
         return None, compared
@@ -171,7 +171,7 @@ def _rule(project: Project, commit: str) -> tuple[ExperimentPolicy, list[str]]:
     if not then.get("experiment"):
         raise MlopsError(
             f"policy.yaml had no `experiment` when this trial began, in commit {commit[:12]}",
-            "say there what decides, commit it, end this trial and begin another: docs/challenger.md",
+            "mlops policy add experiment, commit it, end this trial and begin another",
         )
     rule = msgspec.convert(then["experiment"], ExperimentPolicy)
     now = yaml.safe_load((project.root / "policy.yaml").read_bytes())
@@ -256,11 +256,11 @@ def _slices(project: Project, logs: Both[pl.DataFrame], measures: Both[MetricFun
 
 def _speeds(
     project: Project, name: str, champion: int, challenger: int, until: datetime
-) -> tuple[observed.Speed, observed.Speed] | None:
+) -> tuple[latency.Speed, latency.Speed] | None:
     """Times and failures are counted and not logged, so they are known of now and of no earlier day."""
     if datetime.now(UTC) - until > timedelta(minutes=1):
         return None
-    return observed.speeds(environments.load(project, name).serve, champion, challenger)
+    return latency.speeds(environments.load(project, name).serve, champion, challenger)
 
 
 def _speed_lines(compared: LiveComparison) -> list[str]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import os
-import subprocess
 import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 
+from slipway.base import programs
 from slipway.base.errors import MlopsError
 
 
@@ -20,20 +20,13 @@ def git(
     """Run a git command in `root` and return what it prints; refuse when it fails."""
     # A question for a password that nobody sees would be waited on for ever.
     environment = os.environ | {"GIT_TERMINAL_PROMPT": "0"} | (env or {})
-    try:
-        done = subprocess.run(  # noqa: S603 - fixed program, arguments without a shell
-            ["git", "-C", str(root), *arguments],  # noqa: S607 - git is found on PATH, as everywhere
-            capture_output=True,
-            text=True,
-            input=text,
-            env=environment,
-            check=False,
-        )
-    except FileNotFoundError:
-        raise MlopsError("git is not installed", "install git and run this again") from None
-    if check and done.returncode:
-        raise MlopsError(f"git {arguments[0]} failed: {done.stderr.strip()}", "mend this in Git and run this again")
-    return done.stdout
+    given = None if text is None else text.encode()
+    done = programs.run(
+        "git", "-C", str(root), *arguments, env=environment, stdin=given, install="install git and run this again"
+    )
+    if check and done.code:
+        raise MlopsError(f"git {arguments[0]} failed: {done.errors.strip()}", "mend this in Git and run this again")
+    return done.output
 
 
 def head(root: Path) -> str:

@@ -8,7 +8,6 @@ hashes, so that joining and grouping go on, and who has only the log cannot try 
 from __future__ import annotations
 
 import hmac
-import os
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from slipway.base import files
 from slipway.base.errors import MlopsError
 from slipway.contract.rows import Row
 from slipway.settings.policy import Hidden
@@ -44,19 +44,19 @@ class Mask:
 
     def __call__(self, row: Row) -> dict[str, Any]:
         """Return the row as the log may have it; a missing value stays missing."""
-        told: dict[str, Any] = msgspec.to_builtins(row)
+        masked: dict[str, Any] = msgspec.to_builtins(row)
         for name in self._dropped:
-            told.pop(name, None)
+            masked.pop(name, None)
         for name in self.hashed:
-            if name in told:
-                told[name] = self.hash(name, told[name])
-        return told
+            if name in masked:
+                masked[name] = self.hash(name, masked[name])
+        return masked
 
     def hash(self, name: str, value: Any) -> str | None:
         """The hash of a field's value, which may be one already; the same value of another field has another."""
         if value is None or is_hash(value):
-            told: str | None = value
-            return told
+            masked: str | None = value
+            return masked
         content = name.encode() + b"\0" + msgspec.json.encode(value)
         return MARK + hmac.digest(self._key, content, "sha256").hex()[:_DIGITS]
 
@@ -111,9 +111,4 @@ def _make_key(place: Path) -> None:
     if path.is_file():
         return
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = path.with_suffix(".draft")
-    draft.unlink(missing_ok=True)
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(secrets.token_bytes(KEY_BYTES))
-    draft.replace(path)
+    files.write(path, secrets.token_bytes(KEY_BYTES), mode=0o600)

@@ -30,8 +30,9 @@ from stdnum.se import personnummer
 from stdnum.us import ssn
 
 from slipway.base.errors import MlopsError
-from slipway.contract.frames import SOURCE, files_of, read_spread, spread
-from slipway.log import predictions
+from slipway.contract.files import SOURCE, files_of, read_spread
+from slipway.contract.frames import spread
+from slipway.log import predictions, store
 from slipway.settings.project import Project
 from slipway.team import CONTRACT
 
@@ -77,7 +78,7 @@ class Scan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def scan(project: Project) -> Scan:
-    """Look through the raw data and every prediction log that are here; what is not here is told."""
+    """Look through the raw data and every prediction log that are here; what is not here is a remark."""
     findings: list[PersonalValue] = []
     looked_at: dict[str, int] = {}
     remarks: list[str] = []
@@ -90,7 +91,7 @@ def scan(project: Project) -> Scan:
     return Scan(findings=findings, looked_at=looked_at, remarks=remarks)
 
 
-def as_text(found: Scan) -> str:
+def scan_text(found: Scan) -> str:
     """Write a scan for a terminal, the answer last."""
     lines = [
         f"{one.where}, {one.column}: {one.kind} in {one.rows:,} of {one.of:,} rows, first in {one.first}: {one.example}"
@@ -111,10 +112,11 @@ def find(frame: pl.DataFrame, where: str) -> list[PersonalValue]:
 
 def _places(project: Project) -> Iterator[tuple[str, pl.DataFrame]]:
     source = project.root / project.params.data.source
-    for folder in sorted(path for path in project.state.glob("predictions/*") if path.is_dir()):
-        log = spread(predictions.read(project, folder.name, with_shadow=True), MOST_ROWS)
-        told = [pl.col(field.name).cast(pl.String) for field in CONTRACT.fields]
-        yield f"log of {folder.name}", log.select(pl.concat_str(pl.lit("prediction "), "id").alias(SOURCE), *told)
+    columns = [pl.col(field.name).cast(pl.String) for field in CONTRACT.fields]
+    for name in store.environments(project, predictions.LOG):
+        log = spread(predictions.read(project, name, with_shadow=True), MOST_ROWS)
+        if log.height:
+            yield f"log of {name}", log.select(pl.concat_str(pl.lit("prediction "), "id").alias(SOURCE), *columns)
     for path in files_of(source):
         yield path.relative_to(project.root).as_posix(), read_spread(path, MOST_ROWS)
 

@@ -96,8 +96,8 @@ class PredictionLog:
     ) -> None:
         """Take rows that were scored together; they reach the disk within `FLUSH_S` seconds."""
         at, model = repeat(datetime.now(UTC)), map(repeat, self._model)
-        told = rows if self._mask is None else map(self._mask, rows)
-        made = [*map(Prediction, ids, at, *model, told, scores, answers, repeat(role))]
+        masked = rows if self._mask is None else map(self._mask, rows)
+        made = [*map(Prediction, ids, at, *model, masked, scores, answers, repeat(role))]
         self._buffer += self._encode_lines(made)
         self._waiting += len(ids)
         if len(self._buffer) > FLUSH_BYTES:

@@ -195,7 +195,7 @@ def installed() -> list[MonitorCheck]:
     return [*CHECKS.values(), *(check for _, check in plugins.load_all(GROUP))]
 
 
-def run(context: CheckContext, checks: Iterable[MonitorCheck]) -> list[Finding]:
+def findings_of(context: CheckContext, checks: Iterable[MonitorCheck]) -> list[Finding]:
     """Run checks, and return what they found, the worst first, whatever their order."""
     order = list(Verdict)
     found = [finding for check in checks if (finding := check(context))]

@@ -73,16 +73,16 @@ def tally(recorded: Iterable[Refusal], contract: Contract = CONTRACT) -> list[Ta
 
 
 def tally_of_rows(raw: pl.DataFrame, contract: Contract = CONTRACT) -> list[Tally]:
-    """Count what raw rows, as `frames.read_raw` gives them, break of the contract."""
+    """Count what raw rows, as `files.read_raw` gives them, break of the contract."""
     import polars as pl
 
-    from slipway.contract import frames
+    from slipway.contract import files, frames
 
     found = []
     for field in (*contract.fields, *contract.outcome_fields):
         if field.name not in raw.columns:
             continue
-        distinct = raw.group_by(field.name).len("times").with_columns(pl.lit("").alias(frames.SOURCE))
+        distinct = raw.group_by(field.name).len("times").with_columns(pl.lit("").alias(files.SOURCE))
         typed = frames.parse(distinct, (field,))[0][field.name]
         counted: dict[str, Counter[Any]] = {}
         for given, value, times in zip(distinct[field.name], typed, distinct["times"], strict=True):

@@ -76,7 +76,7 @@ class Report(JudgedLog, frozen=True, kw_only=True):
 
 def report_of(context: CheckContext, run: Iterable[MonitorCheck]) -> Report:
     """Run checks over the facts of a run of the monitor, and say what they mean together."""
-    findings = checks.run(context, run)
+    findings = checks.findings_of(context, run)
     verdict, summary, next_step = checks.combine(findings)
     judged = msgspec.structs.asdict(context.judged) | {"drift": checks.drift(context).verdict}
     days = context.age_days

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from slipway import team
 from slipway.base.errors import MlopsError
+from slipway.contract.columns import Columns, RowColumns
 from slipway.contract.frames import columns, spread
-from slipway.contract.rows import Columns, Row, RowColumns
+from slipway.contract.rows import Row
 from slipway.kinds.base import Matrix
 from slipway.log.masks import MARK
 from slipway.registry import packaging

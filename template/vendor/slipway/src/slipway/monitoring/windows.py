@@ -179,7 +179,7 @@ class _WindowJudge:
         """A version that is gone from the registry has no reference to compare with."""
         if version is not None and digest not in self._bundles:
             try:
-                self._bundles[digest] = models.bundle_of(self._project, version, digest)
+                self._bundles[digest] = models.bundle_of(self._project, version, digest)[0]
             except MlopsError:
                 self._bundles[digest] = None
         return self._bundles.get(digest)

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 
 from slipway.base.errors import MlopsError
-from slipway.contract.frames import parse, read_raw
+from slipway.contract.files import read_raw
+from slipway.contract.frames import parse
 from slipway.data import dvc
 from slipway.forge import git, proposals
 from slipway.forge.proposals import Proposal
@@ -18,7 +19,7 @@ from slipway.team import CONTRACT
 PARAMS = "params.yaml"
 
 
-def propose(project: Project, finding: str | None = None) -> Proposal:
+def propose_retraining(project: Project, finding: str | None = None) -> Proposal:
     """Put a moved window on a branch of its own, without touching the working tree.
 
     Refused with exit code 3 when no raw row is newer than the window in `params.yaml`. Proposed twice, a window

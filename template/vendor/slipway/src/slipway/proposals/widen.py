@@ -6,7 +6,6 @@ A wider contract lets a model answer what it has not learned from, so a proposal
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from slipway.base import programs
 from slipway.contract.rows import Field
 from slipway.contract.rules import RULES
 from slipway.forge import git, proposals
@@ -37,7 +37,7 @@ class Widening:
     remarks: list[str]
 
 
-def propose(project: Project, found: Sequence[Tally], where: str) -> Widening:
+def propose_wider(project: Project, found: Sequence[Tally], where: str) -> Widening:
     """Put a contract that accepts what was refused on a branch of its own, without touching the working tree."""
     path = Path("src") / PACKAGE / "contract.py"
     git.require_branch(project.root)
@@ -128,8 +128,8 @@ def _formatted(root: Path, path: Path, before: str, after: str) -> str:
     """Format the new source if the old one was formatted and the formatter is here."""
 
     def formatted(text: str) -> str | None:
-        command = [sys.executable, "-m", "ruff", "format", "--quiet", "--stdin-filename", str(path), "-"]
-        done = subprocess.run(command, cwd=root, input=text, capture_output=True, encoding="utf-8", check=False)  # noqa: S603
-        return done.stdout if done.returncode == 0 else None
+        command = (sys.executable, "-m", "ruff", "format", "--quiet", "--stdin-filename", str(path), "-")
+        done = programs.run(*command, cwd=root, stdin=text.encode(), install="uv sync")
+        return done.output if done.code == 0 else None
 
     return (formatted(after) or after) if formatted(before) == before else after

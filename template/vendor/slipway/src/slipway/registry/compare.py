@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from hashlib import md5
 from pathlib import Path
 
@@ -11,9 +10,9 @@ import numpy as np
 import polars as pl
 
 from slipway import team
+from slipway.base import programs
 from slipway.base.errors import MlopsError
-from slipway.base.files import Log as Say
-from slipway.base.files import sha256
+from slipway.base.files import Log, sha256
 from slipway.contract.frames import as_rows, columns
 from slipway.kinds.base import Scores
 from slipway.registry import packaging
@@ -43,7 +42,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         return "\n".join(lines + [""] * bool(self.remarks) + self.remarks)
 
 
-def compare(project: Project, first: str, second: str, say: Say = print) -> Comparison:
+def compare_versions(project: Project, first: str, second: str, log: Log = print) -> Comparison:
     """Score both versions, each by the code in its own bundle, on the test rows of this checkout."""
     registry = Registry.open(project)
     versions = registry.find(first), registry.find(second)
@@ -58,7 +57,7 @@ def compare(project: Project, first: str, second: str, say: Say = print) -> Comp
     rows = msgspec.json.encode(as_rows(frame))
     figures = []
     for version, bundle in zip(versions, bundles, strict=True):
-        say(f"scoring version {version.number} on {len(truth):,} rows")
+        log(f"scoring version {version.number} on {len(truth):,} rows")
         scores = _scores(project, version, bundle, rows)
         figures.append(team.metrics(truth, scores, bundle.model.threshold))
     return Comparison(
@@ -74,14 +73,15 @@ def compare(project: Project, first: str, second: str, say: Say = print) -> Comp
 def _scores(project: Project, version: Version, bundle: Bundle, rows: bytes) -> Scores:
     packaging.require_from_commit(project, bundle)
     python = packaging.install(project, bundle)
-    done = subprocess.run(  # noqa: S603 - our own program, arguments without a shell
-        [python, "-P", "-m", packaging.programs_of(bundle).scoring, str(bundle.path)],
-        input=rows, capture_output=True, check=False,
-    )  # fmt: skip
-    if done.returncode:
-        reason = done.stderr.decode(errors="replace").strip()
-        raise MlopsError(f"version {version.number} could not be scored:\n{reason}", "see the message above")
-    return np.array(msgspec.json.decode(done.stdout), dtype=np.float32)
+    program = packaging.programs_of(bundle).scoring
+    done = programs.run(
+        str(python), "-P", "-m", program, str(bundle.path), stdin=rows, install="mlops compare, once more"
+    )
+    if done.code:
+        raise MlopsError(
+            f"version {version.number} could not be scored:\n{done.errors.strip()}", "see the message above"
+        )
+    return np.array(msgspec.json.decode(done.raw), dtype=np.float32)
 
 
 def _remarks(bundles: tuple[Bundle, Bundle], frozen: Path) -> list[str]:

@@ -1,12 +1,12 @@
-"""The model registry: versions, their bundles, their aliases. The second module that knows MLflow."""
+"""The model registry: versions, their bundles, their aliases. Like `tracking.py` it knows MLflow."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from slipway.base.errors import MlopsError
 from slipway.settings.project import Project
@@ -185,13 +185,13 @@ def cached(project: Project, digest: str) -> Bundle | None:
         return None
 
 
-def bundle_of(project: Project, number: int, digest: str) -> Bundle:
-    """The bundle of a version, verified: from this machine's cache, or else from the registry."""
+def bundle_of(project: Project, number: int, digest: str) -> tuple[Bundle, Literal["cache", "registry"]]:
+    """The bundle of a version, verified against this digest, and where it was found: here, or in the registry."""
     local = cached(project, digest)
     if local:
-        return local
+        return local, "cache"
     registry = Registry.open(project)
-    return registry.fetch(registry.find(str(number)))
+    return registry.fetch(replace(registry.find(str(number)), digest=digest)), "registry"
 
 
 def _version(found: Any) -> Version:

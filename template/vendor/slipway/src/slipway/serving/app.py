@@ -53,7 +53,7 @@ class App:
         self._refusals = refusals
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer through the router; what is asked most comes in past it, see `wire.py`."""
+        """Answer through the router; what is asked most comes in past it, see `fastpath.py`."""
         if self.is_draining:
             send = partial(send_and_close, send)
         await self.pages(scope, receive, send)

@@ -9,27 +9,35 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import filelock
 import msgspec
 import polars as pl
 
 from slipway.base.errors import MlopsError
-from slipway.base.files import Log as Say
-from slipway.contract.frames import MODEL_COLUMN, Violation, columns, files_of, parse, read_chunks
+from slipway.base.files import Log, replacing, write
+from slipway.contract.files import MODEL_COLUMN, files_of, read_chunks
+from slipway.contract.frames import Violation, columns, parse
 from slipway.team import CONTRACT
+from slipway.training import engines
+from slipway.training.engines import Engine
 from slipway.training.scoring import Scorer
 
 CHUNK = 100_000
 PLAN = "plan.json"
 SAY_EVERY_S = 2.0
 
+T = TypeVar("T")
 
-def predict(scorer: Scorer, source: Path, target: Path, *, with_score: bool, say: Say) -> int:
+
+def predict(
+    scorer: Scorer, source: Path, target: Path, *, with_score: bool, log: Log, engine: Engine = engines.LOCAL
+) -> int:
     """Predict each row of `source`, a file or folder of .csv, .csv.gz or .parquet; write key and answer to `target`.
 
     All or nothing: rows that break the contract refuse the whole, and so does a target that exists. Run again
@@ -48,10 +56,10 @@ def predict(scorer: Scorer, source: Path, target: Path, *, with_score: bool, say
     if not is_ours:
         shutil.rmtree(parts, ignore_errors=True)
         parts.mkdir(parents=True)
-        _put(parts / PLAN, lambda draft: draft.write_bytes(plan))
+        write(parts / PLAN, plan)
     try:
         with filelock.FileLock(parts / "lock", timeout=0):
-            rows = _predict_parts(scorer, source, parts, with_score=with_score, say=say)
+            rows = _predict_parts(ChunkScorer(scorer, with_score), source, parts, engine, log)
             _assemble(parts, target, scorer.bundle.digest)
     except filelock.Timeout:
         raise MlopsError(f"another `mlops batch` is writing {target}", "wait until it has ended") from None
@@ -65,25 +73,62 @@ def _plan(scorer: Scorer, source: Path, *, with_score: bool) -> bytes:
     return msgspec.json.encode({"files": files, "model": scorer.bundle.digest, "score": with_score, "chunk": CHUNK})
 
 
-def _predict_parts(scorer: Scorer, source: Path, parts: Path, *, with_score: bool, say: Say) -> int:
-    """Predict what has no part yet; the next chunk is read while the model works on this one."""
-    rows, broken, progress = 0, _Broken(source), _Progress(say)
-    chunks = _chunks(source)
-    with ThreadPoolExecutor(1) as reader:
-        coming = reader.submit(next, chunks, None)
-        while (chunk := coming.result()) is not None:
-            coming = reader.submit(next, chunks, None)
-            name, frame, violations = chunk
+class Piece(NamedTuple):
+    """One chunk on its way: its typed rows, then their answers; no frame where there is nothing to predict."""
+
+    name: str
+    rows: int
+    frame: pl.DataFrame | None
+
+
+@dataclass(frozen=True)
+class ChunkScorer:
+    """Turns rows into their keys and answers."""
+
+    scorer: Scorer
+    with_score: bool
+
+    def __call__(self, piece: Piece) -> Piece:
+        """Predict the rows of a chunk."""
+        if piece.frame is None:
+            return piece
+        scores = self.scorer.scores(columns(piece.frame, CONTRACT.fields))
+        answers = pl.Series(self.scorer.facts.answer, self.scorer.answers(scores))
+        predicted = piece.frame.select(CONTRACT.key).with_columns(answers)
+        return piece._replace(
+            frame=predicted.with_columns(pl.Series("score", scores)) if self.with_score else predicted
+        )
+
+
+def _predict_parts(work: ChunkScorer, source: Path, parts: Path, engine: Engine, log: Log) -> int:
+    """Predict what has no part yet, up to the first chunk that breaks the contract."""
+    rows, broken, progress = 0, _Broken(source), _Progress(log)
+
+    def pieces() -> Iterator[Piece]:
+        for name, frame, violations in _ahead(_chunks(source)):
             broken.add(violations)
-            if not broken and not (parts / name).exists():
-                predicted = _predicted(scorer, frame, with_score=with_score)
-                _put(parts / name, predicted.write_ipc)
-            rows += frame.height
-            progress.tell(rows)
+            is_wanted = not broken and not (parts / name).exists()
+            yield Piece(name, frame.height, frame if is_wanted else None)
+
+    for piece in engine.map(work, pieces()):
+        if piece.frame is not None:
+            with replacing(parts / piece.name) as draft:  # so that a part that is there is whole
+                piece.frame.write_ipc(draft)
+        rows += piece.rows
+        progress.tell(rows)
     if broken:
         shutil.rmtree(parts)
         raise broken.refusal()
     return rows
+
+
+def _ahead(chunks: Iterator[T]) -> Iterator[T]:
+    """The same chunks; the next one is read while the one before is worked on."""
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(next, chunks, None)
+        while (chunk := coming.result()) is not None:
+            coming = reader.submit(next, chunks, None)
+            yield chunk
 
 
 def _chunks(source: Path) -> Iterator[tuple[str, pl.DataFrame, list[Violation]]]:
@@ -93,40 +138,26 @@ def _chunks(source: Path) -> Iterator[tuple[str, pl.DataFrame, list[Violation]]]
             yield f"{place:06}-{number:08}.arrow", *parse(raw, CONTRACT.fields)
 
 
-def _predicted(scorer: Scorer, frame: pl.DataFrame, *, with_score: bool) -> pl.DataFrame:
-    scores = scorer.scores(columns(frame, CONTRACT.fields))
-    predicted = frame.select(CONTRACT.key).with_columns(pl.Series(scorer.facts.answer, scorer.answers(scores)))
-    return predicted.with_columns(pl.Series("score", scores)) if with_score else predicted
-
-
 def _assemble(parts: Path, target: Path, digest: str) -> None:
     """Turn the parts into the target, in their order and without holding them all; each row names its model."""
     answers = pl.scan_ipc(sorted(parts.glob("*.arrow"))).with_columns(pl.lit(digest).alias(MODEL_COLUMN))
     sink = answers.sink_csv if target.suffix == ".csv" else answers.sink_parquet
-    draft = parts / f"target{target.suffix}.draft"
-    sink(draft)
-    draft.replace(target)
-
-
-def _put(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file all or nothing, so that a part that is there is whole."""
-    draft = path.with_suffix(".draft")
-    write(draft)
-    draft.replace(path)
+    with replacing(target) as draft:
+        sink(draft)
 
 
 class _Progress:
     """Says now and then how far it is."""
 
-    def __init__(self, say: Say) -> None:
-        self._say = say
+    def __init__(self, log: Log) -> None:
+        self._log = log
         self._started = self._said = time.monotonic()
 
     def tell(self, rows: int) -> None:
         now = time.monotonic()
         if now - self._said >= SAY_EVERY_S:
             self._said = now
-            self._say(f"{rows:,} rows, {rows / (now - self._started):,.0f} a second")
+            self._log(f"{rows:,} rows, {rows / (now - self._started):,.0f} a second")
 
 
 class _Broken:

@@ -1,4 +1,4 @@
-"""From a request to its answer: limits, who answers, predictions, counts. Protocols are in `protocols.py`."""
+"""From a request to its answer: limits, who answers, predictions, counts. Protocols are in `protocols/`."""
 
 from __future__ import annotations
 

@@ -25,6 +25,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from slipway import kinds
+from slipway.base import files
 from slipway.contract.rows import Contract, Row
 from slipway.delivery.target import Traffic
 from slipway.serving.context import ServingContext
@@ -180,10 +181,8 @@ class Telemetry(Collector):
         encoded = msgspec.json.encode(own)
         if encoded == self._published:
             return
-        draft = self._file.with_suffix(".draft")
         try:
-            draft.write_bytes(encoded)
-            draft.replace(self._file)
+            files.write(self._file, encoded)
         except OSError:
             return
         self._published = encoded

@@ -1,4 +1,7 @@
-"""Serving a bundle until told to stop: the program that a supervisor starts, and what `mlops serve` runs."""
+"""Serving a bundle until told to stop: the program that a supervisor starts, and what `mlops serve` runs.
+
+What needs the team's package is imported inside functions, so that a package that lacks something can be told.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +9,18 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from slipway.base.errors import MlopsError
 from slipway.delivery.target import Assignment
-from slipway.log import masks
-from slipway.log.predictions import PredictionLog
-from slipway.log.refusals import RefusalLog
-from slipway.serving.app import create_app
-from slipway.serving.context import Served, ServingContext
 from slipway.serving.link import Link
-from slipway.serving.worker import Worker, listen
 from slipway.settings.policy import Hidden, ServingPolicy
 from slipway.training.bundle import Bundle
-from slipway.training.scoring import Scorer
+
+if TYPE_CHECKING:
+    from slipway.serving.context import ServingContext
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +80,9 @@ def run(settings: ServerSettings) -> None:
     """Serve until told to stop; raises `MlopsError`, and tells a supervisor, when that cannot begin."""
     supervisor = Link(settings.link)
     try:
+        from slipway.serving.app import create_app
+        from slipway.serving.worker import Worker, listen
+
         context = _context(settings)
         app = create_app(context)
         listener = listen(settings.host, settings.port, settings.fd)
@@ -97,6 +99,12 @@ def run(settings: ServerSettings) -> None:
 
 
 def _context(settings: ServerSettings) -> ServingContext:
+    from slipway.log import masks
+    from slipway.log.predictions import PredictionLog
+    from slipway.log.refusals import RefusalLog
+    from slipway.serving.context import Served, ServingContext
+    from slipway.training.scoring import Scorer
+
     bundle = Bundle(settings.bundle).verify(settings.digest)
     state, environment, hidden, limits = settings.state, settings.environment, settings.hidden, settings.limits
     commit = settings.commit or bundle.lineage.commit

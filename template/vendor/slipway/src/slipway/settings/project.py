@@ -19,12 +19,16 @@ from slipway.settings.policy import Policy
 
 
 class ToolSettings(Settings):
-    """`[tool.mlops]` in `pyproject.toml`; `target` is that of environment files which name none."""
+    """`[tool.mlops]` in `pyproject.toml`.
+
+    `target` is that of environment files which name none, and `engine` does the work: see `training/engines.py`.
+    """
 
     model: str
     tracking_uri: str
     target: str = "native"
     image: str = ""
+    engine: str = "local"
 
 
 @dataclass(frozen=True)

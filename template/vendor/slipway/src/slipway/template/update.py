@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import yaml
 
+from slipway.base import programs
 from slipway.base.errors import MlopsError
 from slipway.forge import git as vcs
 from slipway.forge import proposals
@@ -99,7 +99,7 @@ def prepare(root: Path, to: str | None = None, answers: list[str] | None = None,
     )
 
 
-def propose(update: Update) -> Proposal | None:
+def propose_update(update: Update) -> Proposal | None:
     """Put an update on a branch of its own; there is no proposal when nothing changes.
 
     A branch that exists is left alone: it may hold a colleague's work. Raises `MlopsError` where both sides changed
@@ -128,6 +128,14 @@ def audit(root: Path) -> tuple[list[ChangedFile], str]:
         owners = _owners(folder, list(counts))
     found = (ChangedFile(path, owners[path], path not in kept, *count) for path, count in counts.items())
     return sorted(found, key=lambda difference: (difference.owner, difference.path)), old
+
+
+def unused(root: Path) -> list[str]:
+    """Name the module that lets imports of before 0.4.0 go on, once nothing imports it any more."""
+    kept = git(root, "ls-tree", "-r", "-z", "--name-only", "HEAD", "--", "src").split("\0")
+    imports = r"mlops(\.schema\b| import .*\bschema\b)"
+    used = git(root, "grep", "--name-only", "-E", imports, "HEAD", "--", "*.py", ":!vendor", check=False)
+    return [path for path in kept if re.fullmatch(r"src/\w+/mlops/schema\.py", path) and not used]
 
 
 def _require_commit(root: Path) -> None:
@@ -219,10 +227,10 @@ def _commit(root: Path, folder: Path, message: str, parent: str | None = None) -
 
 def _merge(root: Path, ours: str, theirs: str) -> tuple[str, list[str]]:
     """Merge as Git merges branches; return the tree and the paths in conflict."""
-    told = git(
+    printed = git(
         root, *MERGE, "merge-tree", "--write-tree", "--name-only", "--no-messages", "-z", ours, theirs, check=False
     )
-    tree, *paths = told.split("\0")
+    tree, *paths = printed.split("\0")
     if not tree:
         raise MlopsError(f"{git(root, 'version').strip()} cannot merge without a checkout", "install git 2.38 or newer")
     return tree, list(takewhile(bool, paths))
@@ -240,8 +248,10 @@ def _counts(numstat: str) -> dict[str, tuple[int, int]]:
 
 def _owners(folder: Path, paths: list[str]) -> dict[str, str]:
     """Ask the template's own .gitattributes; the project may have another."""
-    told = git(folder, "check-attr", "-z", "--stdin", "owner", text="\0".join(paths)).split("\0")
-    return {path: value.replace("unspecified", "yours") for path, value in zip(told[0::3], told[2::3], strict=False)}
+    printed = git(folder, "check-attr", "-z", "--stdin", "owner", text="\0".join(paths)).split("\0")
+    return {
+        path: value.replace("unspecified", "yours") for path, value in zip(printed[0::3], printed[2::3], strict=False)
+    }
 
 
 def _changelog(root: Path, source: str, version: str) -> str:
@@ -264,17 +274,14 @@ def _number(text: str) -> tuple[int, ...]:
 
 
 def _copier(root: Path, *arguments: str) -> None:
-    done = subprocess.run(  # noqa: S603 - our own environment's program, arguments without a shell
-        [sys.executable, "-m", "copier", *arguments], cwd=root, env=os.environ | _environment(),
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if done.returncode == 4:
+    environment = os.environ | _environment()
+    done = programs.run(sys.executable, "-m", "copier", *arguments, cwd=root, env=environment, install="uv sync")
+    if done.code == 4:
         raise MlopsError("this update runs scripts of the template, to carry files along that it moves",
                          "read its hooks/, then run this again with --trust")  # fmt: skip
-    if done.returncode:
-        said = done.stderr.strip().splitlines()[-1:] or ["nothing"]
+    if done.code:
         raise MlopsError(
-            f"copier {arguments[0]} says: {said[0]}",
+            f"copier {arguments[0]} says: {done.last_words(1) or 'nothing'}",
             "mend this; nothing has been changed here. Is it installed? uv sync",
         )
 

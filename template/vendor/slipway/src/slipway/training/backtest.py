@@ -7,11 +7,11 @@ a season is for any model falls out of it, and so does what no retraining would 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from math import ceil
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -19,10 +19,13 @@ import polars as pl
 
 from slipway import kinds, team
 from slipway.base.errors import MlopsError
+from slipway.base.files import Log
 from slipway.settings.params import Params
 from slipway.settings.project import Project
 from slipway.team import CONTRACT, metrics
+from slipway.training import engines
 from slipway.training.ageing import Backtest, Measurement, conclude, days_in
+from slipway.training.engines import Engine
 from slipway.training.train import learned_from
 
 #: More models than this take too long, and their windows would tell the same story.
@@ -54,7 +57,7 @@ class Past:
         return earlier.filter(when >= start) if start else earlier
 
 
-def run(project: Project, window: timedelta, history: timedelta | None, say: Callable[[str], None]) -> Backtest:
+def run(project: Project, window: timedelta, history: timedelta | None, log: Log) -> Backtest:
     """Measure models of all ages on the validated rows.
 
     `history` is how far back each model learns from; without it from everything before, as the pipeline does.
@@ -67,14 +70,14 @@ def run(project: Project, window: timedelta, history: timedelta | None, say: Cal
         )
     rule = project.policy.monitor.quality
     if rule is None or rule.drop is None:
-        raise MlopsError(
-            "policy.yaml does not say how much worse a model may become", "set monitor.quality with a metric and a drop"
-        )
+        needed = "monitor.quality" if project.policy.labels else "labels monitor.quality"
+        step = f"mlops policy add {needed}" if rule is None else "set monitor.quality.drop instead of its limit"
+        raise MlopsError("policy.yaml does not say how much worse a model may become", step)
     past = Past(_rows(project, CONTRACT.time), CONTRACT.time, project.policy.monitor.min_rows)
     starts = cut_offs(past.frame[0, past.time], past.frame[-1, past.time], window, history)
     sign = project.policy.gates.metrics[rule.metric].sign
-    learn = team_model(project.params, rule.metric)
-    measured = list(measure(past, starts, window, history, learn, sign=sign, say=say))
+    learn, engine = TeamModel(project.params, rule.metric), engines.of(project)
+    measured = list(measure(past, starts, window, history, learn, sign=sign, log=log, engine=engine))
     if not any(one.age_days for one in measured):
         raise MlopsError(
             f"no two windows of {days_in(window):g} days have {past.min_rows:,} rows "
@@ -85,10 +88,16 @@ def run(project: Project, window: timedelta, history: timedelta | None, say: Cal
     return msgspec.structs.replace(result, remarks=[*_bounds(starts, window, measured), *result.remarks])
 
 
-def team_model(params: Params, metric: str) -> Learn:
+@dataclass(frozen=True)
+class TeamModel:
     """The project's own model and metric. It is measured before conversion, which changes no score."""
 
-    def learn(rows: pl.DataFrame) -> Measure | None:
+    params: Params
+    metric: str
+
+    def __call__(self, rows: pl.DataFrame) -> Measure | None:
+        """Train it."""
+        params = self.params
         inputs, truth = learned_from(rows)[1:]
         if len(np.unique(truth)) < 2:
             return None
@@ -97,11 +106,32 @@ def team_model(params: Params, metric: str) -> Learn:
 
         def value(rows: pl.DataFrame) -> float | None:
             inputs, truth = learned_from(rows)[1:]
-            return metrics(truth, kind.predicted(estimator, inputs), params.decision.threshold).get(metric)
+            return metrics(truth, kind.predicted(estimator, inputs), params.decision.threshold).get(self.metric)
 
         return value
 
-    return learn
+
+class PastRows(NamedTuple):
+    """What the model of a cut-off learns from."""
+
+    cut_off: datetime
+    rows: pl.DataFrame
+
+
+@dataclass(frozen=True)
+class Aged:
+    """Trains the model of a cut-off, and measures it on every window from there on."""
+
+    windows: Mapping[datetime, pl.DataFrame]
+    learn: Learn
+    min_rows: int
+
+    def __call__(self, sample: PastRows) -> dict[datetime, float | None]:
+        """Return its value in each window; nothing where there is nothing to learn."""
+        model = self.learn(sample.rows) if sample.rows.height >= self.min_rows else None
+        if model is None:
+            return {}
+        return {start: model(rows) for start, rows in self.windows.items() if start >= sample.cut_off}
 
 
 def cut_offs(oldest: datetime, newest: datetime, window: timedelta, history: timedelta | None) -> list[datetime]:
@@ -129,7 +159,8 @@ def measure(
     learn: Learn,
     *,
     sign: int,
-    say: Callable[[str], None],
+    log: Log,
+    engine: Engine = engines.LOCAL,
 ) -> Iterator[Measurement]:
     """Train a model at each start, measure it on every window from there on, and yield them window by window.
 
@@ -137,19 +168,21 @@ def measure(
     left out, and so is what does not decide the metric.
     """
     windows = {start: rows for start in starts if (rows := past.between(start, start + window)).height >= past.min_rows}
-    models: dict[datetime, Measure] = {}
     learned: dict[datetime, int] = {}
-    for number, cut_off in enumerate(windows, start=1):
-        rows = past.between(cut_off - history if history else None, cut_off)
-        rows = rows.sample(min(rows.height, MOST_ROWS), seed=SEED)
-        say(f"backtest: model {number} of {len(windows)}, on {rows.height:,} rows before {cut_off:%Y-%m-%d}")
-        model = learn(rows) if rows.height >= past.min_rows else None
-        if model is not None:
-            models[cut_off], learned[cut_off] = model, rows.height
+
+    def samples() -> Iterator[PastRows]:
+        for number, cut_off in enumerate(windows, start=1):
+            rows = past.between(cut_off - history if history else None, cut_off)
+            rows = rows.sample(min(rows.height, MOST_ROWS), seed=SEED)
+            learned[cut_off] = rows.height
+            log(f"backtest: model {number} of {len(windows)}, on {rows.height:,} rows before {cut_off:%Y-%m-%d}")
+            yield PastRows(cut_off, rows)
+
+    values = dict(zip(windows, engine.map(Aged(windows, learn, past.min_rows), samples()), strict=True))
     for start, rows in windows.items():
-        values = {cut_off: model(rows) for cut_off, model in models.items() if cut_off <= start}
-        fresh = values.get(start)
-        for cut_off, value in values.items():
+        fresh = values[start].get(start)
+        for cut_off, aged in values.items():
+            value = aged.get(start)
             if value is not None and fresh is not None:
                 yield Measurement(
                     cut_off=cut_off,

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from slipway.base.errors import MlopsError
 from slipway.base.files import sha256
-from slipway.data import dvc
 from slipway.forge import git
 from slipway.settings.project import Project
+from slipway.training import engines
 from slipway.training.gates import GateResult, check_gates
 from slipway.training.tracking import PIPELINE, connect, find_run, record
 
 
 def run(project: Project, force: bool = False) -> list[GateResult]:
     """Run what has changed, record the run, and judge the result against the policy."""
-    _ = project.params, project.policy  # a wrong setting is told before any work is done
-    client = connect(project)
+    _ = project.params, project.policy  # a wrong setting is refused before any work is done
+    engine, client = engines.of(project), connect(project)
     with project.only_one("pipeline"):
         tags = _code_tags(project)
-        if not dvc.repro(project, force):
+        if not engine.run(project, force):
             record(project, client, tags, status="FAILED")
             raise MlopsError(
                 "a stage of the pipeline failed; its own message stands above", "mend it and run: mlops pipeline"

@@ -7,8 +7,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from slipway import team
+from slipway.contract.columns import Column
 from slipway.contract.frames import columns
-from slipway.contract.rows import Column
 from slipway.kinds.base import Kind
 from slipway.team import CONTRACT
 from slipway.training.bundle import Bias, Expected

@@ -13,7 +13,8 @@ import onnxruntime
 
 from slipway import kinds
 from slipway.base.errors import MlopsError
-from slipway.contract.rows import Column, Columns, Row, RowColumns
+from slipway.contract.columns import Column, Columns, RowColumns
+from slipway.contract.rows import Row
 from slipway.kinds.base import Kind, Matrix, Scores
 from slipway.team import CONTRACT, features
 from slipway.training.bundle import Bundle, ModelFacts
@@ -64,12 +65,16 @@ class Scorer:
     """A verified bundle, loaded and proven on its golden rows."""
 
     def __init__(self, bundle: Bundle, threads: int = 1) -> None:
-        self.bundle = bundle
+        self.bundle, self._threads = bundle, threads
         self.facts: ModelFacts = bundle.model
         self._columns = RowColumns(CONTRACT.fields)
         self.kind: Kind = kinds.named(self.facts.kind)
         self._model = OnnxModel(bundle.onnx, self.kind, threads)
         self._prove()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Load the bundle anew, and prove it, in a process that this is sent to."""
+        return type(self), (self.bundle, self._threads)
 
     def scores(self, columns: Columns) -> Scores:
         """Score rows given as columns of the contract."""

@@ -1,4 +1,4 @@
-"""The tracking store: the one module that knows runs in MLflow. `registry.py` is its neighbour.
+"""The tracking store: the one module that knows runs in MLflow. `registry/models.py` knows its registry.
 
 A run that cannot be tracked fails: `connect` is called before any work is done.
 """

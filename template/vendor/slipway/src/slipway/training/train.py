@@ -16,8 +16,8 @@ import polars as pl
 from slipway import kinds, team
 from slipway.base.errors import MlopsError
 from slipway.base.files import write_json
+from slipway.contract.columns import Column
 from slipway.contract.frames import columns
-from slipway.contract.rows import Column
 from slipway.kinds.base import Kind, Matrix, Scores
 from slipway.settings.project import Project
 from slipway.team import CONTRACT

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from slipway.base import programs
 from slipway.base.errors import MlopsError
 from slipway.data import dvc
 from slipway.forge import git
@@ -35,12 +35,10 @@ def setup(project: Project) -> Iterator[str]:
 
 
 def _hooks(root: Path) -> str:
-    done = subprocess.run(  # noqa: S603 - our own environment's program, arguments without a shell
-        [str(Path(sys.executable).parent / "prek"), "install", "--quiet"],
-        cwd=root, env=os.environ | {"NO_COLOR": "1"}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if done.returncode:
-        return f"the commit hooks are not installed: {(done.stderr or done.stdout).strip()}"
+    prek, environment = str(Path(sys.executable).parent / "prek"), os.environ | {"NO_COLOR": "1"}
+    done = programs.run(prek, "install", "--quiet", cwd=root, env=environment, install="uv sync")
+    if done.code:
+        return f"the commit hooks are not installed: {(done.errors or done.output).strip()}"
     return "installed the commit hooks"
 
 

@@ -2,7 +2,7 @@
 
     .mlops/environments/<environment>/
         proxy/haproxy.cfg       names the server that gets the requests
-        servers/traffic.json    which part of them the challenger gets, and from whom: see `front.py`
+        servers/traffic.json    which part of them the challenger gets, and which: see `serving/challenger.py`
         servers/*.sock          where the challenger listens
 
 A new version starts as a second server, `blue` or `green`, whichever is not in use. When it has proven

@@ -1,6 +1,6 @@
 """What a wire protocol is: how a request and its answer look. Contract, errors, log and limits are the same for all.
 
-Which protocols there are says `protocols.py`.
+Which protocols there are says the registry in `protocols/`.
 """
 
 from __future__ import annotations

@@ -5,12 +5,12 @@ The prediction log has every answer; times and failures are only counted, in `/m
 
 from __future__ import annotations
 
-import http.client
 from collections.abc import Iterable
 
 import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
+from slipway.base import http
 from slipway.settings.environment import ServeAddress
 
 
@@ -30,14 +30,10 @@ class Speed(msgspec.Struct, frozen=True):
 
 def speeds(serve: ServeAddress, champion: int, challenger: int) -> tuple[Speed, Speed] | None:
     """What the server at this address says of both versions; `None` when nobody answers there."""
-    connection = http.client.HTTPConnection(serve.host, serve.port, timeout=5)
     try:
-        connection.request("GET", "/metrics")
-        text = connection.getresponse().read().decode()
-    except (OSError, http.client.HTTPException):
+        text = http.ask(serve.host, serve.port, "/metrics").text
+    except OSError:
         return None
-    finally:
-        connection.close()
     found = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
     samples = [(one.name, one.labels, one.value) for one in found]
     errors = sum(

@@ -1,0 +1,53 @@
+"""Commands that answer with a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from slipway.cli.common import say
+from slipway.settings.project import Project
+
+
+def serve(
+    version: Annotated[str, typer.Option(help="A version number or an alias.")] = "latest",
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+) -> None:
+    """Answer prediction requests over HTTP, in the foreground."""
+    from slipway.log import masks
+    from slipway.registry.models import Registry
+    from slipway.serving import run
+
+    project = Project.find()
+    registry = Registry.open(project)
+    found = registry.find(version)
+    bundle = registry.fetch(found)
+    settings = run.ServerSettings(
+        bundle=bundle.path, state=project.state, limits=project.policy.serving,
+        digest=found.digest, version=found.number, commit=found.commit,
+        environment="local", source="registry", host=host, port=port, hidden=masks.prepare(project, "local"),
+    )  # fmt: skip
+    run.run(settings)
+
+
+def batch(
+    source: Annotated[Path, typer.Argument(help="Rows to predict: a .csv, .csv.gz or .parquet, or a folder of them.")],
+    target: Annotated[Path, typer.Argument(help="Where the answers go: .csv or .parquet.")],
+    version: Annotated[str, typer.Option(help="A version number or an alias.")] = "latest",
+) -> None:
+    """Predict files of rows, however large; run again after a kill, it goes on."""
+    from slipway.registry.models import Registry
+    from slipway.serving import batch as batches
+    from slipway.training import engines
+    from slipway.training.scoring import Scorer
+
+    project = Project.find()
+    engine, registry = engines.of(project), Registry.open(project)
+    found = registry.find(version)
+    scorer = Scorer(registry.fetch(found), threads=0)
+    with_score = project.policy.serving.return_score
+    rows = batches.predict(scorer, source, target, with_score=with_score, log=say, engine=engine)
+    typer.echo(f"{rows:,} rows predicted by version {found.number}, in {target}")

@@ -1,0 +1,62 @@
+"""Commands that run the pipeline."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from slipway.cli.common import AsJson, print_facts, say, span_of
+from slipway.settings.project import Project
+
+
+def pipeline(
+    force: Annotated[bool, typer.Option("--force", help="Run every stage, changed or not.")] = False,
+    commit: Annotated[bool, typer.Option("--commit", help="Commit what it made, as a job does.")] = False,
+    against: Annotated[str, typer.Option(help="A branch or commit to compare the metrics with.")] = "HEAD",
+) -> None:
+    """Run the stages whose inputs have changed, and judge the model."""
+    from slipway.forge import base
+    from slipway.training import pipeline as pipelines
+    from slipway.training.gates import as_markdown, require_passed
+
+    project = Project.find()
+    checks = pipelines.run(project, force)
+    for check in checks:
+        typer.echo(f"{'pass' if check.passed else 'FAIL'}  {check}")
+    text = as_markdown(project, checks, against)
+    host = base.of(project)
+    host.summarize(text)
+    host.output(summary=text)
+    require_passed(checks, "the model")
+    if commit:
+        made = pipelines.commit(project)
+        typer.echo(f"committed as {made[:12]}" if made else "nothing to commit: dvc.lock and reports are as they were")
+        return
+    typer.echo("next: commit dvc.lock and reports, then: uv run mlops register")
+
+
+def stage(name: Annotated[str, typer.Argument(help="ingest, validate, split, train, evaluate or export.")]) -> None:
+    """Run one stage of the pipeline alone, untracked."""
+    from slipway.data.stages import run_stage
+
+    run_stage(Project.find(), name)
+
+
+def backtest(
+    window: Annotated[str, typer.Option(help="How long a window is: 30d.")] = "30d",
+    history: Annotated[
+        str | None, typer.Option(help="How far back each model learns from: 180d; everything by default.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show on past data how fast a model ages."""
+    from slipway.pages.backtest_page import write_backtest_page
+    from slipway.training import backtest as backtesting
+    from slipway.training.ageing import backtest_text
+
+    project = Project.find()
+    spans = span_of(window, "--window"), None if history is None else span_of(history, "--history")
+    result = backtesting.run(project, *spans, say)
+    write_backtest_page(result, project.root)
+    print_facts(result, backtest_text(result), as_json=as_json)

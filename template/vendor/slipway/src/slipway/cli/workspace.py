@@ -1,0 +1,49 @@
+"""Commands on this clone, and on what it is connected to."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from slipway.settings.project import Project
+
+
+def setup() -> None:
+    """Make this clone ready to work."""
+    from slipway.workspace import setup as workspace
+
+    for done in workspace.setup(Project.find()):
+        typer.echo(done)
+    typer.echo("next: uv run mlops pipeline")
+
+
+def connections() -> None:
+    """Show which services can be reached from here, and what the others need."""
+    from slipway.forge import base
+    from slipway.workspace import connections as connecting
+
+    project = Project.find()
+    found = connecting.connections(project)
+    for one in found:
+        typer.echo(f"{one.name:<12}{'yes' if one.there else 'not yet':<9}{one.how}")
+    host = base.of(project)
+    host.output(**{one.name: one.there for one in found})
+    host.summarize(connecting.as_markdown(found))
+
+
+def rules(
+    apply: Annotated[bool, typer.Option("--apply", help="Make the repository's rules those of the file.")] = False,
+) -> None:
+    """Check the repository's branch rules against .github/rules.json."""
+    from slipway.forge import base
+
+    host = base.of(Project.find())
+    for done in host.apply_rules() if apply else []:
+        typer.echo(done)
+    broken = host.broken_rules()
+    for line in broken:
+        typer.echo(line)
+    if not broken:
+        typer.echo(f"the repository's rules are those of {host.rules_file}")
+    raise typer.Exit(3 if broken else 0)

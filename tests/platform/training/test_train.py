@@ -1,0 +1,39 @@
+"""What `train` refuses, whatever the team's model is."""
+
+import numpy as np
+import pytest
+from flight_delays import model as team
+from sklearn.base import BaseEstimator
+from sklearn.dummy import DummyClassifier, DummyRegressor
+from slipway import kinds
+from slipway.base.errors import MlopsError
+from slipway.settings.project import Project
+from slipway.training.bundle import Bundle
+from slipway.training.train import convert, learning_set, require_parity, train
+
+
+def test_a_baseline_that_answers_in_another_way_is_refused(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    is_class = Bundle(project.root / "model").model.kind == "class"
+    other = DummyRegressor() if is_class else DummyClassifier()
+    monkeypatch.setattr(team, "baseline", lambda *_: other)
+
+    with pytest.raises(MlopsError, match=r"model and baseline in model\.py give different kinds of answers"):
+        train(project)
+
+
+def test_a_conversion_that_changes_the_scores_is_refused() -> None:
+    before = np.linspace(0, 1, 1000, dtype=np.float32)
+
+    require_parity(before, before + 1e-6, "model.onnx")
+    with pytest.raises(MlopsError, match="other scores than the estimator"):
+        require_parity(before, before + 0.01, "model.onnx")
+
+
+class Homemade(BaseEstimator):  # type: ignore[misc]
+    """An estimator that nobody can convert."""
+
+
+def test_an_estimator_without_a_converter_is_refused(finished: Project) -> None:
+    _, unseen, _ = learning_set(finished.root / "data" / "test.parquet")
+    with pytest.raises(MlopsError, match="Homemade cannot be converted to ONNX"):
+        convert(Homemade(), kinds.named("number"), unseen, finished.root / "model" / "never.onnx")
