@@ -87,6 +87,17 @@ unknown = dict.fromkeys(["commit", "repository", "run_id", "pipeline", "lock", "
 seal(Project(Path.cwd()).bundle, Path(sys.argv[1]), Lineage(data=[DataVersion(path="-", md5="-")], **unknown))
 """
 
+#: How the code above is written for a project of 0.3.0 or earlier, whose platform lies in the team's package: all its
+#: modules in one folder, and these under other names.
+EARLIER = {
+    "slipway.serving.app ": "PACKAGE.mlops.server ",
+    "slipway.serving.context import Served, ServingContext": "PACKAGE.mlops.endpoint import Served",
+    "slipway.serving.link ": "PACKAGE.mlops.worker ",
+    "create_app(ServingContext(Scorer(bundle), served, policy, log, traffic=traffic))": (
+        "create_app(Scorer(bundle), served, policy, log, traffic=traffic)"
+    ),
+}
+
 #: In the order in which they are asked, round by round.
 NAMES = ("no-op", "server", "no log", "shadow")
 ROWS_PER_REQUEST = (1, 10, 100, 1_000, 10_000)
@@ -164,9 +175,9 @@ def python(project: Path, code: str, *arguments: str) -> list[str]:
     """The command that runs code with the project's packages."""
     package = package_of(project)
     if (package / "mlops" / "project.py").exists():
-        # Until 0.3.0 the platform lay in the team's package, all modules in one folder.
+        for ours, theirs in EARLIER.items():
+            code = code.replace(ours, theirs)
         code = re.sub(r"\bslipway(\.\w+)*\.(\w+) import", r"PACKAGE.mlops.\2 import", code)
-        code = code.replace("ServingContext", "Context")
     return [str(project / ".venv" / "bin" / "python"), "-c", code.replace("PACKAGE", package.name), *arguments]
 
 

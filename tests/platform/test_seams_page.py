@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 import polars as pl
 import pytest
-from outside import Install
+from outside import Install, naming
 from sklearn.linear_model import LinearRegression, PoissonRegressor
 from sklearn.model_selection import GridSearchCV
 from slipway import kinds
@@ -43,13 +43,6 @@ SERVING = ServingPolicy(max_body_kb=64, max_rows=8, requests_per_second=10_000, 
 Add = Callable[[str], ModuleType]
 #: The name that `install` gives the first thing from outside.
 NAME = "outside0"
-
-
-def naming(project: Project, engine: str) -> Project:
-    path = project.root / "pyproject.toml"
-    text = path.read_text("utf-8").replace("[tool.mlops]\n", f'[tool.mlops]\nengine = "{engine}"\n')
-    path.write_text(text, encoding="utf-8")
-    return Project(project.root)
 
 
 def test_every_seam_of_the_platform_is_in_the_table_with_its_form() -> None:
@@ -118,9 +111,12 @@ def test_the_engine_of_the_page_works_on_four_chunks_at_a_time_and_keeps_their_o
     add("slipway.engine")
     taken: list[int] = []
 
-    results = engines.of(naming(project, NAME)).map(
-        lambda chunk: -chunk, (taken.append(one) or one for one in range(9))
-    )
+    def chunks() -> Iterator[int]:
+        for one in range(9):
+            taken.append(one)
+            yield one
+
+    results = engines.of(naming(project, NAME)).map(lambda chunk: -chunk, chunks())
 
     assert next(results) == 0
     assert taken == [0, 1, 2, 3]
@@ -158,7 +154,7 @@ def test_the_check_of_the_page_finds_silence(add: Add, days: int, said: list[str
     log = pl.DataFrame({"at": [now - timedelta(days=days)]})
     (check,) = [one for one in checks.installed() if one not in checks.CHECKS.values()]
 
-    found = checks.run(cast(CheckContext, SimpleNamespace(now=now, log=log)), [check])
+    found = checks.findings_of(cast(CheckContext, SimpleNamespace(now=now, log=log)), [check])
 
     assert [one.sentence for one in found] == said
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import platform
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 from slipway.base.errors import MlopsError
-from slipway.base.files import sha256
+from slipway.base.files import Log, sha256
 from slipway.data import dvc
 from slipway.forge import git
 from slipway.registry import packaging
@@ -23,7 +22,7 @@ from slipway.training.tracking import find_run
 MADE_FROM = ["src", "vendor", "dvc.lock", "params.yaml", "policy.yaml", "uv.lock", "pyproject.toml"]
 
 
-def register(project: Project, say: Callable[[str], None] = print) -> tuple[Version, bool]:
+def register(project: Project, log: Log = print) -> tuple[Version, bool]:
     """Seal the pipeline's bundle and register it; return the version, and whether it is new.
 
     Refused: a tree with changes, a shallow clone, outputs that are not what `dvc.lock` says,
@@ -33,13 +32,13 @@ def register(project: Project, say: Callable[[str], None] = print) -> tuple[Vers
     git.require_whole_history(project.root)
     registry = Registry.open(project)
     with project.only_one("register"):
-        say("checking that the outputs are those of the commit")
+        log("checking that the outputs are those of the commit")
         _require_current(project)
         require_passed(check_gates(project), "the model in this checkout")
         lineage = _lineage(project, registry)
-        say("sending the data to its remote")
+        log("sending the data to its remote")
         dvc.push(project)
-        say("sealing the bundle and registering it")
+        log("sealing the bundle and registering it")
         return _seal_and_register(project, registry, lineage)
 
 

@@ -59,7 +59,7 @@ def predict(
         write(parts / PLAN, plan)
     try:
         with filelock.FileLock(parts / "lock", timeout=0):
-            rows = _predict_parts(PredictRows(scorer, with_score), source, parts, engine, log)
+            rows = _predict_parts(ChunkScorer(scorer, with_score), source, parts, engine, log)
             _assemble(parts, target, scorer.bundle.digest)
     except filelock.Timeout:
         raise MlopsError(f"another `mlops batch` is writing {target}", "wait until it has ended") from None
@@ -82,7 +82,7 @@ class Piece(NamedTuple):
 
 
 @dataclass(frozen=True)
-class PredictRows:
+class ChunkScorer:
     """Turns rows into their keys and answers."""
 
     scorer: Scorer
@@ -100,7 +100,7 @@ class PredictRows:
         )
 
 
-def _predict_parts(work: PredictRows, source: Path, parts: Path, engine: Engine, log: Log) -> int:
+def _predict_parts(work: ChunkScorer, source: Path, parts: Path, engine: Engine, log: Log) -> int:
     """Predict what has no part yet, up to the first chunk that breaks the contract."""
     rows, broken, progress = 0, _Broken(source), _Progress(log)
 
@@ -147,7 +147,7 @@ def _assemble(parts: Path, target: Path, digest: str) -> None:
 
 
 class _Progress:
-    """Logs now and then how far it is."""
+    """Says now and then how far it is."""
 
     def __init__(self, log: Log) -> None:
         self._log = log

@@ -52,12 +52,12 @@ def _schemas(model: ServedModel) -> dict[str, Any]:
     for field in CONTRACT.fields:
         if field.kind is FieldKind.TIME:
             properties[field.name]["format"] = "date-time-local"
-    told = [model.answer, "score"] if model.with_score else [model.answer]
+    given = [model.answer, "score"] if model.with_score else [model.answer]
     types = {model.answer: kinds.named(model.kind).json_type, "score": {"type": "number"}}
     return schemas | {
         "row": CONTRACT.json_schema["row"],
         "rows": {"maxItems": model.max_rows},
-        "prediction": {"required": ["id", *told], "properties": {name: types[name] for name in told}},
+        "prediction": {"required": ["id", *given], "properties": {name: types[name] for name in given}},
     }
 
 

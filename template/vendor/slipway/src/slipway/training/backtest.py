@@ -70,9 +70,9 @@ def run(project: Project, window: timedelta, history: timedelta | None, log: Log
         )
     rule = project.policy.monitor.quality
     if rule is None or rule.drop is None:
-        raise MlopsError(
-            "policy.yaml does not say how much worse a model may become", "set monitor.quality with a metric and a drop"
-        )
+        needed = "monitor.quality" if project.policy.labels else "labels monitor.quality"
+        step = f"mlops policy add {needed}" if rule is None else "set monitor.quality.drop instead of its limit"
+        raise MlopsError("policy.yaml does not say how much worse a model may become", step)
     past = Past(_rows(project, CONTRACT.time), CONTRACT.time, project.policy.monitor.min_rows)
     starts = cut_offs(past.frame[0, past.time], past.frame[-1, past.time], window, history)
     sign = project.policy.gates.metrics[rule.metric].sign
@@ -111,7 +111,7 @@ class TeamModel:
         return value
 
 
-class TrainingSample(NamedTuple):
+class PastRows(NamedTuple):
     """What the model of a cut-off learns from."""
 
     cut_off: datetime
@@ -126,7 +126,7 @@ class Aged:
     learn: Learn
     min_rows: int
 
-    def __call__(self, sample: TrainingSample) -> dict[datetime, float | None]:
+    def __call__(self, sample: PastRows) -> dict[datetime, float | None]:
         """Return its value in each window; nothing where there is nothing to learn."""
         model = self.learn(sample.rows) if sample.rows.height >= self.min_rows else None
         if model is None:
@@ -170,13 +170,13 @@ def measure(
     windows = {start: rows for start in starts if (rows := past.between(start, start + window)).height >= past.min_rows}
     learned: dict[datetime, int] = {}
 
-    def samples() -> Iterator[TrainingSample]:
+    def samples() -> Iterator[PastRows]:
         for number, cut_off in enumerate(windows, start=1):
             rows = past.between(cut_off - history if history else None, cut_off)
             rows = rows.sample(min(rows.height, MOST_ROWS), seed=SEED)
             learned[cut_off] = rows.height
             log(f"backtest: model {number} of {len(windows)}, on {rows.height:,} rows before {cut_off:%Y-%m-%d}")
-            yield TrainingSample(cut_off, rows)
+            yield PastRows(cut_off, rows)
 
     values = dict(zip(windows, engine.map(Aged(windows, learn, past.min_rows), samples()), strict=True))
     for start, rows in windows.items():

@@ -1,0 +1,30 @@
+"""Bundles from the registry: they are what a review has named, or nothing."""
+
+import shutil
+from dataclasses import replace
+
+import msgspec
+import pytest
+from slipway.base.errors import MlopsError
+from slipway.registry.models import Registry, bundle_of, cache_folder
+from slipway.settings.project import Project
+from slipway.training.bundle import Bundle, seal
+from slipway.training.tracking import connect
+
+
+def test_a_bundle_is_held_against_the_digest_that_was_reviewed(project: Project, sealed: Bundle) -> None:
+    client = connect(project)
+    run = client.create_run(client.create_experiment("tests")).info.run_id
+    lineage = msgspec.structs.replace(sealed.lineage, run_id=run)
+    made = seal(project.bundle, project.root / "made", lineage)
+    version, is_new = Registry.open(project).register(made)
+
+    assert is_new
+    found, where = bundle_of(project, version.number, made.digest)
+    assert (found.digest, where) == (made.digest, "registry")
+    assert bundle_of(project, version.number, made.digest)[1] == "cache"
+    shutil.rmtree(cache_folder(project, made.digest))
+    with pytest.raises(MlopsError):
+        bundle_of(project, version.number, sealed.digest)
+    with pytest.raises(MlopsError):
+        Registry.open(project).fetch(replace(version, digest=sealed.digest))
