@@ -19,7 +19,7 @@ from sklearn.model_selection import GridSearchCV
 from slipway import kinds
 from slipway.delivery import target
 from slipway.delivery.target import Run
-from slipway.forge import base as forge
+from slipway.forge import hosting
 from slipway.log import store
 from slipway.log.store import LogPlace
 from slipway.monitoring import checks, drift
@@ -176,8 +176,8 @@ def test_the_protocol_of_the_page_answers_a_list_of_rows(add: Add, sealed: Bundl
 
 def test_the_host_of_the_page_takes_the_projects_that_are_its_business(add: Add, project: Project) -> None:
     outside = add("slipway.forge")
-    assert not isinstance(forge.of(project), outside.Mailed)
+    assert not isinstance(hosting.of(project), outside.Mailed)
 
     (project.root / "MAINTAINERS").touch()
 
-    assert forge.of(project).propose("retrain") == "send it to the list: git format-patch main..retrain"
+    assert hosting.of(project).propose("retrain") == "send it to the list: git format-patch main..retrain"
