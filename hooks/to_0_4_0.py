@@ -90,7 +90,7 @@ MODULES = {
     "trace.py": "evidence/trace.py",
     "tracking.py": "training/tracking.py",
     "training.py": "training/train.py",
-    "trials.py": "delivery/compose/trial.py",
+    "trials.py": "delivery/compose/image_check.py",
     "widening.py": "proposals/widen.py monitoring/refused.py",
     "wire.py": "serving/fastpath.py serving/asgi.py",
     "worker.py": "serving/worker.py serving/link.py",

@@ -8,6 +8,7 @@ from types import ModuleType
 
 import pytest
 from slipway.base.plugins import plugged
+from slipway.settings.project import Project
 
 #: Takes the source of a module, a group, and what of the module is its entry point, which is named as the module.
 Install = Callable[[str, str, str], ModuleType]
@@ -34,3 +35,11 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
     plugged.cache_clear()
     for name in names:
         sys.modules.pop(name, None)
+
+
+def naming(project: Project, engine: str) -> Project:
+    """A project that names its engine."""
+    path = project.root / "pyproject.toml"
+    text = path.read_text("utf-8").replace("[tool.mlops]\n", f'[tool.mlops]\nengine = "{engine}"\n')
+    path.write_text(text, encoding="utf-8")
+    return Project(project.root)

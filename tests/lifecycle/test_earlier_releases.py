@@ -1,17 +1,14 @@
 """What becomes of the model and the server of an earlier release when a project's platform is a new one."""
 
-import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
+import copier
 import pytest
 from clients import state
-from rendering import files, git, history
+from rendering import git, history
 from running import TIMEOUT_S, RunningProject, prepare, train
-
-#: What an update leaves as it was: where things run, and what was made and trained with.
-KEPT = ("deploy/environments/", "dvc.lock", "reports/", ".dvc/config", ".copier-answers.yml")
 
 
 @pytest.fixture
@@ -26,26 +23,21 @@ def earlier(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RunningP
     project.stop()
 
 
-def bring_up_to_date(project: RunningProject, fresh: Path) -> None:
-    """Put the files of a new project in the place of the old ones, as an update does where nobody has edited any."""
-    for name in git(project.root, "ls-files").splitlines():
-        if not name.startswith(KEPT):
-            (project.root / name).unlink()
-    for name, path in files(fresh).items():
-        if not name.startswith(KEPT):
-            (project.root / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(path, project.root / name)
+def bring_up_to_date(project: RunningProject) -> None:
+    """Take the newest version with Copier, as docs/updating.md says."""
+    copier.run_update(project.root, defaults=True, overwrite=True, quiet=True, unsafe=True)
+    assert git(project.root, "ls-files", "--unmerged") == ""
     subprocess.run(["uv", "sync", "--quiet"], cwd=project.root, check=True, timeout=TIMEOUT_S)
     project.commit("Update the template")
 
 
 @pytest.mark.parametrize("earlier", ["v0.1.0"], indirect=True)
 def test_a_version_whose_bundle_holds_no_code_is_refused_and_what_runs_goes_on(
-    earlier: RunningProject, render: Callable[..., Path]
+    earlier: RunningProject,
 ) -> None:
     row = earlier.flights(1)[0]
     before = earlier.request("POST", "/predict", row).body
-    bring_up_to_date(earlier, render())
+    bring_up_to_date(earlier)
 
     refused = earlier.mlops("deploy", "staging", check=False)
 
@@ -55,13 +47,13 @@ def test_a_version_whose_bundle_holds_no_code_is_refused_and_what_runs_goes_on(
     assert (after["late"], after["model"]) == (before["late"], before["model"])
 
 
-@pytest.mark.parametrize("earlier", ["v0.2.0"], indirect=True)
+@pytest.mark.parametrize("earlier", ["v0.2.0", "v0.3.0"], indirect=True)
 def test_servers_of_an_earlier_release_are_stopped_by_hand_and_its_version_can_be_gone_back_to(
-    earlier: RunningProject, render: Callable[..., Path]
+    earlier: RunningProject,
 ) -> None:
     row = earlier.flights(1)[0]
     before = earlier.request("POST", "/predict", row).body
-    bring_up_to_date(earlier, render())
+    bring_up_to_date(earlier)
     runs = state(earlier)["worker"]
     earlier.train_another(trees=20)
     earlier.mlops("promote", "staging")

@@ -17,7 +17,7 @@ from rendering import ROOT, files
 RESIDUE = re.compile(r"(?<!\$)\{\{ (?!\$)|\{%|\{#-? ")
 
 #: Words of what a size without containers and Prometheus has nothing of.
-BIG = re.compile("docker|compose|haproxy|prometheus|alertmanager|grafana|runbook", re.IGNORECASE)
+BIG = re.compile("devcontainer|docker|compose|haproxy|prometheus|alertmanager|grafana|runbook", re.IGNORECASE)
 #: A module of scikit-learn is called so.
 ELSEWHERE = {"docs/your-own-data.md": {"compose"}, "src/flight_delays/model.py": {"compose"}}
 

@@ -16,7 +16,8 @@ OFFERED = [one for one in table.REMOTES if one.question]
 
 @pytest.fixture(params=OFFERED, ids=lambda one: one.kind)
 def remote(request: pytest.FixtureRequest) -> Remote:
-    return request.param
+    asked: Remote = request.param
+    return asked
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def test_the_address_that_a_project_starts_with_is_of_its_kind(remote: Remote, p
     config = configparser.ConfigParser()
     config.read(project / ".dvc" / "config", encoding="utf-8")
 
-    assert table.of(config["'remote \"storage\"'"]["url"]).kind == remote.kind
+    assert table.of(config["'remote \"storage\"'"]["url"]) == remote
 
 
 def test_a_project_installs_what_its_kind_needs(remote: Remote, project: Path) -> None:

@@ -182,7 +182,7 @@ def test_a_proposal_leaves_a_new_file_of_the_team_in_the_folder_that_moves(
     commit(project, "A file")
 
     release(small_template, SETTINGS, gone="old", template__new__a_txt=BEFORE, template__new__b_txt=AFTER)
-    proposal = following.propose(following.prepare(project))
+    proposal = following.propose_update(following.prepare(project))
 
     assert proposal
     assert git(project, "ls-tree", "-r", "--name-only", proposal.branch, "old", "new").split() == [
@@ -250,7 +250,7 @@ def test_a_proposal_carries_the_answer_over_when_it_is_trusted(project: Path, sm
 
     with pytest.raises(MlopsError, match=r"runs scripts of the template(.|\n)*next: .*--trust"):
         following.prepare(project)
-    proposal = following.propose(following.prepare(project, trust=True))
+    proposal = following.propose_update(following.prepare(project, trust=True))
 
     assert proposal
     assert git(project, "show", f"{proposal.branch}:old.txt").startswith("made for Zoë\n")
@@ -261,7 +261,7 @@ def test_a_proposal_needs_no_trust_where_a_file_is_only_renamed(project: Path, s
     edit(project, "one", "ONE, by the team")
 
     rename(small_template, SETTINGS)
-    proposal = following.propose(following.prepare(project))
+    proposal = following.propose_update(following.prepare(project))
 
     assert proposal
     assert git(project, "show", f"{proposal.branch}:new.txt").splitlines()[2:] == [

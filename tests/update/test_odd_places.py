@@ -15,7 +15,7 @@ OLDEST = next(iter(releases()))
 
 def take(project: Path, **wanted: str) -> str:
     """Propose the newest version, merge it, and return the branch."""
-    proposal = following.propose(following.prepare(project, **wanted, trust=True))  # type: ignore[arg-type]
+    proposal = following.propose_update(following.prepare(project, **wanted, trust=True))  # type: ignore[arg-type]
     assert proposal is not None
     git(project, "merge", "--quiet", "--no-edit", proposal.branch)
     return proposal.branch
@@ -55,7 +55,7 @@ def test_a_project_in_a_folder_of_a_repository_is_updated(released: Template, tm
     commit(tmp_path, "Two projects")
     (tmp_path / "ml" / "other" / "dvc.yaml").write_text("stages: {a: b}\n", encoding="utf-8")
 
-    proposal = following.propose(following.prepare(project, trust=True))
+    proposal = following.propose_update(following.prepare(project, trust=True))
 
     assert proposal
     changed = git(tmp_path, "diff", "--name-only", "HEAD", proposal.branch).split()
@@ -131,7 +131,7 @@ def test_a_proposal_is_signed_where_commits_are(is_signing: bool, start: Callabl
     git(project, "config", "user.signingKey", str(key))
     git(project, "config", "commit.gpgSign", str(is_signing).lower())
 
-    proposal = following.propose(following.prepare(project, trust=True))
+    proposal = following.propose_update(following.prepare(project, trust=True))
 
     assert proposal
     assert ("BEGIN SSH SIGNATURE" in git(project, "cat-file", "commit", proposal.branch)) is is_signing
@@ -151,7 +151,7 @@ def test_hooks_for_every_repository_do_not_stop_an_update(
     settings.write_text(f"[user]\nname = A\nemail = a@example.com\n[core]\nhooksPath = {hooks}\n", encoding="utf-8")
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(settings))
 
-    proposal = following.propose(following.prepare(project, trust=True))
+    proposal = following.propose_update(following.prepare(project, trust=True))
 
     assert proposal
     assert git(project, "diff", "--name-only", "HEAD", proposal.branch)
@@ -203,7 +203,7 @@ def test_another_answer_is_proposed_and_taken_back(released: Template, start: Ca
     proposal = None
     for license, words in (("Apache-2.0", "Apache License"), ("MIT", "MIT License")):
         update = following.prepare(project, answers=[f"license={license}"])
-        proposal = following.propose(update)
+        proposal = following.propose_update(update)
         assert proposal
         git(project, "merge", "--quiet", "--ff-only", proposal.branch)
         git(project, "branch", "--quiet", "-D", proposal.branch)

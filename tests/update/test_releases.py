@@ -50,7 +50,7 @@ def expected(old: dict[str, bytes], fresh: dict[str, bytes], answers: Answers) -
 
 def take(project: Path, version: str | None = None) -> None:
     """Take a version the way a project does: a proposal, and a merge."""
-    proposal = following.propose(following.prepare(project, version, trust=True))
+    proposal = following.propose_update(following.prepare(project, version, trust=True))
     if proposal:
         git(project, "merge", "--quiet", "--ff-only", proposal.branch)
 
@@ -95,7 +95,7 @@ def test_the_command_of_a_release_takes_the_version_when_it_is_trusted(
     """The project's own code of that time: without trust it refuses in a sentence and changes nothing."""
     project = start(NEWEST)
     code = "import sys; from pathlib import Path; from flight_delays.mlops import template as t;"
-    code += "print(t.propose(t.prepare(Path.cwd(), trust=bool(sys.argv[1:]))))"
+    code += "print(t.propose_update(t.prepare(Path.cwd(), trust=bool(sys.argv[1:]))))"
     command = [sys.executable, "-c", code]
     environment = os.environ | {"PYTHONPATH": "src", "PYTHONDONTWRITEBYTECODE": "1"}
     refused, done = (

@@ -22,7 +22,7 @@ def contents(project: Path) -> dict[str, bytes]:
 
 def by_command(project: Path, size: str) -> None:
     """Give the answer as the platform's command does."""
-    proposal = following.propose(following.prepare(project, answers=[f"size={size}"]))
+    proposal = following.propose_update(following.prepare(project, answers=[f"size={size}"]))
     assert proposal
     git(project, "merge", "--quiet", "--ff-only", proposal.branch)
 
@@ -66,4 +66,4 @@ def test_an_edit_in_a_part_that_goes_is_not_lost_without_a_word(released: Templa
     commit(project, "Our image")
 
     with pytest.raises(MlopsError, match="docker/Dockerfile"):
-        following.propose(following.prepare(project, answers=["size=small"]))
+        following.propose_update(following.prepare(project, answers=["size=small"]))

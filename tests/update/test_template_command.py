@@ -20,7 +20,7 @@ pytestmark = pytest.mark.xdist_group("template-command")
 NEXT = "v1000.0.0"
 NEWS = "- Lateness is told in minutes. Updating needs nothing from you."
 LATER = "# From the next version.\n"
-ENGINE = "from pathlib import Path; from slipway.template import update as t; t.propose(t.prepare(Path.cwd()))"
+ENGINE = "from pathlib import Path; from slipway.template import update as t; t.propose_update(t.prepare(Path.cwd()))"
 KILLS = 20
 # About what one update takes.
 LONGEST_S = 6.0

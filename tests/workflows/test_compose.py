@@ -350,7 +350,7 @@ def test_each_of_several_workers_answers_and_their_counts_are_one(deployed: Cont
     git(deployed.root, "reset", "--quiet", "--hard", head)
     deployed.mlops("deploy", "staging")
 
-    assert listed.count("mlops.server") == 2
+    assert listed.count("slipway.serving.run") == 2
 
 
 def test_one_line_moves_an_environment_to_another_target_and_back(deployed: ContainerProject) -> None:

@@ -19,7 +19,7 @@ from rendering import git
 from running import make_bucket, prepare
 from servers import s3_store
 
-BUILD = "Build the images, try them, push them"
+BUILD = "Build the images, try them, push them, where that is possible"
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +172,7 @@ def test_a_pull_request_that_spoils_an_image_is_red(company: Company, deployed: 
     git(company.project.root, "reset", "--quiet", "--hard", head)
     company.push()
 
-    assert_red(run, "pipeline", "Build the images and try them")
+    assert_red(run, "pipeline", "Build the images and try them, where an engine is there")
     assert "the serve image runs as root" in run.jobs["pipeline"].log
 
 

@@ -115,8 +115,8 @@ def test_the_serve_image_is_small_and_cannot_train(shipped: ContainerProject) ->
     code = "from importlib.metadata import distributions; print(*(one.name.lower() for one in distributions()))"
     installed = set(shipped.engine.docker("run", "--rm", image, "python", "-c", code).stdout.split())
 
-    assert size(shipped.engine, image) - size(shipped.engine, "python:3.11-slim-bookworm") < 300 * MEGABYTE
-    assert installed >= {"onnxruntime", "uvicorn", "flight-delays"}
+    assert size(shipped.engine, image) - size(shipped.engine, "python:3.11-slim-bookworm") < 230 * MEGABYTE
+    assert installed >= {"onnxruntime", "uvicorn", "flight-delays", "slipway-mlops"}
     assert installed & {"scikit-learn", "scipy", "polars", "dvc", "mlflow-skinny", "skl2onnx", "pytest", "uv"} == set()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from slipway.base.errors import MlopsError
-from slipway.forge import base, git, proposals
+from slipway.forge import git, hosting, proposals
 from slipway.forge.github import GitHub
 from slipway.settings.project import Project
 
@@ -84,7 +84,7 @@ def test_a_forge_from_outside_takes_the_projects_it_claims(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(tmp_path / "site", monkeypatch, "by_mail")
-    assert isinstance(base.of(project), GitHub)
+    assert isinstance(hosting.of(project), GitHub)
 
     (project.root / "by-mail").touch()
 
@@ -98,7 +98,7 @@ def test_two_forges_that_claim_one_project_are_refused(
     (project.root / "by-mail").touch()
 
     with pytest.raises(MlopsError, match="by_hand and by_mail both claim to host this repository"):
-        base.of(project)
+        hosting.of(project)
 
 
 def test_without_a_host_a_proposal_is_a_branch_to_compare(project: Project) -> None:

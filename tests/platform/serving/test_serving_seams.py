@@ -228,6 +228,16 @@ def test_an_endpoint_of_the_team_answers_and_is_described(team: Callable[[str], 
     assert client.get("/openapi.json").json()["paths"]["/fares"]["get"]["summary"] == "What a flight costs."
 
 
+def test_the_endpoint_that_the_page_shows_answers(team: Callable[[str], None], sealed: Bundle) -> None:
+    page = (Path(__file__).parents[3] / "template" / "vendor" / "slipway" / "docs" / "serving.md").read_text("utf-8")
+    team(page.partition("## Endpoints of your own")[2].partition("```python\n")[2].partition("```")[0])
+    client = client_for(sealed)
+
+    assert client.get("/fares?miles=21").json() == {"fare": 42}
+    assert client.get("/fares?miles=far").status_code == 422
+    assert client.get("/openapi.json").json()["paths"]["/fares"]["get"]["summary"] == "What a flight costs."
+
+
 @pytest.mark.parametrize(
     ("source", "sentence"),
     [

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import msgspec
 import pytest
 import yaml
 from slipway.base.errors import MlopsError
 from slipway.settings import policy_add
 from slipway.settings.base import read_settings
-from slipway.settings.policy import Policy
+from slipway.settings.policy import Policy, PrivacyPolicy
 from slipway.settings.project import Project
 
 OF_A_CLASS = "{auc: {min: 0.7}, brier: {max: 0.2, margin: 0.003}}"
@@ -117,3 +119,19 @@ def test_each_block_says_in_a_line_what_it_is_for(name: str) -> None:
     (block,) = (block for block in policy_add.blocks() if block.name == name)
 
     assert 20 < len(block.line) < 120
+
+
+def test_the_page_names_each_block_and_what_holds_without_it() -> None:
+    page = (Path(__file__).parents[3] / "template" / "vendor" / "slipway" / "docs" / "policy.md").read_text("utf-8")
+    without = dict(re.findall(r"^\|[^|]+\| `([\w.]+)` \|[^|]+\| ([^|]+) \|$", page, flags=re.MULTILINE))
+    least = msgspec.yaml.decode(LEAST.replace("METRICS", OF_A_CLASS), type=Policy)
+    monitor, serving = least.monitor, least.serving
+
+    assert sorted(without) == NAMES
+    assert without["monitor.windows"] == f"one window of {monitor.windows.days:g} days is judged and decides alone"
+    assert (monitor.windows.last, monitor.windows.need) == (1, 1)
+    assert without["monitor.refused"].endswith(f"came {monitor.min_refused} times")
+    assert without["serving.load"] == str(serving.max_in_progress)
+    nothing = [monitor.max_refused, monitor.max_bias, monitor.max_age_days, monitor.quality, serving.explain]
+    assert not any([*nothing, least.labels, least.experiment, least.signature])
+    assert least.privacy == PrivacyPolicy(fields={}, keep_days=None)

@@ -12,7 +12,7 @@ import pytest
 from flight_delays.contract import CONTRACT
 from slipway.base.errors import MlopsError
 from slipway.pages.backtest_page import write_backtest_page
-from slipway.settings.policy import QualityPolicy
+from slipway.settings.policy import LabelPolicy, QualityPolicy
 from slipway.settings.project import Project
 from slipway.training import backtest
 from slipway.training.ageing import Backtest, backtest_text, conclude
@@ -65,7 +65,9 @@ def test_a_number_that_moves_a_little_each_week_is_found_at_the_age_where_it_has
     assert [age.cut_offs for age in drifting.ages] == [*range(10, 0, -1)]
     assert drifting.drops_at_days == drifting.max_age_days == 14
     assert drifting.sentence.startswith("from an age of 14 days on a model is worse by 0.9 in error: +0.9988, b")
-    assert drifting.next_step.startswith("set max_age_days: 14 below monitor in policy.yaml")
+    assert drifting.next_step.startswith(
+        "set max_age_days: 14 below monitor in policy.yaml (mlops policy add monitor.a"
+    )
 
 
 def test_a_concept_that_flips_on_a_known_day_is_found_at_the_age_that_enough_models_have_lived_to() -> None:
@@ -181,7 +183,20 @@ def test_without_a_drop_it_is_said_what_is_missing(project: Project) -> None:
     with pytest.raises(MlopsError, match=r"policy.yaml does not say how much worse a model may become") as refused:
         backtest.run(project, WEEK, None, print)
 
-    assert refused.value.next_step == "set monitor.quality with a metric and a drop"
+    assert refused.value.next_step == "set monitor.quality.drop instead of its limit"
+
+
+@timed
+@pytest.mark.parametrize("labels", [None, LabelPolicy(source="data/labels", key=["id"])])
+def test_without_a_rule_for_quality_it_is_said_which_blocks_bring_it(
+    project: Project, labels: LabelPolicy | None
+) -> None:
+    project.policy.labels, project.policy.monitor.quality = labels, None
+
+    with pytest.raises(MlopsError, match="does not say how much worse") as refused:
+        backtest.run(project, WEEK, None, print)
+
+    assert refused.value.next_step == f"mlops policy add {'' if labels else 'labels '}monitor.quality"
 
 
 def test_a_model_from_before_a_known_day_is_found_to_be_too_old(project: Project) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from flight_delays.contract import CONTRACT
-from outside import Install
+from outside import Install, naming
 from slipway.base.errors import MlopsError
 from slipway.forge import git
 from slipway.serving import batch
@@ -53,14 +53,6 @@ class Elsewhere:
 def refuse(chunk):
     raise MlopsError(f"{chunk} is refused", "mend it", exit_code=3)
 """
-
-
-def naming(project: Project, engine: str) -> Project:
-    """A project that names its engine."""
-    path = project.root / "pyproject.toml"
-    text = path.read_text("utf-8").replace("[tool.mlops]\n", f'[tool.mlops]\nengine = "{engine}"\n')
-    path.write_text(text, encoding="utf-8")
-    return Project(project.root)
 
 
 def test_this_machine_does_the_work_where_no_engine_is_named(project: Project) -> None:
@@ -107,9 +99,9 @@ def test_an_engine_from_outside_maps_the_chunks_of_a_batch(
     pl.read_parquet(project.root / "data" / "raw.parquet").head(100).write_parquet(source)
     here, there = tmp_path / "here.parquet", tmp_path / "there.parquet"
 
-    batch.predict(scorer, source, here, with_score=True, say=print)
+    batch.predict(scorer, source, here, with_score=True, log=print)
     engine = engines.of(naming(project, "outside0"))
-    rows = batch.predict(scorer, source, there, with_score=True, say=print, engine=engine)
+    rows = batch.predict(scorer, source, there, with_score=True, log=print, engine=engine)
 
     assert rows == 100
     assert [chunk.rows for chunk in outside.MAPPED] == [30, 30, 30, 10]

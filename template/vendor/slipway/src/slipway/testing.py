@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from slipway import kinds
@@ -22,6 +23,9 @@ from slipway.kinds.base import Matrix, Scores
 from slipway.settings.project import Project
 from slipway.training.bundle import Bundle, Lineage, seal
 from slipway.training.train import learning_set, train
+
+if TYPE_CHECKING:
+    from starlette.testclient import TestClient
 
 __all__ = [
     "SOURCE",
@@ -105,3 +109,17 @@ def bundle(finished: Project, lineage: Lineage, tmp_path: Path) -> Path:
 def sealed(bundle: Path) -> Bundle:
     """A sealed bundle."""
     return Bundle(bundle)
+
+
+@pytest.fixture
+def client(finished: Project, sealed: Bundle) -> TestClient:
+    """A client of a server that answers with the finished project's model, and tells the score."""
+    from starlette.testclient import TestClient
+
+    from slipway.serving.app import create_app
+    from slipway.serving.context import Served, ServingContext
+    from slipway.training.scoring import Scorer
+
+    served = Served("test", 1, sealed.digest, sealed.lineage.commit, "cache")
+    policy = msgspec.structs.replace(finished.policy.serving, return_score=True)
+    return TestClient(create_app(ServingContext(Scorer(sealed), served, policy)))

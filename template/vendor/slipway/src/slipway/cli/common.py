@@ -31,12 +31,12 @@ def say(line: str) -> None:
 
 def offer(project: Project, proposal: Proposal, workflow: str | None = None) -> None:
     """Offer a proposal for review, and say what it is, where it is and what to do about it; or start a workflow."""
-    from slipway.forge import base
+    from slipway.forge import hosting
 
     typer.echo(str(proposal))
     typer.echo(proposal.send(project))
     if workflow:
-        typer.echo(base.of(project).start(workflow, proposal.branch))
+        typer.echo(hosting.of(project).start(workflow, proposal.branch))
     else:
         typer.echo(f"next: {proposal.next_step}")
 

@@ -68,7 +68,7 @@ def rollback(
 ) -> None:
     """Restore the previous model of an environment and deploy it."""
     from slipway.delivery import environments
-    from slipway.forge import base
+    from slipway.forge import hosting
 
     project = Project.find()
     proposal, release = environments.rollback(project, environment, propose=propose)
@@ -78,7 +78,7 @@ def rollback(
     typer.echo(f"committed: {environment} names version {release.version} again")
     deploy(environment)
     if push:
-        typer.echo(base.of(project).publish(f"rollback/{environment}-v{release.version}"))
+        typer.echo(hosting.of(project).publish(f"rollback/{environment}-v{release.version}"))
 
 
 def status() -> None:

@@ -20,7 +20,7 @@ def monitor(
     as_json: AsJson = False,
 ) -> None:
     """Judge recent predictions against the champion's reference."""
-    from slipway.forge import base
+    from slipway.forge import hosting
     from slipway.monitoring import run as monitoring
     from slipway.monitoring.quality import QualityState
     from slipway.monitoring.report import report_text
@@ -34,7 +34,7 @@ def monitor(
     )
     write_monitor_page(report, project.root)
     write_history_page(report, project.root)
-    host = base.of(project)
+    host = hosting.of(project)
     host.output(verdict=report.verdict.value, finding=report.summary)
     host.output(retrain=report.wants_retraining, widen=report.wants_widening, begin=report.begin)
     host.summarize(f"{environment}: **{report.verdict.value}**, {report.summary}; next: {report.next_step}")

@@ -43,12 +43,12 @@ def retrain(
     finding: Annotated[str | None, typer.Option(help="Why, in a sentence, as the monitor tells it.")] = None,
 ) -> None:
     """Propose to learn from the newest rows, and have a candidate trained."""
-    from slipway.forge import base
+    from slipway.forge import hosting
     from slipway.proposals import retrain as retraining
 
     project = Project.find()
     proposal = retraining.propose_retraining(project, finding)
-    if proposal.is_new and base.of(project).is_connected:
+    if proposal.is_new and hosting.of(project).is_connected:
         offer(project, proposal, workflow="train.yml")
         typer.echo("next: review what it registers; it proposes that for staging when every gate has passed")
         return

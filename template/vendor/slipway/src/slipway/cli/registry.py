@@ -14,7 +14,7 @@ def register(
     push: Annotated[bool, typer.Option("--push", help="Send its commit to origin, as a job does.")] = False,
 ) -> None:
     """Put a trained model that passed its gates into the registry."""
-    from slipway.forge import base, git
+    from slipway.forge import git, hosting
     from slipway.registry import register as registration
 
     project = Project.find()
@@ -23,7 +23,7 @@ def register(
         branch = f"candidate/v{version.number}"
         git.git(project.root, "branch", "--force", branch, "HEAD")
         git.push(project.root, branch)
-        base.of(project).output(version=str(version.number), branch=branch)
+        hosting.of(project).output(version=str(version.number), branch=branch)
     typer.echo(f"version {version.number} {'registered' if new else 'was registered before'}, {version.digest}")
     typer.echo("next: uv run mlops promote staging")
 

@@ -16,7 +16,7 @@ def pipeline(
     against: Annotated[str, typer.Option(help="A branch or commit to compare the metrics with.")] = "HEAD",
 ) -> None:
     """Run the stages whose inputs have changed, and judge the model."""
-    from slipway.forge import base
+    from slipway.forge import hosting
     from slipway.training import pipeline as pipelines
     from slipway.training.gates import as_markdown, require_passed
 
@@ -25,7 +25,7 @@ def pipeline(
     for check in checks:
         typer.echo(f"{'pass' if check.passed else 'FAIL'}  {check}")
     text = as_markdown(project, checks, against)
-    host = base.of(project)
+    host = hosting.of(project)
     host.summarize(text)
     host.output(summary=text)
     require_passed(checks, "the model")

@@ -20,14 +20,14 @@ def setup() -> None:
 
 def connections() -> None:
     """Show which services can be reached from here, and what the others need."""
-    from slipway.forge import base
+    from slipway.forge import hosting
     from slipway.workspace import connections as connecting
 
     project = Project.find()
     found = connecting.connections(project)
     for one in found:
         typer.echo(f"{one.name:<12}{'yes' if one.there else 'not yet':<9}{one.how}")
-    host = base.of(project)
+    host = hosting.of(project)
     host.output(**{one.name: one.there for one in found})
     host.summarize(connecting.as_markdown(found))
 
@@ -36,9 +36,9 @@ def rules(
     apply: Annotated[bool, typer.Option("--apply", help="Make the repository's rules those of the file.")] = False,
 ) -> None:
     """Check the repository's branch rules against .github/rules.json."""
-    from slipway.forge import base
+    from slipway.forge import hosting
 
-    host = base.of(Project.find())
+    host = hosting.of(Project.find())
     for done in host.apply_rules() if apply else []:
         typer.echo(done)
     broken = host.broken_rules()

@@ -38,7 +38,10 @@ def rule_of(project: Project) -> LabelPolicy:
     """Where the labels are; refused when the policy does not say."""
     rule = project.policy.labels
     if rule is None:
-        raise MlopsError("policy.yaml does not say where labels are", "mlops policy add labels, see docs/challenger.md")
+        raise MlopsError(
+            "policy.yaml does not say where labels are",
+            "mlops policy add labels, see vendor/slipway/docs/challenger.md",
+        )
     return rule
 
 

@@ -15,7 +15,7 @@ from slipway.base.errors import MlopsError
 from slipway.base.files import Log
 from slipway.delivery import environments, target
 from slipway.delivery.target import Rival, Run, Running
-from slipway.forge import base
+from slipway.forge import hosting
 from slipway.log import masks
 from slipway.registry import packaging, signing
 from slipway.registry.models import Registry, bundle_of
@@ -223,7 +223,7 @@ def _write_ledger(project: Project, name: str, release: Release, outcome: str) -
     entry = {"at": at, "environment": name, "outcome": outcome, **msgspec.to_builtins(release)}
     with (project.state / LEDGER).open("ab") as ledger:
         ledger.write(msgspec.json.encode(entry) + b"\n")
-    base.of(project).summarize(f"{name}: version {release.version} {outcome} at {at}, `{release.digest}`")
+    hosting.of(project).summarize(f"{name}: version {release.version} {outcome} at {at}, `{release.digest}`")
 
 
 def ask(

@@ -171,7 +171,7 @@ def _rule(project: Project, commit: str) -> tuple[ExperimentPolicy, list[str]]:
     if not then.get("experiment"):
         raise MlopsError(
             f"policy.yaml had no `experiment` when this trial began, in commit {commit[:12]}",
-            "say there what decides, commit it, end this trial and begin another: docs/challenger.md",
+            "mlops policy add experiment, commit it, end this trial and begin another",
         )
     rule = msgspec.convert(then["experiment"], ExperimentPolicy)
     now = yaml.safe_load((project.root / "policy.yaml").read_bytes())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from slipway.forge import base, git
+from slipway.forge import git, hosting
 from slipway.settings.project import Project
 
 
@@ -28,7 +28,7 @@ class Proposal:
 
     def send(self, project: Project) -> str:
         """Offer it for review where the repository is hosted; returns one sentence on what came of it."""
-        return base.of(project).propose(self.branch, replace=self.replaces)
+        return hosting.of(project).propose(self.branch, replace=self.replaces)
 
 
 def after_merge(branch: str, command: str) -> str:

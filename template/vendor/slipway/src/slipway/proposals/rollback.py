@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from slipway.base.errors import MlopsError
 from slipway.delivery import deploy, environments
-from slipway.forge import base, git
+from slipway.forge import git, hosting
 from slipway.settings.policy import QualityPolicy
 from slipway.settings.project import Project
 
@@ -20,7 +20,7 @@ def roll_back(project: Project, name: str, rule: QualityPolicy, say: Callable[[s
         deploy.deploy(project, name, say)
         sent = ""
         if "origin" in git.git(project.root, "remote").split():
-            sent = f"; {base.of(project).publish(f'rollback/{name}-v{release.version}')}"
+            sent = f"; {hosting.of(project).publish(f'rollback/{name}-v{release.version}')}"
     except MlopsError as refused:
         return f"{refused.problem}; next: {refused.next_step}"
     return f"{name} is back at version {release.version}{sent}"

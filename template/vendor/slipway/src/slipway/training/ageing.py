@@ -197,7 +197,7 @@ def _next_step(limit: float | None, dropped: Age | None) -> str:
     if limit is None:
         return "decide nothing yet; look again with more data, or with a shorter --window"
     why = "from there on the drop is shown" if dropped else "beyond that the data do not exclude the drop"
-    return f"set max_age_days: {limit:g} below monitor in policy.yaml; {why}"
+    return f"set max_age_days: {limit:g} below monitor in policy.yaml (mlops policy add monitor.age); {why}"
 
 
 def _seasons(measured: list[Measurement], metric: str) -> str:

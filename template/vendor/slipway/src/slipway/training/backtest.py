@@ -70,9 +70,9 @@ def run(project: Project, window: timedelta, history: timedelta | None, log: Log
         )
     rule = project.policy.monitor.quality
     if rule is None or rule.drop is None:
-        raise MlopsError(
-            "policy.yaml does not say how much worse a model may become", "set monitor.quality with a metric and a drop"
-        )
+        needed = "monitor.quality" if project.policy.labels else "labels monitor.quality"
+        step = f"mlops policy add {needed}" if rule is None else "set monitor.quality.drop instead of its limit"
+        raise MlopsError("policy.yaml does not say how much worse a model may become", step)
     past = Past(_rows(project, CONTRACT.time), CONTRACT.time, project.policy.monitor.min_rows)
     starts = cut_offs(past.frame[0, past.time], past.frame[-1, past.time], window, history)
     sign = project.policy.gates.metrics[rule.metric].sign

@@ -14,11 +14,10 @@ from pathlib import Path
 from slipway.base import programs
 from slipway.base.errors import MlopsError
 from slipway.base.files import Log, write_json
-from slipway.delivery.compose import trial
+from slipway.delivery.compose import image_check
 from slipway.delivery.docker import docker, engine_problem, labels, missing_login
 from slipway.delivery.target import Run
-from slipway.forge import base as forge
-from slipway.forge import git
+from slipway.forge import git, hosting
 from slipway.registry.models import Registry, Version
 from slipway.registry.signing import IMAGE_MATERIALS
 from slipway.settings.project import Project
@@ -39,12 +38,12 @@ def possible(project: Project, uses: Sequence[str], *, push: bool, log: Log = pr
     problem = _no_build_file(project) or engine_problem()
     if problem:
         log(f"no images are built: {problem}")
-        forge.of(project).summarize(f"No images were built: {problem}.")
+        hosting.of(project).summarize(f"No images were built: {problem}.")
         return [], False
     missing = missing_login(project)
     if push and missing:
         log(f"the images are built and tried, but not pushed: there is no {missing}")
-        forge.of(project).summarize(f"The images were built and tried, but not pushed: there is no {missing}.")
+        hosting.of(project).summarize(f"The images were built and tried, but not pushed: there is no {missing}.")
     return list(uses), push and not missing
 
 
@@ -144,10 +143,10 @@ def _secrets() -> Iterable[str]:
 
 def _try_out(project: Project, use: str, image: str, commit: str) -> None:
     if use != "serve":
-        trial.try_out(project, use, image, None)
+        image_check.try_out(project, use, image, None)
         return
     with _bundle_for(project, commit) as bundle:
-        trial.try_out(project, use, image, bundle)
+        image_check.try_out(project, use, image, bundle)
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from slipway.base import http
 from slipway.base.errors import MlopsError
 from slipway.base.files import Log
-from slipway.delivery.compose import images, trial
+from slipway.delivery.compose import image_check, images
 from slipway.delivery.compose.stack import CHALLENGER, Stack, short_name
 from slipway.delivery.docker import docker, require_network
 from slipway.delivery.processes import open_listener
@@ -187,7 +187,7 @@ def _start(place: Stack, service: str, run: Run, settings: dict[str, str], stays
     """Start a server that nobody asks yet, and wait until it has proven itself; else say what `stays`."""
     try:
         place.compose("up", "--detach", "--no-deps", "--force-recreate", service, env=settings)
-        trial.await_ready((place.container(service) or {})["Id"], timeout_s)
+        image_check.await_ready((place.container(service) or {})["Id"], timeout_s)
     except MlopsError as error:
         _remove(place, service)
         raise MlopsError(
