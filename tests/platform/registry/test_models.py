@@ -9,14 +9,13 @@ from slipway.base.errors import MlopsError
 from slipway.registry.models import Registry, bundle_of, cache_folder
 from slipway.settings.project import Project
 from slipway.training.bundle import Bundle, seal
-from slipway.training.tracking import connect
+from slipway.training.tracking import connect, record
 
 
 # MLflow's own, of its use of SQLAlchemy.
 @pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
 def test_a_bundle_is_held_against_the_digest_that_was_reviewed(project: Project, sealed: Bundle) -> None:
-    client = connect(project)
-    run = client.create_run(client.create_experiment("tests")).info.run_id
+    run = record(project, connect(project), {}, status="FAILED")
     lineage = msgspec.structs.replace(sealed.lineage, run_id=run)
     made = seal(project.bundle, project.root / "made", lineage)
     version, is_new = Registry.open(project).register(made)
