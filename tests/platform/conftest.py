@@ -43,9 +43,15 @@ def project_root(template: Template, tmp_path_factory: pytest.TempPathFactory) -
     return template.render(tmp_path_factory.mktemp("project") / "flight-delays", problem=PROBLEM)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def programs_find_the_platform(clean_environment: None) -> Iterator[None]:
-    """Let the programs that the platform starts find what this process has found."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join(PATHS))
-        yield
+@pytest.fixture(scope="module", autouse=True)
+def an_environment_of_its_own(clean_environment: None) -> Iterator[None]:
+    """Let the programs that the platform starts find what this process has found, and nobody else.
+
+    The platform runs in this process and settles variables for MLflow and DVC, which must not reach the projects of
+    other tests.
+    """
+    before = dict(os.environ)
+    os.environ["PYTHONPATH"] = os.pathsep.join(PATHS)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
