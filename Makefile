@@ -11,7 +11,7 @@ demo: $(BIN)/.complete
 
 test: $(BIN)/.complete check
 	$(BIN)/python -m pytest -n 2 --dist loadgroup $(wildcard $(TESTS))
-	SLIPWAY_PROBLEM=regression $(BIN)/python -m pytest -n 2 --dist loadgroup $(filter tests/platform,$(TESTS))
+	$(if $(filter tests/platform,$(TESTS)),SLIPWAY_PROBLEM=regression $(BIN)/python -m pytest -n 2 --dist loadgroup tests/platform)
 
 check: $(BIN)/.complete
 	$(BIN)/ruff check --quiet
