@@ -95,7 +95,7 @@ def test_the_command_of_a_release_takes_the_version_when_it_is_trusted(
     """The project's own code of that time: without trust it refuses in a sentence and changes nothing."""
     project = start(NEWEST)
     code = "import sys; from pathlib import Path; from flight_delays.mlops import template as t;"
-    code += "print(t.propose_update(t.prepare(Path.cwd(), trust=bool(sys.argv[1:]))))"
+    code += "print(t.propose(t.prepare(Path.cwd(), trust=bool(sys.argv[1:]))))"
     command = [sys.executable, "-c", code]
     environment = os.environ | {"PYTHONPATH": "src", "PYTHONDONTWRITEBYTECODE": "1"}
     refused, done = (
