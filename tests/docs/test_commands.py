@@ -13,7 +13,7 @@ from running import give_free_ports
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 URL = "https://github.com/slipway-mlops/slipway.git"
-TIMEOUT_S = 900
+TIMEOUT_S = 1500
 
 
 def blocks(page: Path) -> list[str]:
