@@ -16,7 +16,7 @@ CONTRACT = "src/flight_delays/contract.py"
 
 
 def branch_in(result: Result) -> str:
-    found = re.search(r"in branch (\S+?),?$", result.stdout, flags=re.MULTILINE)
+    found = re.search(r"in branch (\S+?)(, as before)?$", result.stdout, flags=re.MULTILINE)
     assert found is not None, result.stdout
     return found[1]
 
