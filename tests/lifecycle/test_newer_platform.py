@@ -53,6 +53,8 @@ def environment_file(project: RunningProject, name: str = "staging") -> str:
 def test_a_newer_platform_serves_a_registered_model_and_going_back_restores_both(
     trained_project: RunningProject,
 ) -> None:
+    trained_project.edit("policy.yaml", "requests_per_second: 1000", "requests_per_second: 1000000")
+    trained_project.commit("Let clients ask as fast as they can")
     trained_project.release("staging")
     rows = trained_project.flights(20)
     before, own = answers(trained_project, rows), environment_file(trained_project)
