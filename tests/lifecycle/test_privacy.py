@@ -113,5 +113,5 @@ def test_personal_data_in_the_raw_data_is_found_before_it_is_trained_on(trained_
     found = trained_project.mlops("privacy", check=False)
 
     assert found.exit_code == 3
-    assert "note: identity number (NRIC or FIN) in 1 of 100 rows, first in row 42: S1***7D" in found.stdout
+    assert "note: identity number (Singapore, NRIC or FIN) in 1 of 100 rows, first in row 42: S1***7D" in found.stdout
     assert "S1234567D" not in found.stdout
