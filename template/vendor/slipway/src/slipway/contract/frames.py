@@ -14,14 +14,13 @@ import polars as pl
 
 from slipway.contract import texts
 from slipway.contract.columns import Column, Columns
-from slipway.contract.files import SOURCE
+from slipway.contract.files import PLAIN, SOURCE
 from slipway.contract.rows import Contract, Field, FieldKind, Row
 from slipway.contract.rules import RULES
 from slipway.settings.params import FileFormat
 from slipway.team import CONTRACT
 
 _FIRST_ROWS = 3
-PLAIN = FileFormat()
 
 
 @dataclass(frozen=True)
@@ -53,9 +52,8 @@ def parse(
     Returns the typed frame (with `source_row`) and what is wrong with it; an empty list means
     that each row is what the contract promises. Columns that the contract does not know are dropped.
     """
-    there = ", ".join(name for name in raw.columns if name != SOURCE) or "none"
     missing = [
-        Violation(field.name, f"the column is missing, the columns are {there}:", raw.height, ["row 1"])
+        Violation(field.name, "the column is missing", raw.height, ["row 1"])
         for field in fields
         if field.name not in raw.columns
     ]
