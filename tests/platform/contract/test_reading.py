@@ -8,6 +8,7 @@ import gzip
 import io
 import lzma
 import random
+import re
 from collections import Counter
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
@@ -17,17 +18,19 @@ from typing import Annotated, Any, Literal
 import msgspec
 import polars as pl
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Meta
 from slipway.base.errors import MlopsError
 from slipway.contract.files import SOURCE, read_raw, read_spread, unused_columns
-from slipway.contract.found import files_of
+from slipway.contract.found import RawFile, files_of
 from slipway.contract.frames import parse
 from slipway.contract.rows import Row, fields_of
-from slipway.settings.params import FileFormat
+from slipway.settings.params import DataParams, FileFormat
 
 WRITTEN = Path(__file__).parent / "written"
+DOCS = Path(__file__).parents[3] / "template" / "vendor" / "slipway" / "docs"
 PLAIN = FileFormat()
 
 
@@ -81,6 +84,21 @@ BRITISH = FileFormat(separator=";", decimal=",", time="%d/%m/%Y %H:%M", encoding
 )  # fmt: skip
 def test_what_others_write_from_one_frame_gives_the_same_rows(name: str, form: FileFormat) -> None:
     assert typed(WRITTEN / name, form).sort("sent").equals(FRAME)
+
+
+def test_the_page_about_reading_names_every_setting_and_its_example_holds() -> None:
+    page = (DOCS / "data.md").read_text("utf-8")
+    (block,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+
+    data = msgspec.convert(yaml.safe_load(block)["data"], DataParams)
+
+    assert data.format == FileFormat(
+        separator=";", encoding="windows-1252", decimal=",", time="%d/%m/%Y %H:%M", missing=["NA"]
+    )
+    assert set(msgspec.structs.asdict(data.format)) == set(yaml.safe_load(block)["data"]["format"])
+    for ending in re.findall(r"`(\.[a-z0-9]+)`", page.partition("| read |")[0].rpartition("|---|")[2]):
+        name = f"x.csv{ending}" if ending in PACKERS or ending == ".zst" else f"x{ending}"
+        assert RawFile(Path(name), name).ending in (".csv", ".tsv", ".parquet", ".pq")
 
 
 Write = Callable[[pl.DataFrame, Path], FileFormat]
