@@ -70,6 +70,7 @@ def typed(source: Path, form: FileFormat = PLAIN) -> pl.DataFrame:
     return frame.drop(SOURCE)
 
 
+TOO_LARGE = "must be an integer; one as large has to be stored as an integer of 64 bits or as its digits, to lose none"
 GERMAN = FileFormat(separator=";", decimal=",", time="%d.%m.%Y %H:%M")
 BRITISH = FileFormat(separator=";", decimal=",", time="%d/%m/%Y %H:%M", encoding="windows-1252")
 
@@ -269,6 +270,14 @@ def test_nothing_in_a_folder_is_left_out_without_a_word(
         read_raw(source, PLAIN, ["a", "b"])
 
 
+def test_a_key_that_a_floating_point_column_has_merged_is_refused(tmp_path: Path) -> None:
+    pl.DataFrame({"number": [1.0, 2.0**53]}).write_parquet(tmp_path / "x.parquet")
+
+    (found,) = parse(read_raw(tmp_path / "x.parquet", PLAIN, ["number"]), FIELDS[:1])[1]
+
+    assert (found.rule, found.rows) == (TOO_LARGE, 1)
+
+
 def test_columns_that_nobody_asks_for_are_named_and_not_touched(tmp_path: Path) -> None:
     odd = {"tags": [[1]], "raw": [b"\xff"], "took": [timedelta(1)], "day": [date(2013, 1, 1)]}
     pl.DataFrame({"number": [1]} | odd).write_parquet(tmp_path / "x.parquet")
@@ -284,9 +293,12 @@ def test_columns_that_nobody_asks_for_are_named_and_not_touched(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("name", "text", "form", "rule"),
     [
-        ("number", "9007199254740993.0", PLAIN, None),
-        ("number", "9.007199254740994e15", PLAIN, "must be an integer"),
-        ("number", "9223372036854775808", PLAIN, "must be an integer"),
+        ("number", "9007199254740993", PLAIN, None),
+        ("number", "9007199254740991.0", PLAIN, None),
+        ("number", "9007199254740992.0", PLAIN, TOO_LARGE),
+        ("number", "9.007199254740994e15", PLAIN, TOO_LARGE),
+        ("number", "9223372036854775808", PLAIN, TOO_LARGE),
+        ("number", "12.5", PLAIN, "must be an integer"),
         ("number", "1,5", PLAIN, "must be an integer; a decimal comma has to be named as format.decimal"),
         ("weight", "1.234,5", PLAIN, "must be a number; a decimal comma has to be named as format.decimal"),
         ("weight", "1.234", FileFormat(decimal=","), "must be a number"),
