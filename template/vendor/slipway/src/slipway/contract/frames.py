@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
+from slipway.base.words import counted
 from slipway.contract.columns import Column, Columns
 from slipway.contract.files import SOURCE
 from slipway.contract.rows import Contract, Field, FieldKind, Row
@@ -31,7 +32,7 @@ class Violation:
     examples: list[str]
 
     def __str__(self) -> str:
-        return f"{self.field}: {self.rule} in {self.rows:,} rows, first {', '.join(self.examples)}"
+        return f"{self.field}: {self.rule} in {counted(self.rows, 'row')}, first {', '.join(self.examples)}"
 
 
 def spread(frame: pl.DataFrame, rows: int) -> pl.DataFrame:

@@ -22,6 +22,8 @@ from slipway.team import CONTRACT, model
 #: The columns that joining adds: whether the label should be there by now, and what happened.
 IS_DUE, TRUTH = "is_due", "truth"
 _SHOWN = 3
+#: In how many ways, and how often, a label is told; beside columns of any name.
+_TOLD, _TIMES = "(told)", "(times)"
 #: Fewer labels than this can be like the answers by chance.
 FEWEST_ECHOES, ECHO = 100, 1e-6
 
@@ -117,12 +119,12 @@ def _typed(given: pl.DataFrame, rule: LabelPolicy) -> pl.DataFrame:
 
 
 def _one_for_each(typed: pl.DataFrame, key: list[str], outcome: Sequence[str]) -> Labels:
-    told = pl.struct(outcome).n_unique().alias("told")
-    grouped = typed.group_by(key, maintain_order=True).agg(told, pl.len().alias("times"), pl.first(SOURCE, *outcome))
-    conflicts = grouped.filter(pl.col("told") > 1)
-    kept = grouped.filter(pl.col("told") == 1)
+    told = pl.struct(outcome).n_unique().alias(_TOLD)
+    grouped = typed.group_by(key, maintain_order=True).agg(told, pl.len().alias(_TIMES), pl.first(SOURCE, *outcome))
+    conflicts = grouped.filter(pl.col(_TOLD) > 1)
+    kept = grouped.filter(pl.col(_TOLD) == 1)
     remarks = []
-    if again := int((kept["times"] - 1).sum()):
+    if again := int((kept[_TIMES] - 1).sum()):
         remarks.append(f"{again:,} labels are told more than once and count once")
     if conflicts.height:
         first = ", ".join(conflicts[SOURCE].head(_SHOWN))

@@ -29,6 +29,8 @@ T = TypeVar("T")
 #: The same thing of the champion and of the challenger.
 Both = tuple[T, T]
 
+#: The other version's score, beside a column of any name.
+_OTHER = "(other)"
 _ROLES = {"canary": "challenger", "shadow": "shadow"}
 _NEXT_STEPS = {
     Decision.PROMOTE: "mlops decide {name}",
@@ -194,9 +196,9 @@ def _samples(
     champion, challenger = logs
     if tried.mode == "canary":
         return sample_of(champion, measures[0], blocks), sample_of(challenger, measures[1], blocks)
-    scores = challenger.unique("id", keep="first").select("id", pl.col("score").alias("other"))
+    scores = challenger.unique("id", keep="first").select("id", pl.col("score").alias(_OTHER))
     pairs = champion.unique("id", keep="first", maintain_order=True).join(scores, on="id", maintain_order="left")
-    return sample_of(pairs, measures[0], blocks), sample_of(pairs.with_columns(score="other"), measures[1], blocks)
+    return sample_of(pairs, measures[0], blocks), sample_of(pairs.with_columns(score=_OTHER), measures[1], blocks)
 
 
 def _by_key(key: str) -> pl.Expr:

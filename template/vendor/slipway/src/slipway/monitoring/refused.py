@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: In a message or a report stand no more values than this.
 _SHOWN = 3
+#: How often a value is there, beside a column of any name.
+_TIMES = "(times)"
 
 
 class Refused(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,10 +84,10 @@ def tally_of_rows(raw: pl.DataFrame, contract: Contract = CONTRACT) -> list[Tall
     for field in (*contract.fields, *contract.outcome_fields):
         if field.name not in raw.columns:
             continue
-        distinct = raw.group_by(field.name).len("times").with_columns(pl.lit("").alias(files.SOURCE))
+        distinct = raw.group_by(field.name).len(_TIMES).with_columns(pl.lit("").alias(files.SOURCE))
         typed = frames.parse(distinct, (field,))[0][field.name]
         counted: dict[str, Counter[Any]] = {}
-        for given, value, times in zip(distinct[field.name], typed, distinct["times"], strict=True):
+        for given, value, times in zip(distinct[field.name], typed, distinct[_TIMES], strict=True):
             known = given if value is None else value
             if rule := field.broken_by(known):
                 counted.setdefault(rule, Counter())[known] += times

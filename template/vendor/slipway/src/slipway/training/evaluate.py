@@ -54,7 +54,8 @@ def _slices(project: Project, truth: Any, scores: Any, threshold: float) -> list
                 f"policy.yaml, gates.slices: there is no column {name} in the contract",
                 f"choose from {', '.join(field.name for field in CONTRACT.fields)}",
             )
-        for (value,), group in test.with_row_index().group_by([name], maintain_order=True):
+        groups = test.select(pl.col(name).alias("value")).with_row_index().group_by("value", maintain_order=True)
+        for (value,), group in groups:
             inside = group["index"].to_numpy()
             figures = _rounded(team.metrics(truth[inside], scores[inside], threshold))
             found.append({"column": name, "value": str(value), "rows": len(inside), "metrics": figures})
