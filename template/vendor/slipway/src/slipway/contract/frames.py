@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from slipway.base.words import counted
+from slipway.base.numbers import counted
 from slipway.contract.columns import Column, Columns
 from slipway.contract.files import SOURCE
 from slipway.contract.rows import Contract, Field, FieldKind, Row

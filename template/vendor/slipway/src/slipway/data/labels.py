@@ -12,6 +12,7 @@ import msgspec
 import polars as pl
 
 from slipway.base.errors import MlopsError
+from slipway.base.numbers import counted
 from slipway.contract.files import SOURCE, read_raw
 from slipway.contract.frames import columns, parse
 from slipway.log.masks import Mask
@@ -64,8 +65,19 @@ def read(project: Project, rule: LabelPolicy) -> Labels:
         return Labels(frame=_none(rule.key), key=rule.key, remarks=[f"there are no labels in {rule.source} yet"])
     given = read_raw(source).rename(rule.columns, strict=False)
     outcome = [field.name for field in CONTRACT.outcome_fields]
-    known_outcome = [pl.col(name).is_not_null() for name in outcome if name in given.columns]
-    return _one_for_each(_typed(given.filter(known_outcome), rule), rule.key, outcome)
+    told = given.filter(_is_told(project, given.columns))
+    labels = _one_for_each(_typed(told, rule), rule.key, outcome)
+    if waiting := given.height - told.height:
+        labels.remarks.append(f"{counted(waiting, 'label')} without an outcome: nothing is known of these yet")
+    return labels
+
+
+def _is_told(project: Project, columns: Sequence[str]) -> list[pl.Expr]:
+    """Whether a label says what happened: in every column, or in those that must, where `target` judges the others."""
+    may_lack = project.params.split.missing_outcomes == "keep"
+    fields = [field for field in CONTRACT.outcome_fields if field.name in columns]
+    needed = [field.name for field in fields if not (field.optional and may_lack)]
+    return [pl.col(name).is_not_null() for name in needed]
 
 
 def attach(
@@ -100,7 +112,7 @@ def join(log: pl.DataFrame, labels: Labels, rule: LabelPolicy, now: datetime, ma
 def _echo(joined: pl.DataFrame) -> list[str]:
     """Say that labels may be a model's own answers; nobody can know, as a model may be right each time."""
     known = joined.filter(pl.col(TRUTH).is_not_null())
-    same = (known[TRUTH] - known["answer"]).abs() < ECHO
+    same = (known[TRUTH] - known["answer"]).abs() <= ECHO * known[TRUTH].abs()
     if known.height < FEWEST_ECHOES or known[TRUTH].n_unique() == 1 or not same.all():
         return []
     return [f"mind: all {known.height:,} labels are exactly what was answered; are they a model's own answers?"]
@@ -125,11 +137,11 @@ def _one_for_each(typed: pl.DataFrame, key: list[str], outcome: Sequence[str]) -
     kept = grouped.filter(pl.col(_TOLD) == 1)
     remarks = []
     if again := int((kept[_TIMES] - 1).sum()):
-        remarks.append(f"{again:,} labels are told more than once and count once")
+        remarks.append(f"told again, and counted once: {counted(again, 'label')}")
     if conflicts.height:
         first = ", ".join(conflicts[SOURCE].head(_SHOWN))
-        remarks.append(f"{conflicts.height:,} keys have contradicting labels and count as unknown: {first}")
-    truth = pl.Series(TRUTH, model.target(columns(kept, CONTRACT.outcome_fields))).cast(pl.Float64)
+        remarks.append(f"contradicting labels count as unknown, for {counted(conflicts.height, 'key')}: {first}")
+    truth = pl.Series(TRUTH, model.target(columns(kept, CONTRACT.outcome_fields))).cast(pl.Float64).fill_nan(None)
     return Labels(frame=kept.select(key).with_columns(truth), key=key, remarks=remarks)
 
 

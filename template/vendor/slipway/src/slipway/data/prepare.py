@@ -11,6 +11,7 @@ import polars as pl
 
 from slipway.base.errors import MlopsError
 from slipway.base.files import replacing, write_json
+from slipway.base.numbers import counted, significant
 from slipway.contract.files import SOURCE, read_raw
 from slipway.contract.frames import Violation, duplicates, parse
 from slipway.settings.params import SplitParams
@@ -44,7 +45,7 @@ def validate(project: Project) -> None:
 
 def split(project: Project) -> None:
     """Tell training rows from test rows, by time or by a stable digest of each row's key."""
-    valid = pl.read_parquet(project.root / "data" / "valid.parquet")
+    valid = _with_outcome(pl.read_parquet(project.root / "data" / "valid.parquet"), project.params.split)
     train, test = split_rows(valid, project.params.split)
     for name, rows in (("train", train), ("test", test)):
         if rows.is_empty():
@@ -54,6 +55,22 @@ def split(project: Project) -> None:
             )
         _write(rows, project.root / "data" / f"{name}.parquet")
     _log(f"split: {train.height:,} rows to train on, {test.height:,} to test on")
+
+
+def _with_outcome(frame: pl.DataFrame, how: SplitParams) -> pl.DataFrame:
+    """Refuse or leave out rows of which it is not known what happened; a target would take them for something."""
+    names = [field.name for field in CONTRACT.outcome_fields if field.optional]
+    unknown = frame.filter(pl.any_horizontal(pl.col(names).is_null())) if names else frame.clear()
+    if unknown.is_empty() or how.missing_outcomes == "keep":
+        return frame
+    lacking = ", ".join(name for name in names if unknown[name].null_count())
+    if how.missing_outcomes == "drop":
+        _log(f"split: left out {counted(unknown.height, 'row')} without {lacking}")
+        return frame.drop_nulls(names)
+    raise MlopsError(
+        f"{unknown.height:,} of {counted(frame.height, 'row')} have no {lacking}, first {unknown[SOURCE][0]}",
+        "in params.yaml, `split.missing_outcomes: drop` leaves such rows out, `keep` lets target judge them",
+    )
 
 
 def split_rows(frame: pl.DataFrame, how: SplitParams) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -111,7 +128,7 @@ def _profile(frame: pl.DataFrame) -> dict[str, object]:
         column = frame[name]
         facts: dict[str, object] = {"missing": column.null_count(), "distinct": column.n_unique()}
         if column.dtype.is_numeric():
-            facts |= {"min": column.min(), "mean": round(float(str(column.mean())), 4), "max": column.max()}
+            facts |= {"min": column.min(), "mean": significant(float(str(column.mean())), 6), "max": column.max()}
         elif column.dtype.is_temporal():
             facts |= {"min": str(column.min()), "max": str(column.max())}
         profile[name] = facts

@@ -10,6 +10,7 @@ import polars as pl
 import yaml
 
 from slipway.base.errors import MlopsError
+from slipway.base.numbers import shown
 from slipway.data import labels
 from slipway.data.labels import IS_DUE, TRUTH
 from slipway.delivery import environments
@@ -278,7 +279,9 @@ def _speed_lines(compared: LiveComparison) -> list[str]:
 
 def _arm_line(arm: Arm) -> str:
     share = f" ({arm.labelled / arm.due:.0%})" if arm.due else ""
-    figure = "-" if arm.value is None else f"{arm.value:.4f}, {arm.low:.4f} to {arm.high:.4f} at one look"
+    figure = "-"
+    if arm.value is not None and arm.low is not None and arm.high is not None:
+        figure = f"{shown(arm.value)}, {shown(arm.low)} to {shown(arm.high)} at one look"
     name = f"{arm.role} v{arm.version}"
     return f"{name:24}  {arm.predictions:11,}  {arm.due:7,}  {arm.labelled:8,}{share}  {figure}"
 

@@ -8,6 +8,7 @@ from datetime import datetime
 import msgspec
 
 from slipway import kinds
+from slipway.base.numbers import shown
 from slipway.monitoring import checks
 from slipway.monitoring.checks import CheckContext, Finding, MonitorCheck
 from slipway.monitoring.concept import Concept, ConceptState
@@ -177,7 +178,7 @@ def _window_lines(report: Report) -> list[str]:
     lines = [f"{'window':24}  predictions  expected  happened   quality  verdict"]
     for window in report.windows[-report.limits.windows.last :]:
         known = next((one for one in window.quality if one.version == window.version), None)
-        quality = f"{known.value:.4f}" if known and known.value is not None else "unknown"
+        quality = shown(known.value) if known and known.value is not None else "unknown"
         outcome = known.outcome if known else None
         means = (outcome.expected, outcome.happened) if outcome else ()
         expected, happened = (shown_mean(report, mean) for mean in means) if means else "--"

@@ -21,7 +21,7 @@ from slipway.base.errors import MlopsError
 from slipway.contract.columns import Columns, RowColumns
 from slipway.contract.frames import columns, spread
 from slipway.contract.rows import Row
-from slipway.kinds.base import Matrix
+from slipway.kinds.base import Matrix, Scores, alike
 from slipway.log.masks import MARK
 from slipway.registry import packaging
 from slipway.team import CONTRACT
@@ -91,7 +91,7 @@ def _replay(scorer: Scorer, sample: pl.DataFrame, hidden: Collection[str]) -> Sk
         if absent.args[0] not in hidden:
             raise
         return _unknown(f"features.py needs {absent.args[0]}, which privacy.fields keeps out of the log")
-    found = [*_features(whole, names, trained, served), *_scores(whole, scorer.scores(replayed))]
+    found = [*_features(whole, names, trained, served), *_scores(whole, scorer.scores(replayed), scorer.kind.rounding)]
     return _judged(whole.height, found, names)
 
 
@@ -132,9 +132,9 @@ def _features(sample: pl.DataFrame, names: list[str], trained: Matrix, served: M
         yield from _difference(sample, name, differs, "{:g} in training and {:g} in the server", one, other)
 
 
-def _scores(sample: pl.DataFrame, given: NDArray[np.floating[Any]]) -> Iterator[SkewedColumn]:
+def _scores(sample: pl.DataFrame, given: Scores, rounding: float) -> Iterator[SkewedColumn]:
     logged = sample["score"].to_numpy()
-    differs = ~np.isclose(given, logged, rtol=1e-4, atol=1e-5, equal_nan=True)  # as golden rows are held against
+    differs = ~alike(given, logged, rounding)  # as golden rows are held against
     yield from _difference(sample, "score", differs, "{:g} by the model and {:g} in the log", given, logged)
 
 

@@ -18,12 +18,17 @@ class DataParams(Settings):
 
 
 class SplitParams(Settings):
-    """How rows are told apart: by time, or by a stable digest of their key."""
+    """How rows are told apart: by time, or by a stable digest of their key.
+
+    Rows that lack an outcome are refused, unless `missing_outcomes` says to `drop` them, or to `keep` them for `target`
+    to judge.
+    """
 
     by: Literal["time", "digest"]
     train_until: date | None = None
     test_until: date | None = None
     test_share: Share = 0.2
+    missing_outcomes: Literal["refuse", "drop", "keep"] = "refuse"
 
 
 class DecisionParams(Settings):

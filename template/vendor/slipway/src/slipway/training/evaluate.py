@@ -16,6 +16,7 @@ import polars as pl
 from slipway import kinds, team
 from slipway.base.errors import MlopsError
 from slipway.base.files import write_json
+from slipway.base.numbers import significant
 from slipway.contract.frames import columns
 from slipway.settings.project import Project
 from slipway.team import CONTRACT
@@ -77,4 +78,4 @@ def _cost(project: Project, model: OnnxModel, names: list[str]) -> dict[str, flo
 
 def _rounded(figures: Metrics) -> Metrics:
     # Six digits keep the files equal across machines whose last bits differ.
-    return {name: round(value, 6) for name, value in sorted(figures.items())}
+    return {name: significant(value, 6) for name, value in sorted(figures.items())}

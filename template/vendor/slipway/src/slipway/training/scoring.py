@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +13,21 @@ import onnxruntime
 
 from slipway import kinds
 from slipway.base.errors import MlopsError
-from slipway.contract.columns import Column, Columns, RowColumns
+from slipway.contract.columns import Columns, RowColumns
 from slipway.contract.rows import Row
-from slipway.kinds.base import Kind, Matrix, Scores
+from slipway.kinds.base import Kind, Matrix, Scores, alike
 from slipway.team import CONTRACT, features
 from slipway.training.bundle import Bundle, ModelFacts
+from slipway.training.team_code import features_of
 
 
 def matrix(columns: Columns, names: Sequence[str] | None = None) -> tuple[list[str], Matrix]:
     """Compute the features and stack them, one column each, in the order of `names`.
 
-    Without `names` the order is the feature function's own: that is how training fixes it.
+    Without `names` the order is the feature function's own: that is how training fixes it, and what it gives is
+    looked at closely.
     """
-    computed: Mapping[str, Column] = features(columns)
+    computed = features_of(columns) if names is None else features(columns)
     names = list(computed) if names is None else list(names)
     if computed.keys() != set(names):
         raise MlopsError(
@@ -94,7 +96,7 @@ class Scorer:
         changed = "the contract differs from the one this model was trained with"
         if CONTRACT.fingerprint == self.facts.contract:
             scores = self.score_rows(msgspec.convert(golden.rows, list[CONTRACT.row]))  # type: ignore[name-defined]
-            if np.allclose(scores, golden.scores, rtol=1e-4, atol=1e-5):
+            if alike(np.array(golden.scores), scores, self.kind.rounding).all():
                 return
             changed = "features.py or a library gives other scores for its golden rows than at export"
         raise MlopsError(
