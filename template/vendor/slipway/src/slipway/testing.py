@@ -53,8 +53,9 @@ def small_copy(root: Path, target: Path) -> Project:
     for name in ("dvc.yaml", "params.yaml", "policy.yaml", "pyproject.toml"):
         shutil.copyfile(root / name, target / name)
     shutil.copytree(root / "docs", target / "docs")
-    source = Project(root).params.data.source
-    raw = read_raw(root / source).drop(SOURCE)
+    data = Project(root).params.data
+    source = data.source
+    raw = read_raw(root / source, data.format).drop(SOURCE)
     (target / "data").mkdir()
     raw.gather_every(max(1, raw.height // ROWS)).write_parquet(target / "data" / "raw.parquet")
     params = target / "params.yaml"

@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from slipway.base.errors import MlopsError
+from slipway.contract import times
 from slipway.contract.rules import RULES, Limit
 
 #: What the prediction log says of each row, beside the row.
@@ -51,13 +52,17 @@ class FieldKind(Enum):
 
 @dataclass(frozen=True)
 class Field:
-    """One column of the contract; `limits` pairs each rule of the table `RULES` that its type sets with the limit."""
+    """One column of the contract; `limits` pairs each rule of the table `RULES` that its type sets with the limit.
+
+    A time that is `zoned` has a zone, see `times.py`.
+    """
 
     name: str
     kind: FieldKind
     optional: bool = False
     limits: tuple[tuple[str, Limit], ...] = ()
     categories: tuple[str, ...] = ()
+    zoned: bool = False
 
     @property
     def bounds(self) -> tuple[tuple[str, float], ...]:
@@ -80,7 +85,7 @@ class Field:
             case FieldKind.CATEGORY:
                 return f"one of {', '.join(self.categories)}"
             case FieldKind.TIME:
-                return "a time without a zone, like 2013-07-01T17:30:00"
+                return times.asked(zoned=self.zoned)
             case kind:
                 return f"{'an' if kind.value[0] in 'aeiou' else 'a'} {kind.value}"
 
@@ -94,7 +99,7 @@ class Field:
             return "absent"
         if value is None:
             return None if self.optional else "missing"
-        if not _is_of(self.kind, value):
+        if not _is_of(self, value):
             return "other"
         if self.kind is FieldKind.CATEGORY and value not in self.categories:
             return "category"
@@ -144,6 +149,24 @@ class Contract:
     def outcome_fields(self) -> tuple[Field, ...]:
         """The fields that become known later."""
         return fields_of(self.outcome)
+
+    def settle(self, row: Row) -> Field | None:
+        """Put the times of a decoded row into UTC where they have a zone.
+
+        Returns the field whose time has a zone and must not, or has none and must; `None` where all is well.
+        """
+        for field in self._times:
+            moment = getattr(row, field.name)
+            if moment is not None:
+                settled = times.kept(moment, zoned=field.zoned)
+                if settled is None:
+                    return field
+                setattr(row, field.name, settled)
+        return None
+
+    @cached_property
+    def _times(self) -> tuple[Field, ...]:
+        return tuple(field for field in self.fields if field.kind is FieldKind.TIME)
 
     @cached_property
     def json_schema(self) -> dict[str, Any]:
@@ -202,21 +225,22 @@ def _field(name: str, declared: msgspec.inspect.Type) -> Field:
             f"write its categories as texts, Literal[{texts}], or an integer with bounds, Meta(ge=..., le=...)",
         )
     limits = tuple((rule, limit) for rule in RULES if (limit := getattr(declared, rule, None)) is not None)
-    return Field(name=name, kind=kind, optional=optional, limits=limits, categories=tuple(values))
+    zoned = getattr(declared, "tz", None) is True
+    return Field(name=name, kind=kind, optional=optional, limits=limits, categories=tuple(values), zoned=zoned)
 
 
 def _unfit(what: str, next_step: str) -> MlopsError:
     return MlopsError(f"contract.py {what}", next_step)
 
 
-def _is_of(kind: FieldKind, value: Any) -> bool:
-    match kind:
+def _is_of(field: Field, value: Any) -> bool:
+    match field.kind:
         case FieldKind.FLAG:
             return isinstance(value, bool)
         case FieldKind.TIME:
-            return isinstance(value, datetime)
+            return isinstance(value, datetime) and times.kept(value, zoned=field.zoned) is not None
         case FieldKind.CATEGORY | FieldKind.TEXT:
             return isinstance(value, str)
         case FieldKind.NUMBER | FieldKind.INTEGER:
             is_number = isinstance(value, int) or (isinstance(value, float) and isfinite(value))
-            return is_number and not isinstance(value, bool) and (kind is FieldKind.NUMBER or value == int(value))
+            return is_number and not isinstance(value, bool) and (field.kind is FieldKind.NUMBER or value == int(value))

@@ -14,6 +14,7 @@ import polars as pl
 from slipway.base.errors import MlopsError
 from slipway.base.numbers import counted
 from slipway.contract.files import SOURCE, read_raw
+from slipway.contract.found import all_of
 from slipway.contract.frames import columns, parse
 from slipway.log.masks import Mask
 from slipway.settings.policy import LabelPolicy
@@ -61,14 +62,15 @@ def read(project: Project, rule: LabelPolicy) -> Labels:
             f"policy.yaml, labels.key: {', '.join(rule.key) or 'nothing'} names no prediction",
             "name columns of the contract, or [id] for the prediction's id",
         )
-    if not source.exists() or (source.is_dir() and not any(source.iterdir())):
+    if not all_of(source):
         return Labels(frame=_none(rule.key), key=rule.key, remarks=[f"there are no labels in {rule.source} yet"])
-    given = read_raw(source).rename(rule.columns, strict=False)
     outcome = [field.name for field in CONTRACT.outcome_fields]
+    wanted = {name: name for name in [*rule.key, *outcome]} | {ours: theirs for theirs, ours in rule.columns.items()}
+    given = read_raw(source, rule.format, [*wanted.values()]).rename({theirs: ours for ours, theirs in wanted.items()})
     told = given.filter(_is_told(project, given.columns))
     labels = _one_for_each(_typed(told, rule), rule.key, outcome)
     if waiting := given.height - told.height:
-        labels.remarks.append(f"{counted(waiting, 'label')} without an outcome: nothing is known of these yet")
+        labels.remarks.append(f"without an outcome yet, and unknown: {counted(waiting, 'label')}")
     return labels
 
 
@@ -121,9 +123,7 @@ def _echo(joined: pl.DataFrame) -> list[str]:
 def _typed(given: pl.DataFrame, rule: LabelPolicy) -> pl.DataFrame:
     """Give text its types, by the contract's own rules."""
     fields = tuple(field for field in CONTRACT.fields if field.name in rule.key) + CONTRACT.outcome_fields
-    typed, violations = parse(given, fields)
-    if "id" in rule.key and "id" not in given.columns:
-        raise MlopsError(f"the labels in {rule.source} have no column id", "name the key in policy.yaml, labels.key")
+    typed, violations = parse(given, fields, rule.format)
     if violations:
         listed = "\n".join(f"  {violation}" for violation in violations)
         raise MlopsError(f"the labels in {rule.source} break the contract:\n{listed}", "mend these files")

@@ -12,7 +12,8 @@ import polars as pl
 from slipway.base.errors import MlopsError
 from slipway.base.files import replacing, write_json
 from slipway.base.numbers import counted, significant
-from slipway.contract.files import SOURCE, read_raw
+from slipway.contract.files import SOURCE, read_raw, unused_columns
+from slipway.contract.found import files_of
 from slipway.contract.frames import Violation, duplicates, parse
 from slipway.settings.params import SplitParams
 from slipway.settings.project import Project
@@ -20,10 +21,21 @@ from slipway.team import CONTRACT
 
 
 def ingest(project: Project) -> None:
-    """Collect the raw files into one table of text, each row with its source."""
-    raw = read_raw(project.root / project.params.data.source)
+    """Collect the raw files into one table of text, each row with its source.
+
+    Raises `MlopsError` when they hold no row.
+    """
+    data = project.params.data
+    source = project.root / data.source
+    raw = read_raw(source, data.format)
+    if raw.is_empty():
+        raise MlopsError(f"there is no row in {data.source}", "is that all? `dvc pull` fetches what the remote has")
+    unused = unused_columns(source, data.format)
     _write(raw, project.root / "data" / "ingested.parquet")
-    _log(f"ingest: {raw.height:,} rows from {project.params.data.source}")
+    files = len(files_of(source))
+    _log(f"ingest: {raw.height:,} rows from {data.source}, {files:,} {'file' if files == 1 else 'files'}")
+    if unused:
+        _log(f"ingest: columns that the contract does not know are left out: {', '.join(unused)}")
 
 
 def validate(project: Project) -> None:
@@ -32,14 +44,15 @@ def validate(project: Project) -> None:
     `data/valid.parquet` is replaced only when all is well, so a bad batch leaves the earlier one.
     """
     raw = pl.read_parquet(project.root / "data" / "ingested.parquet")
-    frame, violations = parse(raw, CONTRACT.fields + CONTRACT.outcome_fields)
+    frame, violations = parse(raw, CONTRACT.fields + CONTRACT.outcome_fields, project.params.data.format)
     if not violations:
         violations = duplicates(frame, CONTRACT) + _staleness(frame, project)
     if violations:
         raise _refused(raw.height, violations)
     valid = frame.sort(CONTRACT.key)
+    profile = _profile(valid)
     _write(valid, project.root / "data" / "valid.parquet")
-    write_json(project.root / "reports" / "validation.json", _profile(valid))
+    write_json(project.root / "reports" / "validation.json", profile)
     _log(f"validate: {valid.height:,} rows keep the contract")
 
 
@@ -55,6 +68,16 @@ def split(project: Project) -> None:
             )
         _write(rows, project.root / "data" / f"{name}.parquet")
     _log(f"split: {train.height:,} rows to train on, {test.height:,} to test on")
+    if left_out := valid.height - train.height - test.height:
+        _log(f"split: {left_out:,} of {valid.height:,} rows are in neither: {_left_out(valid, project.params.split)}")
+
+
+def _left_out(valid: pl.DataFrame, how: SplitParams) -> str:
+    """Say which rows a split by time leaves out."""
+    when = pl.col(str(CONTRACT.time))
+    later, unknown = valid.select((when >= how.test_until).sum().alias("later"), when.null_count()).row(0)
+    told = [f"{later:,} from split.test_until on, {how.test_until}"] if later else []
+    return ", ".join([*told, f"{unknown:,} without a time"] if unknown else told)
 
 
 def _with_outcome(frame: pl.DataFrame, how: SplitParams) -> pl.DataFrame:
@@ -106,7 +129,7 @@ def _staleness(frame: pl.DataFrame, project: Project) -> list[Violation]:
     if CONTRACT.time is None or CONTRACT.max_age_days is None:
         return []
     taken = datetime.combine(project.params.data.as_of, datetime.min.time())
-    newest = frame[CONTRACT.time].max()
+    newest = frame[CONTRACT.time].dt.replace_time_zone(None).max()
     if isinstance(newest, datetime) and taken - newest <= timedelta(days=CONTRACT.max_age_days):
         return []
     rule = f"the newest row is more than {CONTRACT.max_age_days} days older than data.as_of, {taken:%Y-%m-%d}"
@@ -128,7 +151,9 @@ def _profile(frame: pl.DataFrame) -> dict[str, object]:
         column = frame[name]
         facts: dict[str, object] = {"missing": column.null_count(), "distinct": column.n_unique()}
         if column.dtype.is_numeric():
-            facts |= {"min": column.min(), "mean": significant(float(str(column.mean())), 6), "max": column.max()}
+            mean = column.mean()
+            known = {} if mean is None else {"mean": significant(float(str(mean)), 6)}
+            facts |= {"min": column.min(), **known, "max": column.max()}
         elif column.dtype.is_temporal():
             facts |= {"min": str(column.min()), "max": str(column.max())}
         profile[name] = facts

@@ -227,7 +227,9 @@ def _series(field: Field, values: list[Any], mask: Mask | None) -> pl.Series:
     if mask and field.name in mask.hashed:
         return pl.Series(field.name, [mask.hash(field.name, value) for value in values], pl.String)
     if field.kind is FieldKind.TIME:
+        from slipway.contract.texts import moments
+
         texts = pl.Series(field.name, values, pl.String, strict=False)
-        return texts.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False)
+        return pl.select(moments(pl.lit(texts), zoned=field.zoned, unit="us")).to_series().alias(field.name)
     dtypes = {FieldKind.NUMBER: pl.Float64, FieldKind.INTEGER: pl.Int64, FieldKind.FLAG: pl.Boolean}
     return pl.Series(field.name, values, dtypes.get(field.kind, pl.String), strict=False)

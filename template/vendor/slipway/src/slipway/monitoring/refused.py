@@ -15,6 +15,7 @@ from slipway.contract.rows import Contract, Field
 from slipway.contract.rules import in_words
 from slipway.log import refusals
 from slipway.log.refusals import Refusal
+from slipway.settings.params import FileFormat
 from slipway.settings.policy import MonitorPolicy
 from slipway.settings.project import Project
 from slipway.team import CONTRACT
@@ -74,8 +75,8 @@ def tally(recorded: Iterable[Refusal], contract: Contract = CONTRACT) -> list[Ta
     return sorted(found, key=lambda one: (-one.times, one.field.name, one.rule))
 
 
-def tally_of_rows(raw: pl.DataFrame, contract: Contract = CONTRACT) -> list[Tally]:
-    """Count what raw rows, as `files.read_raw` gives them, break of the contract."""
+def tally_of_rows(raw: pl.DataFrame, contract: Contract = CONTRACT, form: FileFormat | None = None) -> list[Tally]:
+    """Count what raw rows, as `files.read_raw` gives them, break of the contract; `form` is how they are written."""
     import polars as pl
 
     from slipway.contract import files, frames
@@ -85,7 +86,7 @@ def tally_of_rows(raw: pl.DataFrame, contract: Contract = CONTRACT) -> list[Tall
         if field.name not in raw.columns:
             continue
         distinct = raw.group_by(field.name).len(_TIMES).with_columns(pl.lit("").alias(files.SOURCE))
-        typed = frames.parse(distinct, (field,))[0][field.name]
+        typed = frames.parse(distinct, (field,), form or files.PLAIN)[0][field.name]
         counted: dict[str, Counter[Any]] = {}
         for given, value, times in zip(distinct[field.name], typed, distinct[_TIMES], strict=True):
             known = given if value is None else value
@@ -128,7 +129,7 @@ def ingested(project: Project) -> list[Tally]:
     path = project.root / "data" / "ingested.parquet"
     if not path.is_file():
         raise MlopsError("no raw rows were collected in this checkout", "mlops pipeline")
-    return tally_of_rows(pl.read_parquet(path))
+    return tally_of_rows(pl.read_parquet(path), form=project.params.data.format)
 
 
 def _decoded(text: str | None) -> tuple[Any, bool]:

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from slipway.settings.base import Count, Positive, Settings, Share
+from slipway.settings.params import FileFormat
 
 #: How a field is kept out of the prediction log.
 Hidden = Literal["hash", "drop"]
@@ -77,13 +78,15 @@ class LabelPolicy(Settings):
 
     `source` is a file or a folder of files that hold the `key`, which is columns of the contract or the
     prediction's `id`, and the outcome columns of the contract. `columns` says which column of the files is
-    which of these, where the names differ. A prediction younger than `delay_days` waits for its label; of the
-    older ones at least `min_share` must have one, or nothing is decided.
+    which of these, where the names differ, and `format` how the files are written, as in params.yaml. A prediction
+    younger than `delay_days` waits for its label; of the older ones at least `min_share` must have one, or nothing is
+    decided.
     """
 
     source: str
     key: list[str]
     columns: dict[str, str] = msgspec.field(default_factory=dict)
+    format: FileFormat = msgspec.field(default_factory=FileFormat)
     delay_days: Annotated[float, Meta(ge=0)] = 0
     min_share: Share = 0.9
 
