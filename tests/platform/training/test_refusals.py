@@ -149,12 +149,14 @@ def test_small_quantities_are_answered_and_compared_by_their_own_size(finished: 
     number = kinds.named("number")
     scores = np.linspace(1e-7, 2e-7, 1000, dtype=np.float32)
 
-    assert number.answers(np.float32([1.5e-7, 12.3, 0.0]), 0.5) == [1.5e-7, 12.3, 0.0]
+    assert number.answers(np.array([1.5e-7, 12.3, 0.0], np.float32), 0.5) == [1.5e-7, 12.3, 0.0]
     require_parity(scores, scores * np.float32(1 + 1e-6), number, "model.onnx")
     with pytest.raises(MlopsError, match="other scores than the estimator"):
         require_parity(scores, scores[::-1], number, "model.onnx")
     assert not alike(scores, scores * 2, number.rounding).any()
-    assert alike(np.float32([1e-9, 0.5]), np.float32([5e-8, 0.5]), kinds.named("class").rounding).all()
+    assert alike(
+        np.array([1e-9, 0.5], np.float32), np.array([5e-8, 0.5], np.float32), kinds.named("class").rounding
+    ).all()
 
 
 def test_a_golden_score_keeps_its_digits(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -165,6 +165,11 @@ class Contract:
         return None
 
     @cached_property
+    def integers(self) -> tuple[str, ...]:
+        """The names of the fields that are integers."""
+        return tuple(field.name for field in self.fields if field.kind is FieldKind.INTEGER)
+
+    @cached_property
     def _times(self) -> tuple[Field, ...]:
         return tuple(field for field in self.fields if field.kind is FieldKind.TIME)
 

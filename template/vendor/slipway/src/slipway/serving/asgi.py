@@ -61,7 +61,10 @@ def too_large(max_bytes: int) -> Problem:
 
 
 def require_json(headers: Headers) -> None:
-    """Refuse a body that is declared as something else."""
+    """Refuse a body that is declared as something else, or as compressed."""
+    if packed := [value for name, value in headers if name == b"content-encoding" and value.lower() != b"identity"]:
+        word = packed[0][:60].decode("latin-1")
+        raise Problem(415, f"the body is compressed (content-encoding: {word}); send it as it is")
     # Browsers let any page send other types to this machine; JSON they ask about first.
     if any(name == b"content-type" and b"json" not in value.lower() for name, value in headers):
         raise Problem(415, "the body must be JSON: send the header Content-Type: application/json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 import msgspec
@@ -179,8 +180,8 @@ class ServingPolicy(Settings, omit_defaults=True):
     `requests_per_second` is for each client, `max_in_progress` for each worker. `protocols` are those that answer
     beside `/predict`; without it, all that are installed. `log` is the address of the prediction log where it is no
     folder of this machine. With `fast_path: false` every request goes through plain ASGI, whatever the version of
-    uvicorn. What has a default is left out where it has it: processes of earlier releases read this, too, and refuse
-    what they do not know.
+    uvicorn. Pages of `origins` may ask from a browser. What has a default is left out where it has it: processes of
+    earlier releases read this, too, and refuse what they do not know.
     """
 
     max_body_kb: Count
@@ -192,6 +193,14 @@ class ServingPolicy(Settings, omit_defaults=True):
     fast_path: bool = True
     protocols: list[str] | None = None
     log: str = ""
+    origins: list[str] = msgspec.field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for origin in self.origins:
+            if origin != "*" and not re.fullmatch(r"https?://[^/*]+", origin):
+                raise ValueError(
+                    f"serving.origins holds {origin}, and an origin is like https://app.example.com, without a path"
+                )
 
     def of_the_first_release(self) -> ServingPolicy:
         """What of it every release understands."""
