@@ -21,7 +21,7 @@ def pipeline(
     from slipway.training.gates import as_markdown, require_passed
 
     project = Project.find()
-    checks = pipelines.run(project, force)
+    checks = pipelines.run(project, force, say)
     for check in checks:
         typer.echo(f"{'pass' if check.passed else 'FAIL'}  {check}")
     text = as_markdown(project, checks, against)

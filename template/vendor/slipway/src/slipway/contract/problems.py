@@ -121,7 +121,7 @@ def reread(body: bytes, contract: Contract, error: Exception, max_rows: int, *, 
     if not isinstance(document, dict) or "rows" not in document or (is_one and has_others):
         return rows_of([document], contract, error)
     if is_one or has_others:
-        raise Problem(422, "a request with many rows is {\"rows\": [...]} and nothing else", [_from_decoder(error)])
+        raise Problem(422, 'a request with many rows is {"rows": [...]} and nothing else', [_from_decoder(error)])
     return many_rows(document["rows"], contract, error, max_rows)
 
 

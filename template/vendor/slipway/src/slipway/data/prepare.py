@@ -12,6 +12,7 @@ import polars as pl
 from slipway.base.errors import MlopsError
 from slipway.base.files import replacing, write_json
 from slipway.base.numbers import counted, significant
+from slipway.contract.agreement import require_split
 from slipway.contract.files import SOURCE, read_raw, unused_columns
 from slipway.contract.found import files_of
 from slipway.contract.frames import Violation, duplicates, parse
@@ -103,12 +104,8 @@ def split_rows(frame: pl.DataFrame, how: SplitParams) -> tuple[pl.DataFrame, pl.
     By digest, a row keeps its side when other rows are added or removed, on every machine.
     """
     if how.by == "time":
-        if CONTRACT.time is None or how.train_until is None or how.test_until is None:
-            raise MlopsError(
-                "a split by time needs a time in the contract, and train_until and test_until in params.yaml",
-                "add what is missing, or set split.by: digest",
-            )
-        when = pl.col(CONTRACT.time)
+        require_split(how, CONTRACT)
+        when = pl.col(str(CONTRACT.time))
         train = frame.filter(when < how.train_until)
         return train, frame.filter((when >= how.train_until) & (when < how.test_until))
     share = pl.Series([stable_share(row) for row in frame.select(CONTRACT.key).iter_rows()])

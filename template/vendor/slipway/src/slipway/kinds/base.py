@@ -70,6 +70,10 @@ class Kind(Protocol):
         """Why no answer of this kind can be learned from the finite numbers that `target` gives; empty if it can."""
         ...
 
+    def examples(self) -> list[NDArray[Any]]:
+        """Made-up truths, as `happened` gives them, to try metrics on; the right scores are equal to them."""
+        ...
+
     def predicted(self, estimator: Any, rows: Matrix) -> Scores:
         """The scores that a fitted estimator gives, before it is converted."""
         ...

@@ -39,6 +39,11 @@ class Binary:
             return f"has the values {first}{more}, and an answer is yes or no, 1 or 0"
         return f"is {'yes' if values[0] else 'no'} in all {len(truth):,} of them" if len(values) == 1 else ""
 
+    def examples(self) -> list[NDArray[Any]]:
+        """Rare, frequent and nearly always yes."""
+        rows = np.arange(4_000)
+        return [rows % 20 == 0, rows % 2 == 0, rows % 20 != 0]
+
     def predicted(self, estimator: Any, rows: Matrix) -> Scores:
         """The probability of yes."""
         return np.asarray(estimator.predict_proba(rows)[:, -1])

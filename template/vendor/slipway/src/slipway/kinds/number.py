@@ -33,6 +33,11 @@ class Number:
         is_constant = len(truth) > 0 and bool((truth == truth[0]).all())
         return f"is {truth[0]:g} in all {len(truth):,} of them" if is_constant else ""
 
+    def examples(self) -> list[NDArray[Any]]:
+        """Small, usual, large and negative ones."""
+        steps = np.linspace(1, 2, 4_000, dtype=np.float32)
+        return [steps * np.float32(1e-6), steps, steps * np.float32(1e6), steps - np.float32(1.5)]
+
     def predicted(self, estimator: Any, rows: Matrix) -> Scores:
         """The quantity."""
         return np.asarray(estimator.predict(rows))

@@ -247,6 +247,11 @@ class Policy(Settings):
     privacy: PrivacyPolicy = msgspec.field(default_factory=PrivacyPolicy)
 
     def __post_init__(self) -> None:
+        for name, gate in self.gates.metrics.items():
+            if gate.min is not None and gate.max is not None:
+                raise ValueError(
+                    f"gates.metrics.{name} has min and max; a metric that is better when higher has min, when lower max"
+                )
         for place, rule in (("experiment", self.experiment), ("monitor.quality", self.monitor.quality)):
             if rule and rule.metric not in self.gates.metrics:
                 raise ValueError(f"{place}.metric is {rule.metric}, and no gate says whether more of it is better")

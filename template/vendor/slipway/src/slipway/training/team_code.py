@@ -52,13 +52,17 @@ def target_of(outcomes: Columns) -> Column:
 
 
 def estimators_of(project: Project, names: list[str]) -> dict[str, Any]:
-    """The untrained model and its baseline. Raises `MlopsError` for parameters that `build` does not take."""
+    """The untrained model and its baseline; raises as `model_of` does."""
+    with _told("model.py, baseline,"):
+        baseline = team.model.baseline(names, project.params.seed)
+    return {"model": model_of(project), "baseline": baseline}
+
+
+def model_of(project: Project) -> Any:
+    """The untrained model. Raises `MlopsError` for parameters that `build` does not take."""
     params = project.params
     with _told("model.py, build,", next_step="look at model in params.yaml, which is handed to build as it stands"):
-        model = team.model.build(params.seed, **params.model)
-    with _told("model.py, baseline,"):
-        baseline = team.model.baseline(names, params.seed)
-    return {"model": model, "baseline": baseline}
+        return team.model.build(params.seed, **params.model)
 
 
 def require_learnable(kind: Kind, truth: Column) -> None:
