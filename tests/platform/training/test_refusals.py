@@ -15,7 +15,7 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
-from slipway import kinds, team
+from slipway import kinds
 from slipway.base.errors import MlopsError
 from slipway.contract.rows import Contract, Row
 from slipway.data import prepare
@@ -31,9 +31,8 @@ from slipway.training.train import convert, require_parity, train
 ROWS = {"size": np.array([1.0, 2.0, np.nan]), "colour": np.array([0, 1, -1]), "note": np.array(["a", "", "12"])}
 
 
-def asked(monkeypatch: pytest.MonkeyPatch, features: Callable[[Any], Any]) -> Any:
-    monkeypatch.setattr(team, "features", features)
-    return team_code.features_of(ROWS)
+def asked(features: Any) -> Any:
+    return team_code.features_of(features, ROWS)
 
 
 @pytest.mark.parametrize(
@@ -51,17 +50,15 @@ def asked(monkeypatch: pytest.MonkeyPatch, features: Callable[[Any], Any]) -> An
         (lambda _: None, "features.py gives no features"),
     ],
 )  # fmt: skip
-def test_a_feature_that_is_no_number_for_each_row_is_named(
-    monkeypatch: pytest.MonkeyPatch, features: Callable[[Any], Any], said: str
-) -> None:
+def test_a_feature_that_is_no_number_for_each_row_is_named(features: Callable[[Any], Any], said: str) -> None:
     with pytest.raises(MlopsError, match=said):
-        asked(monkeypatch, features)
+        asked(features)
 
 
-def test_numbers_flags_and_codes_are_features(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_numbers_flags_and_codes_are_features() -> None:
     given = {"size": ROWS["size"], "is_red": ROWS["colour"] == 0, "colour": ROWS["colour"]}
 
-    assert asked(monkeypatch, lambda _: given) is given
+    assert asked(lambda _: given) is given
 
 
 def test_a_column_that_is_not_there_is_named_with_those_that_are() -> None:

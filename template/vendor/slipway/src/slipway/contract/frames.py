@@ -108,11 +108,9 @@ def duplicates(frame: pl.DataFrame, contract: Contract) -> list[Violation]:
     again = frame.filter(~pl.struct(contract.key).is_first_distinct())
     if again.is_empty():
         return []
-    return [
-        Violation(
-            "+".join(contract.key), "the key is not unique", again.height, again[SOURCE].head(_FIRST_ROWS).to_list()
-        )
-    ]
+    lacking = ", ".join(name for name in contract.key if again[name].null_count())
+    rule = "the key is not unique" + (f", as {lacking} is missing" if lacking else "")
+    return [Violation("+".join(contract.key), rule, again.height, again[SOURCE].head(_FIRST_ROWS).to_list())]
 
 
 def as_rows(frame: pl.DataFrame) -> list[Row]:

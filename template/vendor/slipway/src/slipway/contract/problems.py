@@ -170,7 +170,7 @@ def whole(value: Any) -> Any:
     >>> whole(371.0), whole(371.5), whole(1e300), whole("371.0")
     (371, 371.5, 1e+300, '371.0')
     """
-    is_whole = isinstance(value, float) and value.is_integer() and abs(value) <= EXACT
+    is_whole = isinstance(value, float) and value.is_integer() and abs(value) < EXACT
     return int(value) if is_whole else value
 
 

@@ -84,6 +84,8 @@ class Field:
         match self.kind:
             case FieldKind.CATEGORY:
                 return f"one of {', '.join(self.categories)}"
+            case FieldKind.FLAG:
+                return "true or false"
             case FieldKind.TIME:
                 return times.asked(zoned=self.zoned)
             case kind:

@@ -12,6 +12,9 @@ from slipway.serving.protocols.base import Headers, Reply, Request, WireProtocol
 #: A request that has not arrived in full after this long is given up; so is a connection without one.
 READ_S = 20
 
+#: The header by which a deployment says that it asks only to see whether it is answered.
+PROBE = b"mlops-probe"
+
 #: The number of a version has no more; converting longer texts is refused by Python itself.
 MAX_DIGITS = 9
 
@@ -20,7 +23,8 @@ async def read_request(protocol: WireProtocol, max_bytes: int, scope: Scope, rec
     """Read a request to its end; raises as `read_body` does."""
     body = await read_body(max_bytes, scope, receive)
     client = scope["client"][0] if scope["client"] else ""
-    return Request(protocol, scope["path"], body, client, asked_version(dict(scope["headers"])))
+    headers = dict(scope["headers"])
+    return Request(protocol, scope["path"], body, client, asked_version(headers), is_probe=PROBE in headers)
 
 
 async def read_body(max_bytes: int, scope: Scope, receive: Receive) -> bytes:

@@ -38,8 +38,8 @@ def evaluate(project: Project) -> None:
     baseline = OnnxModel(root / "model" / "baseline.onnx", kind)(rows)
     measured = {
         "rows": len(truth),
-        "model": _rounded(team.metrics(truth, scores, facts.threshold)),
-        "baseline": _rounded(team.metrics(truth, baseline, facts.threshold)),
+        "model": _finite("model", team.metrics(truth, scores, facts.threshold)),
+        "baseline": _finite("baseline", team.metrics(truth, baseline, facts.threshold)),
         "slices": _slices(project, truth, scores, facts.threshold),
     }
     write_json(root / "reports" / "metrics.json", measured)
@@ -76,6 +76,16 @@ def _cost(project: Project, model: OnnxModel, names: list[str]) -> dict[str, flo
     return {"model_megabytes": round(size / 1e6, 3), "one_row_ms": round(float(np.median(taken)) * 1e3, 4)}
 
 
+def _finite(whose: str, figures: Metrics) -> Metrics:
+    """Refuse a figure of all test rows that is no number: nothing could be compared with it."""
+    if absent := [name for name, value in figures.items() if not np.isfinite(value)]:
+        raise MlopsError(
+            f"metrics.py gives no number for {', '.join(absent)} of the {whose} on the test rows",
+            "leave it out where it cannot be measured, or split in params.yaml so that the test rows tell",
+        )
+    return _rounded(figures)
+
+
 def _rounded(figures: Metrics) -> Metrics:
     # Six digits keep the files equal across machines whose last bits differ.
-    return {name: significant(value, 6) for name, value in sorted(figures.items())}
+    return {name: significant(value, 6) for name, value in sorted(figures.items()) if np.isfinite(value)}

@@ -27,7 +27,7 @@ def matrix(columns: Columns, names: Sequence[str] | None = None) -> tuple[list[s
     Without `names` the order is the feature function's own: that is how training fixes it, and what it gives is
     looked at closely.
     """
-    computed = features_of(columns) if names is None else features(columns)
+    computed = features_of(features, columns) if names is None else features(columns)
     names = list(computed) if names is None else list(names)
     if computed.keys() != set(names):
         raise MlopsError(

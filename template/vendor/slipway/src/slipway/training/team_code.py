@@ -19,6 +19,7 @@ from slipway.base.numbers import counted
 from slipway.contract.columns import Column, Columns
 from slipway.kinds.base import Kind, Matrix
 from slipway.settings.project import Project
+from slipway.team import Features
 
 PAGE = "vendor/slipway/docs/columns.md"
 
@@ -26,10 +27,13 @@ PAGE = "vendor/slipway/docs/columns.md"
 _HOLDS = {"U": "texts", "S": "bytes", "O": "objects", "M": "times", "m": "spans of time", "c": "complex numbers"}
 
 
-def features_of(rows: Columns) -> Mapping[str, Column]:
-    """The features of training rows. Raises `MlopsError` that names the feature which is no number for each row."""
+def features_of(compute: Features, rows: Columns) -> Mapping[str, Column]:
+    """What the team's `features` makes of training rows.
+
+    Raises `MlopsError` that names the feature which is no number for each row.
+    """
     with _told("features.py", rows):
-        computed: Mapping[str, Column] = team.features(rows)
+        computed: Mapping[str, Column] = compute(rows)
     if not isinstance(computed, Mapping) or not computed:
         raise MlopsError("features.py gives no features", "return a dict with one value per row for each name")
     many = _rows_in(rows)

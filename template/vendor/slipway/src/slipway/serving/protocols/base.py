@@ -73,7 +73,10 @@ class WireProtocol(Protocol):
 
 
 class Request(NamedTuple):
-    """A request that has been read to its end. A client that asks for one `version` gets it or nothing else."""
+    """A request that has been read to its end. A client that asks for one `version` gets it or nothing else.
+
+    A deployment's own question `is_probe`: it is on record as such, and counts as no prediction.
+    """
 
     protocol: WireProtocol
     path: str
@@ -81,6 +84,7 @@ class Request(NamedTuple):
     client: str = ""
     version: int | None = None
     is_explained: bool = False
+    is_probe: bool = False
 
 
 class Reply(NamedTuple):
