@@ -40,7 +40,8 @@ def test_the_examples_of_the_page_give_what_it_shows() -> None:
 def test_a_row_of_the_table_is_what_arrives(declared: str, holds: str, missing: str) -> None:
     kind, value = TYPES[declared]
     row = msgspec.defstruct("Box", [("size", kind | None)], bases=(Row,))
-    array = columns([row(size=value), row(size=None)], fields_of(row))["size"]  # type: ignore[arg-type]
+    rows: list[Any] = [row(size=value), row(size=None)]
+    array = columns(rows, fields_of(row))["size"]  # type: ignore[arg-type]
 
     assert holds.startswith("texts" if array.dtype.kind == "U" else f"`{array.dtype}`")
     shown = repr(array.tolist()[1]) if array.dtype.kind in "iU" else str(array[1])
