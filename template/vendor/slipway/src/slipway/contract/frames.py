@@ -94,6 +94,8 @@ def _hint(field: Field, unread: pl.Series) -> str:
     is_number = field.kind in (FieldKind.NUMBER, FieldKind.INTEGER)
     if is_number and unread.str.contains(r"^[+-]?[\d.]*,\d+$").any():
         return "; a decimal comma has to be named as format.decimal"
+    if field.kind is FieldKind.INTEGER and (unread.cast(pl.Float64, strict=False).abs() >= texts.EXACT).any():
+        return "; one as large has to be stored as an integer of 64 bits or as its digits, to lose none"
     return ""
 
 

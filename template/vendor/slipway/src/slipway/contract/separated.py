@@ -11,12 +11,13 @@ import codecs
 import csv
 import gzip
 import lzma
+import re
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Generator, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import polars as pl
 
@@ -28,10 +29,9 @@ from slipway.settings.params import FileFormat
 NAMED = "under data.format in params.yaml, or labels.format in policy.yaml"
 
 #: What a packed file begins with. Those without a function are opened by polars alone.
-_OPENERS: dict[bytes, Callable[[Path], Any] | None] = {
+_OPENERS: dict[bytes, Callable[..., Any] | None] = {
     b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open, b"\x28\xb5\x2f\xfd": None,
 }  # fmt: skip
-_BY_POLARS = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
 _UTF8, _UTF16 = codecs.lookup("utf-8"), (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _OTHERS = ";\t|,"
 
@@ -43,46 +43,41 @@ def opened(file: RawFile, form: FileFormat, wanted: Collection[str]) -> Iterator
     Raises `MlopsError` where rows or wanted columns cannot be told with certainty.
     """
     separator = form.separator or ("\t" if file.ending == ".tsv" else ",")
-    with _as_utf8(file.path, form) as path:
-        header = _header(file, path, separator, wanted)
-        _require_whole_rows(file, path, separator, len(header))
+    with tempfile.TemporaryDirectory() as folder:
+        path = _in_utf8(file.path, form, Path(folder))
+        width = len(_header(file, path, separator, wanted))
+        path = _whole(file, path, separator, width, Path(folder))
         yield pl.scan_csv(
             path, separator=separator, infer_schema=False, null_values=["", *form.missing], glob=False
         )  # fmt: skip
 
 
-@contextmanager
-def _as_utf8(path: Path, form: FileFormat) -> Iterator[Path]:
-    """The path of the same file, or of one that polars can read."""
-    with path.open("rb") as stream:
-        start = stream.read(8)
-    magic = next((magic for magic in _OPENERS if start.startswith(magic)), b"")
-    opener = _OPENERS[magic] if magic else Path.open
-    with _binary(path, opener) as stream:
-        encoding = "utf-16" if stream is not None and stream.read(2) in _UTF16 else form.encoding
-    if codecs.lookup(encoding) == _UTF8 and (not magic or magic in _BY_POLARS):
-        yield path
-        return
+def _in_utf8(path: Path, form: FileFormat, folder: Path) -> Path:
+    """The path of the same file, or of one in `folder` that polars can read."""
+    opener = _opener(path)
+    encoding = form.encoding
+    if opener is not None:
+        with opener(path, "rb") as stream:
+            encoding = "utf-16" if stream.read(2) in _UTF16 else encoding
+    if codecs.lookup(encoding) == _UTF8 and opener in (open, gzip.open, None):
+        return path
     if opener is None:
         raise MlopsError(f"{path} is packed by zstd and not in UTF-8", "unpack it, or write it in UTF-8")
-    with tempfile.TemporaryDirectory() as folder, _binary(path, opener) as stream:
-        plain = Path(folder) / "plain.csv"
-        with plain.open("wb") as target:
-            shutil.copyfileobj(codecs.EncodedFile(stream, "utf-8", encoding), target)  # type: ignore[arg-type]
-        yield plain
-
-
-@contextmanager
-def _binary(path: Path, opener: Callable[..., Any] | None) -> Iterator[BinaryIO | None]:
-    if opener is None:
-        yield None
-    else:
-        with opener(path, "rb") as stream:
-            yield stream
+    plain = folder / "plain.csv"
+    try:
+        with (
+            opener(path, "rt", encoding=encoding, newline="") as text,
+            plain.open("w", encoding="utf-8", newline="") as target,
+        ):
+            shutil.copyfileobj(text, target)
+    except UnicodeError as error:
+        raise MlopsError(f"{path} is not in {encoding}: {error}", f"write its encoding {NAMED}") from None
+    return plain
 
 
 def _header(file: RawFile, path: Path, separator: str, wanted: Collection[str]) -> list[str]:
-    _, header = next(_records(file, path, separator), (0, []))
+    with closing(_records(file, path, separator)) as records:
+        _, header = next(records, (0, []))
     if not header:
         raise MlopsError(f"{file.path} has no header in its first line", "write the names of its columns there")
     header[0] = header[0].removeprefix("\ufeff")
@@ -102,27 +97,32 @@ def _header(file: RawFile, path: Path, separator: str, wanted: Collection[str]) 
     return header
 
 
-def _require_whole_rows(file: RawFile, path: Path, separator: str, width: int) -> None:
-    """Refuse a row of more or fewer values than the header has names, with its line."""
-    if width == 1:
-        return
-    lines = pl.scan_lines(path, glob=False)
-    unquoted = pl.col("line").str.replace_all('"[^"]*"', "")
+def _whole(file: RawFile, path: Path, separator: str, width: int, folder: Path) -> Path:
+    """The path of the same file, or of one in `folder` with the same rows, where quotes need a closer look.
+
+    Raises `MlopsError` for a row of more or fewer values than the header has names, with its line.
+    """
+    sign = re.escape(separator)
+    unquoted = pl.col("line").str.replace_all(f'(^|{sign})"(?:[^"]|"")*"', "${1}\0")
     is_odd = unquoted.str.count_matches(separator, literal=True) != width - 1
-    is_odd |= unquoted.str.contains('"', literal=True)
+    is_odd |= unquoted.str.contains(f'["\\r]|\\x00[^{sign}]')
     with _told_of_encoding(file, path):
-        if lines.filter(is_odd).head(1).collect().is_empty():
-            return
-    for number, record in _records(file, path, separator):
-        if len(record) != width:
-            told = "is empty" if not record else f"has {len(record):,} of the {width:,} values that its header names"
-            raise MlopsError(f"line {number:,} of {file.path} {told}", "mend it, or remove it")
+        if pl.scan_lines(path, glob=False).filter(is_odd).head(1).collect().is_empty():
+            return path
+    clean = folder / "clean.csv"
+    with clean.open("w", encoding="utf-8", newline="") as target:
+        writer = csv.writer(target, delimiter=separator, lineterminator="\n", quoting=csv.QUOTE_ALL)
+        for number, record in _records(file, path, separator):
+            if len(record or [""]) != width:
+                told = f"has {len(record):,} values, and its header {width:,} names" if record else "is empty"
+                raise MlopsError(f"line {number:,} of {file.path} {told}", "mend it, or remove it")
+            writer.writerow(record or [""])
+    return clean
 
 
-def _records(file: RawFile, path: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
+def _records(file: RawFile, path: Path, separator: str) -> Generator[tuple[int, list[str]]]:
     """Each row with the number of its last line; slower, and stricter, than polars."""
-    batches = pl.scan_lines(path, glob=False).collect_batches(maintain_order=True)
-    reader = csv.reader((f"{line}\n" for part in batches for line in part["line"]), delimiter=separator, strict=True)
+    reader = csv.reader(_lines(path), delimiter=separator, strict=True)
     try:
         with _told_of_encoding(file, path):
             for record in reader:
@@ -135,12 +135,28 @@ def _records(file: RawFile, path: Path, separator: str) -> Iterator[tuple[int, l
         ) from None
 
 
+def _lines(path: Path) -> Iterator[str]:
+    opener = _opener(path)
+    if opener is None:
+        for part in pl.scan_lines(path, glob=False).collect_batches(maintain_order=True):
+            yield from (f"{line}\n" for line in part["line"])
+    else:
+        with opener(path, "rt", encoding="utf-8-sig", newline="\n") as stream:
+            yield from stream
+
+
+def _opener(path: Path) -> Callable[..., Any] | None:
+    with path.open("rb") as stream:
+        start = stream.read(8)
+    return next((opener for magic, opener in _OPENERS.items() if start.startswith(magic)), open)
+
+
 @contextmanager
 def _told_of_encoding(file: RawFile, path: Path) -> Iterator[None]:
     try:
         yield
-    except pl.exceptions.ComputeError as error:
-        if "utf8" not in str(error):
+    except (pl.exceptions.ComputeError, UnicodeDecodeError) as error:
+        if "utf8" not in str(error) and not isinstance(error, UnicodeDecodeError):
             raise
         raise MlopsError(
             f"line {_undecoded(path):,} of {file.path} is not in UTF-8",
@@ -150,9 +166,7 @@ def _told_of_encoding(file: RawFile, path: Path) -> Iterator[None]:
 
 def _undecoded(path: Path) -> int:
     """The first line that is not UTF-8."""
-    with path.open("rb") as plain:
-        opener = gzip.open if plain.read(2) == b"\x1f\x8b" else open
-    with opener(path, "rb") as stream:
+    with (_opener(path) or open)(path, "rb") as stream:
         for number, line in enumerate(stream, start=1):
             try:
                 line.decode()

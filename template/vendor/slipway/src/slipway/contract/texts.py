@@ -8,7 +8,7 @@ from slipway.contract.rows import Field, FieldKind
 from slipway.settings.params import FileFormat
 
 #: Where floating-point numbers have a gap wider than one, so that an integer written as one may be its neighbour.
-_EXACT = 2**53
+EXACT = 2**53
 _DATE, _CLOCK, _ZONE = r"(\d{4}-\d{2}-\d{2})", r"(\d{2}:\d{2})(:[0-5]\d(?:\.\d{1,9})?)?", r"(Z|[+-]\d{2}:?\d{2})"
 
 
@@ -59,6 +59,5 @@ def _number_text(text: pl.Expr, form: FileFormat) -> pl.Expr:
 def _integer(text: pl.Expr) -> pl.Expr:
     """Whole numbers to the digit. "12.0" is how some tools write an integer column that once had gaps."""
     number = text.cast(pl.Float64, strict=False)
-    is_safe = (number == number.round()) & (number.abs() < _EXACT)
-    exact = text.str.replace(r"\.0*$", "").cast(pl.Int64, strict=False)
-    return pl.coalesce(exact, pl.when(is_safe).then(number).cast(pl.Int64, strict=False))
+    is_safe = (number == number.round()) & (number.abs() < EXACT)
+    return pl.coalesce(text.cast(pl.Int64, strict=False), pl.when(is_safe).then(number).cast(pl.Int64, strict=False))

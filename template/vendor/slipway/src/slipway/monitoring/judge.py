@@ -110,7 +110,7 @@ def _newest(reference: pl.DataFrame, contract: Contract) -> datetime | None:
     """The time of the newest training row: `export` takes care that it is in the reference."""
     if contract.time is None or contract.time not in reference.columns:
         return None
-    newest = reference[contract.time].max()
+    newest = reference[contract.time].dt.replace_time_zone(None).max()
     return newest if isinstance(newest, datetime) else None
 
 

@@ -72,7 +72,8 @@ def replay(bundle: Bundle, log: pl.DataFrame, hidden: Collection[str] = ()) -> S
         return _unknown("the champion has logged no rows")
     try:
         _require_its_code(bundle)
-        return _replay(Scorer(bundle), spread(own, MOST_ROWS), hidden)
+        sample = spread(own, MOST_ROWS)
+        return _counted(_replay(Scorer(bundle), sample, hidden), sample.height)
     except MlopsError as error:
         return _unknown(error.problem)
 
@@ -95,6 +96,16 @@ def _replay(scorer: Scorer, sample: pl.DataFrame, hidden: Collection[str]) -> Sk
         return _unknown(f"features.py needs {absent.args[0]}, which privacy.fields keeps out of the log")
     found = [*_features(whole, names, trained, served), *_scores(whole, scorer.scores(replayed), scorer.kind.rounding)]
     return _judged(whole.height, found, names, left_out)
+
+
+def _counted(found: Skew, asked: int) -> Skew:
+    """Say how many rows could not be replayed; most of them make what the others show no answer."""
+    left_out = asked - found.rows
+    if not found.rows or not left_out:
+        return found
+    sentence = f"{found.sentence}; {left_out:,} of {asked:,} rows are left out, as the log does not hold all of them"
+    state = SkewState.UNKNOWN if found.state is SkewState.OK and left_out > found.rows else found.state
+    return msgspec.structs.replace(found, sentence=sentence, state=state)
 
 
 def _whole(sample: pl.DataFrame, hidden: Collection[str]) -> pl.DataFrame:

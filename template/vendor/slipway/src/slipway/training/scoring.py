@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,9 @@ from slipway.kinds.base import Kind, Matrix, Scores, alike
 from slipway.team import CONTRACT, features
 from slipway.training.bundle import Bundle, ModelFacts
 from slipway.training.team_code import features_of
+
+#: Which share of a feature's values may fall together, and how near to each other, as part of its spread.
+LOST, ALIKE = 0.01, 1e-6
 
 
 def matrix(columns: Columns, names: Sequence[str] | None = None) -> tuple[list[str], Matrix]:
@@ -38,6 +41,23 @@ def matrix(columns: Columns, names: Sequence[str] | None = None) -> tuple[list[s
     for position, name in enumerate(names):
         stacked[:, position] = computed[name]
     return names, stacked
+
+
+def merged(columns: Columns) -> Iterator[str]:
+    """Say which features lose values that differ, as the model sees 32-bit numbers.
+
+    Neighbours that a millionth of the feature's spread sets apart are alike for any model, and not told.
+    """
+    for name, feature in features(columns).items():
+        values = np.unique(np.asarray(feature, dtype=np.float64))
+        values = values[np.isfinite(values)]
+        kept = np.unique(values.astype(np.float32))
+        step = np.spacing(np.abs(kept).max(initial=0))
+        if len(values) - len(kept) > LOST * len(values) and step > ALIKE * values.std():
+            yield (
+                f"the {len(values):,} values of {name} become {len(kept):,}, as the model sees numbers of 32 bits; "
+                "let features.py take off what all have in common, such as the first day of a time"
+            )
 
 
 class OnnxModel:

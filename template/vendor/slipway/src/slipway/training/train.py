@@ -23,7 +23,7 @@ from slipway.settings.project import Project
 from slipway.team import CONTRACT
 from slipway.training import exporters, team_code
 from slipway.training.bundle import ModelFacts
-from slipway.training.scoring import OnnxModel, matrix
+from slipway.training.scoring import OnnxModel, matrix, merged
 
 #: Largest difference between the estimator's and the converted model's scores, as a part of their usual size.
 PARITY = 1e-4
@@ -31,7 +31,10 @@ PARITY = 1e-4
 
 def train(project: Project) -> None:
     """Fit on the training rows; write `model/model.onnx`, `model/baseline.onnx`, `model/model.json`."""
-    names, rows, truth = learning_set(project.root / "data" / "train.parquet")
+    learned = pl.read_parquet(project.root / "data" / "train.parquet")
+    names, rows, truth = learned_from(learned)
+    for sentence in merged(columns(learned, CONTRACT.fields)):
+        sys.stderr.write(f"train: {sentence}\n")
     _, unseen, _ = learning_set(project.root / "data" / "test.parquet")
     estimators = team_code.estimators_of(project, names)
     kind, other = (kinds.of(estimator) for estimator in estimators.values())
