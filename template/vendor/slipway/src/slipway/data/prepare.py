@@ -34,7 +34,7 @@ def ingest(project: Project) -> None:
     unused = unused_columns(source, data.format)
     _write(raw, project.root / "data" / "ingested.parquet")
     files = len(files_of(source))
-    _log(f"ingest: {raw.height:,} rows from {data.source}, {files:,} {'file' if files == 1 else 'files'}")
+    _log(f"ingest: {counted(raw.height, 'row')} from {data.source}, {counted(files, 'file')}")
     if unused:
         _log(f"ingest: columns that the contract does not know are left out: {', '.join(unused)}")
 
@@ -54,7 +54,7 @@ def validate(project: Project) -> None:
     profile = _profile(valid)
     _write(valid, project.root / "data" / "valid.parquet")
     write_json(project.root / "reports" / "validation.json", profile)
-    _log(f"validate: {valid.height:,} rows keep the contract")
+    _log(f"validate: {counted(valid.height, 'row')} kept the contract")
 
 
 def split(project: Project) -> None:
@@ -68,7 +68,7 @@ def split(project: Project) -> None:
                 "choose other dates or another share in params.yaml, split",
             )
         _write(rows, project.root / "data" / f"{name}.parquet")
-    _log(f"split: {train.height:,} rows to train on, {test.height:,} to test on")
+    _log(f"split: {counted(train.height, 'row')} to train on, {test.height:,} to test on")
     if left_out := valid.height - train.height - test.height:
         _log(f"split: {left_out:,} of {valid.height:,} rows are in neither: {_left_out(valid, project.params.split)}")
 
@@ -136,7 +136,7 @@ def _staleness(frame: pl.DataFrame, project: Project) -> list[Violation]:
 def _refused(rows: int, violations: list[Violation]) -> MlopsError:
     listed = "\n".join(f"  {violation}" for violation in violations)
     return MlopsError(
-        f"the batch of {rows:,} rows breaks the contract, so none of it is used:\n{listed}",
+        f"the batch of {counted(rows, 'row')} breaks the contract, so none of it is used:\n{listed}",
         "mend the data, or if the world has changed, propose another contract: mlops widen",
     )
 

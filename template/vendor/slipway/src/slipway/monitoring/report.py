@@ -8,7 +8,7 @@ from datetime import datetime
 import msgspec
 
 from slipway import kinds
-from slipway.base.numbers import shown
+from slipway.base.numbers import counted, shown
 from slipway.monitoring import checks
 from slipway.monitoring.checks import CheckContext, Finding, MonitorCheck
 from slipway.monitoring.concept import Concept, ConceptState
@@ -133,7 +133,7 @@ def heading(report: Report) -> str:
 def basis(report: Report) -> str:
     """Say how many rows the judgement rests on."""
     others = f" ({report.other_versions:,} by other versions not counted)" if report.other_versions else ""
-    return f"{report.predictions:,} predictions{others}; reference of {report.reference_rows:,} rows"
+    return f"{counted(report.predictions, 'prediction')}{others}; reference of {counted(report.reference_rows, 'row')}"
 
 
 def age_line(report: Report) -> str:
@@ -192,7 +192,7 @@ def _window_lines(report: Report) -> list[str]:
 def _skew_lines(skew: Skew | None) -> list[str]:
     if skew is None:
         return []
-    differences = [f"  {one.name} in {one.rows:,} rows: {one.example}" for one in skew.differences]
+    differences = [f"  {one.name} in {counted(one.rows, 'row')}: {one.example}" for one in skew.differences]
     return [f"skew {skew.state.value}: {skew.sentence}", *differences]
 
 
