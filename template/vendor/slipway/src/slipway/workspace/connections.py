@@ -9,7 +9,7 @@ import os
 import shutil
 from dataclasses import dataclass
 
-from slipway.data import dvc, remotes
+from slipway.data import dvc
 from slipway.delivery import environments
 from slipway.delivery.docker import engine_problem, missing_login
 from slipway.registry import signing
@@ -45,18 +45,8 @@ def _in_job() -> bool:
 
 
 def _data(project: Project) -> Connection:
-    folder = dvc.local_folder(project.root)
-    if folder is not None:
-        there = folder.is_dir()
-        return Connection("data", there, f"the folder {folder}" if there else _for_job("a remote that jobs reach"))
-    url = dvc.url_of(project.root)
-    if not url:
-        return Connection("data", there=False, how=_for_job("a remote in .dvc/config"))
-    kind = remotes.of(url)
-    named = kind.credentials + kind.roles if kind else ()
-    # On a laptop a client finds its own files; a kind that is not in the table is DVC's business alone.
-    there = any(os.environ.get(name) for name in named) or not named or not _in_job()
-    return Connection("data", there, "the bucket in .dvc/config" if there else _for_job("credentials for the bucket"))
+    remote = dvc.reach(project.root)
+    return Connection("data", remote.there, remote.how if remote.there else _for_job(remote.how))
 
 
 def _registry(project: Project) -> Connection:
