@@ -5,14 +5,16 @@ A fresh project has none, and its workflows are green all the same: each says wh
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 
 from slipway.data import dvc
 from slipway.delivery import environments
 from slipway.delivery.docker import engine_problem, missing_login
-from slipway.registry import signing
+from slipway.registry import cosign, signing
 from slipway.settings.project import Project
 from slipway.training.tracking import store_uri
 
@@ -32,6 +34,21 @@ def connections(project: Project) -> list[Connection]:
     """Look at each service that the workflows need; nothing is asked over a network."""
     found = [_data(project), _registry(project), _signatures(), _machine(project), *_environments(project)]
     return [*found, _engine(), _images(project)] if project.tool.image else found
+
+
+def fetches_cosign(project: Project) -> bool:
+    """Whether a job has to bring cosign here: the policy demands signatures, and none that can be trusted is there."""
+    return project.policy.signature is not None and bool(cosign.problem())
+
+
+def warnings() -> list[str]:
+    """What is dangerous about the machine on which this job runs."""
+    event = Path(os.environ.get("GITHUB_EVENT_PATH") or os.devnull).read_text("utf-8") or "{}"
+    is_public = json.loads(event).get("repository", {}).get("private") is False
+    if os.environ.get("RUNNER_ENVIRONMENT") != "self-hosted" or not is_public:
+        return []
+    return [f"This repository is public, and this machine runs its jobs: whoever proposes a change may try to run code "
+            f"here. See what to set, {GUIDE}."]  # fmt: skip
 
 
 def as_markdown(found: list[Connection]) -> str:
