@@ -87,7 +87,7 @@ def runner_for(project: RunningProject, there: Forge, folder: Path, **settings: 
         variables=settings.get("variables", {}),
         path=[*path, TOOLS / "cosign-3"],
         env=there.env | {"STUB_ORIGIN": f"{there.address}/{REPOSITORY}", "CI": "true"} | docker,
-        labels={"ubuntu-24.04": HOST, "serving-machine": HOST},
+        labels=dict.fromkeys(("ubuntu-24.04", "serving-machine", "production-machine", "training-machine"), HOST),
     )
 
 
@@ -114,6 +114,8 @@ def company_for(project: RunningProject, folder: Path, there: Forge, store: Buck
         variables = {
             "MLFLOW_TRACKING_URI": tracking,
             "DEPLOY_RUNNER": "serving-machine",
+            "PRODUCTION_RUNNER": "production-machine",
+            "TRAIN_RUNNER": "training-machine",
             "MLOPS_STATE": str(state),
             "COSIGN_KEY": "env://COSIGN_PRIVATE_KEY",
         }
