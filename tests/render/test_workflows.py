@@ -20,7 +20,13 @@ PINNED = re.compile(r"uses: [\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
 
 
 #: A project for each way to log in to a registry of images, and one without any.
-KINDS = [{"size": "small"}, {}, {"size": "regulated"}, {"data_remote": "s3"}, *(answers for answers in TYPED if "image" in answers)]
+KINDS = [
+    {"size": "small"},
+    {},
+    {"size": "regulated"},
+    {"data_remote": "s3"},
+    *(answers for answers in TYPED if "image" in answers),
+]
 
 
 @pytest.fixture(scope="module", params=KINDS, ids=of_answers)
