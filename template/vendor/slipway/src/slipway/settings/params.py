@@ -36,11 +36,15 @@ class FileFormat(Settings):
 
 
 class DataParams(Settings):
-    """The raw data: a file or a folder of files, how they are written, and the day on which they were taken."""
+    """The raw data: a file or a folder of files, how they are written, and the day on which they were taken.
+
+    `sample` is a part of it that stays in Git, for checkouts that cannot have the whole.
+    """
 
     source: str
     as_of: date
     format: FileFormat = msgspec.field(default_factory=FileFormat)
+    sample: str | None = None
 
 
 class SplitParams(Settings):

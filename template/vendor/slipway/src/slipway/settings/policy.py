@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from typing import Annotated, Literal
 
 import msgspec
@@ -235,6 +236,12 @@ class SignaturePolicy(Settings):
     issuer: str = "https://token.actions.githubusercontent.com"
 
 
+class AdvisoryPolicy(Settings):
+    """Which known weaknesses of dependencies are accepted, by their number, each until a day."""
+
+    accept: dict[str, date] = msgspec.field(default_factory=dict)
+
+
 class Policy(Settings):
     """`policy.yaml`: what the team demands of a model and of the platform."""
 
@@ -245,6 +252,7 @@ class Policy(Settings):
     labels: LabelPolicy | None = None
     experiment: ExperimentPolicy | None = None
     privacy: PrivacyPolicy = msgspec.field(default_factory=PrivacyPolicy)
+    advisories: AdvisoryPolicy = msgspec.field(default_factory=AdvisoryPolicy)
 
     def __post_init__(self) -> None:
         for name, gate in self.gates.metrics.items():
