@@ -244,7 +244,9 @@ def ask(
 
 def _move_alias(project: Project, alias: str, release: Release, log: Log) -> None:
     try:
-        Registry.open(project).set_alias(alias, release.version)
+        registry = Registry.open(project)
+        # The number alone may be that of another version by now.
+        registry.set_alias(alias, registry.require(release.version, release.digest).number)
     except MlopsError as away:
         # What runs is right; only its mirror is late. A rollback must not depend on the registry.
-        log(f"the alias {alias} was not moved: {away.problem}; deploy again when the registry is back")
+        log(f"the alias {alias} was not moved: {away.problem}; next: {away.next_step}; then deploy again")

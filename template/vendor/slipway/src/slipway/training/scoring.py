@@ -11,12 +11,11 @@ import msgspec
 import numpy as np
 import onnxruntime
 
-from slipway import kinds
+from slipway import kinds, team
 from slipway.base.errors import MlopsError
 from slipway.contract.columns import Column, Columns, RowColumns
 from slipway.contract.rows import Row
 from slipway.kinds.base import Kind, Matrix, Scores
-from slipway.team import CONTRACT, features
 from slipway.training.bundle import Bundle, ModelFacts
 
 
@@ -25,7 +24,7 @@ def matrix(columns: Columns, names: Sequence[str] | None = None) -> tuple[list[s
 
     Without `names` the order is the feature function's own: that is how training fixes it.
     """
-    computed: Mapping[str, Column] = features(columns)
+    computed: Mapping[str, Column] = team.features(columns)
     names = list(computed) if names is None else list(names)
     if computed.keys() != set(names):
         raise MlopsError(
@@ -67,7 +66,7 @@ class Scorer:
     def __init__(self, bundle: Bundle, threads: int = 1) -> None:
         self.bundle, self._threads = bundle, threads
         self.facts: ModelFacts = bundle.model
-        self._columns = RowColumns(CONTRACT.fields)
+        self._columns = RowColumns(team.CONTRACT.fields)
         self.kind: Kind = kinds.named(self.facts.kind)
         self._model = OnnxModel(bundle.onnx, self.kind, threads)
         self._prove()
@@ -92,8 +91,8 @@ class Scorer:
         """Refuse to work when today's code gives other scores than the export did."""
         golden = self.bundle.golden
         changed = "the contract differs from the one this model was trained with"
-        if CONTRACT.fingerprint == self.facts.contract:
-            scores = self.score_rows(msgspec.convert(golden.rows, list[CONTRACT.row]))  # type: ignore[name-defined]
+        if team.CONTRACT.fingerprint == self.facts.contract:
+            scores = self.score_rows(msgspec.convert(golden.rows, list[team.CONTRACT.row]))  # type: ignore[name-defined]
             if np.allclose(scores, golden.scores, rtol=1e-4, atol=1e-5):
                 return
             changed = "features.py or a library gives other scores for its golden rows than at export"
@@ -109,9 +108,12 @@ def main() -> None:
     With `answers` as second argument it prints what a client would get. `mlops compare` starts this with the code of
     the commit that trained the model, `mlops deploy` with each of two platforms.
     """
-    scorer = Scorer(Bundle(Path(sys.argv[1])))
-    rows = msgspec.json.decode(sys.stdin.buffer.read(), type=list[CONTRACT.row])  # type: ignore[name-defined]
-    scores = scorer.score_rows(rows)
+    try:
+        scorer = Scorer(Bundle(Path(sys.argv[1])))
+        rows = msgspec.json.decode(sys.stdin.buffer.read(), type=list[team.CONTRACT.row])  # type: ignore[name-defined]
+        scores = scorer.score_rows(rows)
+    except MlopsError as error:
+        sys.exit(str(error))
     content = scorer.answers(scores) if "answers" in sys.argv[2:] else scores.tolist()
     sys.stdout.buffer.write(msgspec.json.encode(content))
 
