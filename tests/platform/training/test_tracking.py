@@ -79,7 +79,7 @@ def test_a_deleted_model_is_told_and_its_number_is_not_taken_for_another(project
 def test_a_store_that_cannot_be_used_from_here_is_told(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql+pg8000://me:secret@127.0.0.1:1/runs")
 
-    with pytest.raises(MlopsError, match=r"the tracking store postgresql\+pg8000://127.0.0.1:1/runs cannot be used: No"):
+    with pytest.raises(MlopsError, match=r"store postgresql\+pg8000://127\.0\.0\.1:1/runs cannot be used: No"):
         connect(project)
 
 

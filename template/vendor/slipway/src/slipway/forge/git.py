@@ -52,6 +52,13 @@ def changes(root: Path) -> list[str]:
     return sorted(entry[3:].removeprefix(above) for entry in git(root, *asked).split("\0") if entry)
 
 
+def holds(root: Path) -> bool:
+    """Whether a repository has `root` in its working tree, as its top or as a folder that it does not ignore."""
+    if git(root, "rev-parse", "--is-inside-work-tree", check=False).strip() != "true":
+        return False
+    return not (prefix(root) and git(root, "check-ignore", "--", str(root), check=False).strip())
+
+
 def prefix(root: Path) -> str:
     """The path from the top of the repository to `root`, with a slash at its end; empty where they are the same."""
     return git(root, "rev-parse", "--show-prefix").rstrip("\n")
