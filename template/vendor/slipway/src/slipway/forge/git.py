@@ -7,23 +7,31 @@ import os
 import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from slipway.base import programs
 from slipway.base.errors import MlopsError
 
+#: How long origin may take to say what it has, and to send it.
+ANSWER_S, FETCH_S = 20, 120
+
 
 def git(
-    root: Path, *arguments: str, check: bool = True, env: dict[str, str] | None = None, text: str | None = None
+    root: Path,
+    *arguments: str,
+    check: bool = True,
+    env: dict[str, str] | None = None,
+    text: str | None = None,
+    timeout_s: float | None = None,
 ) -> str:
     """Run a git command in `root` and return what it prints; refuse when it fails."""
     # A question for a password that nobody sees would be waited on for ever.
     environment = os.environ | {"GIT_TERMINAL_PROMPT": "0"} | (env or {})
     given = None if text is None else text.encode()
-    done = programs.run(
-        "git", "-C", str(root), *arguments, env=environment, stdin=given, install="install git and run this again"
-    )
+    command, install = ("git", "-C", str(root), *arguments), "install git and run this again"
+    done = programs.run(*command, env=environment, stdin=given, install=install, timeout_s=timeout_s)
     if check and done.code:
         raise MlopsError(f"git {arguments[0]} failed: {done.errors.strip()}", "mend this in Git and run this again")
     return done.output
@@ -38,9 +46,22 @@ def head(root: Path) -> str:
 
 
 def changes(root: Path) -> list[str]:
-    """Paths of files that differ from the current commit, untracked ones included."""
-    listed = git(root, "status", "--porcelain", "--untracked-files=all", "-z").split("\0")
-    return sorted(entry[3:] for entry in listed if entry)
+    """Paths, from `root`, of files in it that differ from the current commit, untracked ones included."""
+    asked = ("status", "--porcelain", "--no-renames", "--untracked-files=all", "-z", "--", ".")
+    above = prefix(root)
+    return sorted(entry[3:].removeprefix(above) for entry in git(root, *asked).split("\0") if entry)
+
+
+def holds(root: Path) -> bool:
+    """Whether a repository has `root` in its working tree, as its top or as a folder that it does not ignore."""
+    if git(root, "rev-parse", "--is-inside-work-tree", check=False).strip() != "true":
+        return False
+    return not (prefix(root) and git(root, "check-ignore", "--", str(root), check=False).strip())
+
+
+def prefix(root: Path) -> str:
+    """The path from the top of the repository to `root`, with a slash at its end; empty where they are the same."""
+    return git(root, "rev-parse", "--show-prefix").rstrip("\n")
 
 
 def require_clean(root: Path, why: str) -> None:
@@ -78,13 +99,16 @@ def require_branch(root: Path) -> str:
 def at_commit(root: Path, commit: str, path: str) -> str | None:
     """The text of a file at a commit, or None if it is not there."""
     listed = git(root, "ls-tree", "--name-only", commit, "--", path, check=False).strip()
-    return git(root, "show", f"{commit}:{path}") if listed else None
+    return git(root, "show", f"{commit}:./{path}") if listed else None
 
 
-def since(root: Path, path: str, holds: Callable[[str], bool]) -> tuple[str, datetime] | None:
-    """The commit from which on `holds` is true of a file's text, without a break, and its time; None if it is not."""
+def since(root: Path, path: str, holds: Callable[[str], bool], *options: str) -> tuple[str, datetime] | None:
+    """The commit from which on `holds` is true of a file's text, without a break, and its time; None if it is not.
+
+    `options` of `git log` say which commits count.
+    """
     first = None
-    for line in git(root, "log", "--format=%H %cI", "HEAD", "--", path).splitlines():
+    for line in git(root, "log", "--format=%H %cI", *options, "HEAD", "--", path).splitlines():
         commit, _, at = line.partition(" ")
         text = at_commit(root, commit, path)
         if text is None or not holds(text):
@@ -108,11 +132,11 @@ def export(root: Path, commit: str, folder: Path) -> None:
 def tree_with(root: Path, texts: Mapping[str, str]) -> str:
     """The current commit's tree with other texts, by path; the working tree and its index stay as they are."""
     with tempfile.TemporaryDirectory() as folder:
-        index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
+        index, above = {"GIT_INDEX_FILE": str(Path(folder) / "index")}, prefix(root)
         git(root, "read-tree", "HEAD", env=index)
         for path, text in texts.items():
             blob = git(root, "hash-object", "-w", "--stdin", text=text).strip()
-            git(root, "update-index", "--add", "--cacheinfo", f"100644,{blob},{path}", env=index)
+            git(root, "update-index", "--add", "--cacheinfo", f"100644,{blob},{above}{path}", env=index)
         return git(root, "write-tree", env=index).strip()
 
 
@@ -124,15 +148,55 @@ def commit_tree(root: Path, branch: str, tree: str, message: str) -> None:
 
 
 def push(root: Path, branch: str, *, force: bool = True) -> None:
-    """Send a branch to origin; a workflow's token is used where there is one, and written nowhere."""
+    """Send a branch to origin."""
     options = ["--force-with-lease"] if force else []
+    git(root, "push", "--quiet", *options, "origin", f"refs/heads/{branch}", env=_token(root))
+
+
+def _token(root: Path) -> dict[str, str]:
+    """The settings by which Git uses a workflow's token for origin, where there is one; it is written nowhere."""
     token, server = os.environ.get("GITHUB_TOKEN"), os.environ.get("GITHUB_SERVER_URL", "https://github.com")
     env = {}
     if token and git(root, "remote", "get-url", "origin").startswith(server):
         basic = base64.b64encode(f"x-access-token:{token}".encode()).decode()
         env = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"http.{server}/.extraheader"}
         env["GIT_CONFIG_VALUE_0"] = f"AUTHORIZATION: basic {basic}"
-    git(root, "push", "--quiet", *options, "origin", f"refs/heads/{branch}", env=env)
+    return env
+
+
+def is_ancestor(root: Path, commit: str, later: str) -> bool:
+    """Whether a commit is in the history of another, or the same; not where one of them is not in this clone."""
+    return bool(later) and git(root, "merge-base", commit, later, check=False).strip() == commit
+
+
+@dataclass(frozen=True)
+class Newest:
+    """The newest commit of a branch at origin, which this clone has then, too."""
+
+    branch: str
+    commit: str
+
+
+def newest_at_origin(root: Path) -> Newest | None:
+    """The newest commit of the current branch at origin, or of origin's main one where it does not have that.
+
+    `None` where there is no origin, or nothing in it; refused where it does not answer.
+    """
+    if "origin" not in git(root, "remote").split():
+        return None
+    env = _token(root)
+    own = f"refs/heads/{git(root, 'branch', '--show-current').strip()}"
+    listed = git(root, "ls-remote", "--symref", "origin", "HEAD", own, env=env, timeout_s=ANSWER_S)
+    lines = [(left, name) for left, _, name in (line.partition("\t") for line in listed.splitlines())]
+    found = {name: left for left, name in lines if not left.startswith("ref: ")}
+    main = next((left.removeprefix("ref: ") for left, _ in lines if left.startswith("ref: ")), "HEAD")
+    branch = own if own in found else main
+    commit = found.get(branch, found.get("HEAD"))
+    if commit is None:
+        return None
+    if git(root, "cat-file", "-t", commit, check=False).strip() != "commit":
+        git(root, "fetch", "--quiet", "--no-tags", "origin", branch, env=env, timeout_s=FETCH_S)
+    return Newest(branch.removeprefix("refs/heads/"), commit)
 
 
 def has_branch(root: Path, branch: str) -> bool:

@@ -161,7 +161,7 @@ def _golden(bundle: Bundle, python: Path, *arguments: str) -> list[float]:
     command = (str(python), "-I", "-m", _OWN.scoring, str(bundle.path.resolve()), *arguments)
     done = programs.run(*command, stdin=rows, install="mlops deploy again")
     if done.code:
-        raise MlopsError(f"the golden rows got no answer: {done.last_words(1)}", "mlops deploy again")
+        raise MlopsError(f"the golden rows got no answer: {done.last_words(2)}", "mlops deploy again")
     said: list[float] = json.loads(done.raw)
     return said
 

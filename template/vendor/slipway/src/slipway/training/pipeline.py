@@ -10,13 +10,14 @@ from slipway.settings.project import Project
 from slipway.training import engines
 from slipway.training.agreement import require_agreement
 from slipway.training.gates import GateResult, check_gates
-from slipway.training.tracking import PIPELINE, connect, find_run, record
+from slipway.training.tracking import PIPELINE, connect, experiment, find_run, record
 
 
 def run(project: Project, force: bool = False, log: Log = print) -> list[GateResult]:
     """Run what has changed, record the run, and judge the result against the policy."""
     require_agreement(project, log)  # a wrong setting is refused before any work is done
     engine, client = engines.of(project), connect(project)
+    experiment(project, client)
     with project.only_one("pipeline"):
         tags = _code_tags(project)
         if not engine.run(project, force):

@@ -11,12 +11,11 @@ import msgspec
 import numpy as np
 import onnxruntime
 
-from slipway import kinds
+from slipway import kinds, team
 from slipway.base.errors import MlopsError
 from slipway.contract.columns import Columns, RowColumns
 from slipway.contract.rows import Row
 from slipway.kinds.base import Kind, Matrix, Scores, alike
-from slipway.team import CONTRACT, features
 from slipway.training.bundle import Bundle, ModelFacts
 from slipway.training.team_code import features_of
 
@@ -30,7 +29,7 @@ def matrix(columns: Columns, names: Sequence[str] | None = None) -> tuple[list[s
     Without `names` the order is the feature function's own: that is how training fixes it, and what it gives is
     looked at closely.
     """
-    computed = features_of(features, columns) if names is None else features(columns)
+    computed = features_of(team.features, columns) if names is None else team.features(columns)
     names = list(computed) if names is None else list(names)
     if computed.keys() != set(names):
         raise MlopsError(
@@ -89,7 +88,7 @@ class Scorer:
     def __init__(self, bundle: Bundle, threads: int = 1) -> None:
         self.bundle, self._threads = bundle, threads
         self.facts: ModelFacts = bundle.model
-        self._columns = RowColumns(CONTRACT.fields)
+        self._columns = RowColumns(team.CONTRACT.fields)
         self.kind: Kind = kinds.named(self.facts.kind)
         self._model = OnnxModel(bundle.onnx, self.kind, threads)
         self._prove()
@@ -114,8 +113,8 @@ class Scorer:
         """Refuse to work when today's code gives other scores than the export did."""
         golden = self.bundle.golden
         changed = "the contract differs from the one this model was trained with"
-        if CONTRACT.fingerprint == self.facts.contract:
-            scores = self.score_rows(msgspec.convert(golden.rows, list[CONTRACT.row]))  # type: ignore[name-defined]
+        if team.CONTRACT.fingerprint == self.facts.contract:
+            scores = self.score_rows(msgspec.convert(golden.rows, list[team.CONTRACT.row]))  # type: ignore[name-defined]
             if alike(np.array(golden.scores), scores, self.kind.rounding).all():
                 return
             changed = "features.py or a library gives other scores for its golden rows than at export"
@@ -131,9 +130,12 @@ def main() -> None:
     With `answers` as second argument it prints what a client would get. `mlops compare` starts this with the code of
     the commit that trained the model, `mlops deploy` with each of two platforms.
     """
-    scorer = Scorer(Bundle(Path(sys.argv[1])))
-    rows = msgspec.json.decode(sys.stdin.buffer.read(), type=list[CONTRACT.row])  # type: ignore[name-defined]
-    scores = scorer.score_rows(rows)
+    try:
+        scorer = Scorer(Bundle(Path(sys.argv[1])))
+        rows = msgspec.json.decode(sys.stdin.buffer.read(), type=list[team.CONTRACT.row])  # type: ignore[name-defined]
+        scores = scorer.score_rows(rows)
+    except MlopsError as error:
+        sys.exit(str(error))
     content = scorer.answers(scores) if "answers" in sys.argv[2:] else scores.tolist()
     sys.stdout.buffer.write(msgspec.json.encode(content))
 
