@@ -13,13 +13,18 @@ from pathlib import Path
 from slipway.base import programs
 from slipway.base.errors import MlopsError
 
+#: What Git asks another machine for.
+REMOTE = {"clone", "fetch", "ls-remote", "push"}
+
 
 def git(
     root: Path, *arguments: str, check: bool = True, env: dict[str, str] | None = None, text: str | None = None
 ) -> str:
     """Run a git command in `root` and return what it prints; refuse when it fails."""
+    # Helpers for passwords read what lets them in, and only where there is something to ask for.
+    needed = (*programs.CLOUDS, *programs.FORGE) if REMOTE & set(arguments) else ()
     # A question for a password that nobody sees would be waited on for ever.
-    environment = os.environ | {"GIT_TERMINAL_PROMPT": "0"} | (env or {})
+    environment = programs.environment(*needed) | {"GIT_TERMINAL_PROMPT": "0"} | (env or {})
     given = None if text is None else text.encode()
     done = programs.run(
         "git", "-C", str(root), *arguments, env=environment, stdin=given, install="install git and run this again"

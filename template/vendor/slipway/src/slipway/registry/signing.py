@@ -150,7 +150,9 @@ def _expected(project: Project, wanted: SignaturePolicy) -> list[str]:
 
 
 def _cosign(*arguments: str) -> None:
-    done = programs.run("cosign", *arguments, install="install it: https://docs.sigstore.dev/cosign")
+    # Keys and images may lie with a cloud.
+    environment = programs.environment(*programs.SIGNING, *programs.CLOUDS)
+    done = programs.run("cosign", *arguments, env=environment, install="install it: https://docs.sigstore.dev/cosign")
     if done.code:
         what = "signature does not fit" if arguments[0].startswith("verify") else "version could not be signed"
         lines = [line for line in done.errors.splitlines() if line.startswith("Error")] or done.errors.splitlines()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,7 +34,7 @@ def setup(project: Project) -> Iterator[str]:
 
 
 def _hooks(root: Path) -> str:
-    prek, environment = str(Path(sys.executable).parent / "prek"), os.environ | {"NO_COLOR": "1"}
+    prek, environment = str(Path(sys.executable).parent / "prek"), programs.environment() | {"NO_COLOR": "1"}
     done = programs.run(prek, "install", "--quiet", cwd=root, env=environment, install="uv sync")
     if done.code:
         return f"the commit hooks are not installed: {(done.errors or done.output).strip()}"
