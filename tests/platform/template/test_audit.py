@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 from rendering import git
 from slipway.base.errors import MlopsError
+from slipway.cli import app
 from slipway.template import audit as auditing
+from slipway.template import vendored
+from typer.testing import CliRunner
 
 Edit = Callable[[dict[str, str | None]], None]
 AUDIT = "from pathlib import Path; from slipway.template import audit as a; print(len(a.audit(Path.cwd()).files))"
@@ -60,31 +63,34 @@ def test_an_audit_that_never_had_the_template_says_so(copied: Path, edit: Edit) 
         auditing.audit(copied)
 
 
-def test_an_audit_says_what_stands_in_the_way_of_the_platform(copied: Path, edit: Edit) -> None:
+def test_an_audit_says_what_stands_in_the_way_of_the_platform(
+    copied: Path, edit: Edit, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A repository that was there before, and into which the template was copied."""
     git(copied, "rm", "--quiet", "--cached", "-r", "docs")
     edit({
         ".gitignore": "*.log\ndocs/\n",
         "trams/__init__.py": "",
         "dvc.yaml": "stages:\n  train:\n    cmd: python fit.py\n  export:\n    cmd: nice mlops stage export\n",
-    })
+        "vendor/slipway/pyproject.toml": '[project]\nversion = "1.2.3"\n',
+    })  # fmt: skip
+    platform = copied / vendored.FOLDER
+    (platform / vendored.SUMS).write_text(vendored.as_text(vendored.sums(platform)), encoding="utf-8")
+    monkeypatch.chdir(copied)
 
-    found = auditing.audit(copied)
+    done = CliRunner().invoke(app, ["template", "audit"])
 
-    assert [file.path for file in found.files if file.is_missing] == ["docs/one.md", "docs/two.md"]
-    assert found.obstacles == [
-        (
-            "2 files of the template can be in no commit, because .gitignore ignores docs/ (line 2)",
-            "take that line out, then git add --all or: git add --force -- docs/one.md docs/two.md",
-        ),
-        (
-            "trams/ and src/trams/ are two packages of one name, of which Python imports either",
-            "git mv --force trams/* src/trams/",
-        ),
-        (
-            "dvc.yaml has stages of yours under names of the platform's: train",
-            "give yours other names, like own-train, in dvc.yaml and dvc.lock, before you add the platform's",
-        ),
+    assert done.exit_code == 3
+    lines = done.stdout.splitlines()
+    assert "shared    missing     docs/one.md" in lines
+    assert lines[-7:] == [
+        "2 files of the template can be in no commit, because .gitignore ignores docs/ (line 2)",
+        "next: take that line out, then git add --all or: git add --force -- docs/one.md docs/two.md",
+        "trams/ and src/trams/ are two packages of one name, of which Python imports either",
+        "next: git mv --force trams/* src/trams/",
+        "dvc.yaml has stages of yours under names of the platform's: train",
+        "next: give yours other names, like own-train, in dvc.yaml and dvc.lock, before you add the platform's",
+        "the platform is as its version made it",
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from rendering import commit, git
 from slipway.base.errors import MlopsError
+from slipway.cli import app
 from slipway.template import update as following
 from slipway.template.update import Update
+from typer.testing import CliRunner
 
 Edit = Callable[[dict[str, str | None]], None]
 
@@ -42,12 +44,17 @@ def test_a_version_is_proposed_from_a_sparse_checkout(copied: Path) -> None:
 # ---------------------------------------------------------------------------- other answers
 
 
-def test_an_answer_names_what_of_the_teams_it_does_not_change(copied: Path) -> None:
-    update = answered(copied, "size=small")
+def test_an_answer_names_what_of_the_teams_it_does_not_change(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(copied)
 
-    assert update.left == ["README.md"]
-    assert "-# Made for standard\n+# Made for small\n" in git(copied, "diff", "HEAD", update.fresh, "--", "README.md")
-    assert proposed(update) == "v1.0.0 is proposed in branch template/size-small"
+    done = CliRunner().invoke(app, ["template", "update", "--answer", "size=small"])
+
+    assert "v1.0.0 is proposed in branch template/size-small\n" in done.stdout
+    assert "yours, and not changed by these answers: README.md; what a new project has in them:\n" in done.stderr
+    recipe = re.search(r"git diff HEAD \w+ -- README.md", done.stderr)
+    assert recipe
+    shown = subprocess.run(recipe[0], shell=True, cwd=copied, capture_output=True, text=True, check=True).stdout
+    assert "-# Made for standard\n+# Made for small\n" in shown
 
 
 @pytest.mark.parametrize(
