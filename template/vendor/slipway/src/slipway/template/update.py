@@ -67,7 +67,7 @@ class Update:
 def prepare(
     root: Path,
     to: str | None = None,
-    answers: Sequence[str] | None = None,
+    answers: list[str] | None = None,
     *,
     trust: bool = False,
     source: str | None = None,
