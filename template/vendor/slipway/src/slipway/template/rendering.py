@@ -136,8 +136,8 @@ def commit_of(root: Path, tree: str, message: str, parent: str | None = None) ->
 
 
 def keep(root: Path, record: Record, commit: str) -> None:
-    """Remember a rendering, for when the template cannot be reached."""
-    git(root, "update-ref", _kept_at(record), commit)
+    """Remember a rendering, for when the template cannot be reached; where that fails, nothing else does."""
+    git(root, "update-ref", _kept_at(record), commit, check=False)
 
 
 def kept(root: Path, record: Record) -> str:
