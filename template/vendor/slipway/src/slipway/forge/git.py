@@ -16,6 +16,8 @@ from slipway.base.errors import MlopsError
 
 #: How long origin may take to say what it has, and to send it.
 ANSWER_S, FETCH_S = 20, 120
+#: What Git asks another machine for.
+REMOTE = {"clone", "fetch", "ls-remote", "push"}
 
 
 def git(
@@ -27,8 +29,10 @@ def git(
     timeout_s: float | None = None,
 ) -> str:
     """Run a git command in `root` and return what it prints; refuse when it fails."""
+    # Helpers for passwords read what lets them in, and only where there is something to ask for.
+    needed = (*programs.CLOUDS, *programs.FORGE) if REMOTE & set(arguments) else ()
     # A question for a password that nobody sees would be waited on for ever.
-    environment = os.environ | {"GIT_TERMINAL_PROMPT": "0"} | (env or {})
+    environment = programs.environment(*needed) | {"GIT_TERMINAL_PROMPT": "0"} | (env or {})
     given = None if text is None else text.encode()
     command, install = ("git", "-C", str(root), *arguments), "install git and run this again"
     done = programs.run(*command, env=environment, stdin=given, install=install, timeout_s=timeout_s)

@@ -301,7 +301,9 @@ def uv() -> str:
 
 
 def _uv(folder: Path, *arguments: str) -> str:
-    kept = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+    # An index of a cloud is asked with the credentials of that cloud.
+    kept = programs.environment(*programs.CLOUDS)
+    kept.pop("VIRTUAL_ENV", None)
     done = programs.run(uv(), "--quiet", *arguments, cwd=folder, env=kept, install="install uv")
     if done.code:
         raise MlopsError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,7 +44,7 @@ def _hooks(root: Path) -> str:
     hook = root / git.git(root, "rev-parse", "--git-path", "hooks/pre-commit").strip()
     if above and hook.is_file() and f"--cd={above.rstrip('/')}" not in hook.read_text("utf-8", "replace"):
         return "the larger repository has commit hooks of its own, which stay as they are"
-    prek, environment = str(Path(sys.executable).parent / "prek"), os.environ | {"NO_COLOR": "1"}
+    prek, environment = str(Path(sys.executable).parent / "prek"), programs.environment() | {"NO_COLOR": "1"}
     done = programs.run(prek, "install", "--quiet", cwd=root, env=environment, install="uv sync")
     if done.code:
         return f"the commit hooks are not installed: {(done.errors or done.output).strip()}"
