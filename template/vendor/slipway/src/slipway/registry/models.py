@@ -62,9 +62,20 @@ class Registry:
             if version.number == number:
                 return version
         known = ", ".join([str(version.number) for version in versions] + sorted(self._aliases())) or "none"
+        step = "mlops register" if not versions else "name one of these"
         raise MlopsError(
             f"{self.name} has no version or alias {reference!r} in the registry; there is: {known}",
-            "mlops register" if not versions else "name one of these",
+            f"{step}{f'. {found}' if (found := self.of_this_machine()) else ''}",
+        )
+
+    def of_this_machine(self) -> str:
+        """Say that the registry is a file, which no other clone or machine sees; empty when it is a server."""
+        uri = store_uri(self.project)
+        if not uri.startswith("sqlite:"):
+            return ""
+        return (
+            f"This registry is the file {uri.removeprefix('sqlite:///')}: another clone has its own, "
+            "with versions of its own that begin at 1. A server shares one: tool.mlops.tracking_uri in pyproject.toml"
         )
 
     def alias(self, alias: str) -> int | None:
@@ -191,7 +202,14 @@ def bundle_of(project: Project, number: int, digest: str) -> tuple[Bundle, Liter
     if local:
         return local, "cache"
     registry = Registry.open(project)
-    return registry.fetch(replace(registry.find(str(number)), digest=digest)), "registry"
+    found = registry.find(str(number))
+    if found.digest not in ("", digest):
+        raise MlopsError(
+            f"{digest[:19]} was promised as version {number}, and version {number} of the registry is another model, "
+            f"{found.digest[:19]}",
+            registry.of_this_machine() or "promote a version that the registry has: mlops promote ENVIRONMENT",
+        )
+    return registry.fetch(replace(found, digest=digest)), "registry"
 
 
 def _version(found: Any) -> Version:

@@ -10,7 +10,7 @@ from slipway.base.errors import MlopsError
 from slipway.base.files import Log, sha256
 from slipway.data import dvc
 from slipway.forge import git
-from slipway.registry import packaging
+from slipway.registry import cards, packaging
 from slipway.registry.models import Registry, Version
 from slipway.settings.project import Project
 from slipway.training.bundle import Lineage, seal
@@ -34,6 +34,9 @@ def register(project: Project, log: Log = print) -> tuple[Version, bool]:
     with project.only_one("register"):
         log("checking that the outputs are those of the commit")
         _require_current(project)
+        for card in (cards.MODEL_CARD, cards.DATA_CARD):
+            if cards.of_the_example(project, card):
+                log(f"warning: {card} still tells of the example's flights, and this version is registered with it")
         require_passed(check_gates(project), "the model in this checkout")
         lineage = _lineage(project, registry)
         log("sending the data to its remote")
