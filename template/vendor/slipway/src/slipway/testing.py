@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from slipway import kinds
+from slipway import kinds, team
 from slipway.contract.columns import columns as request_columns
 from slipway.contract.files import SOURCE, read_raw
 from slipway.contract.frames import columns, parse
@@ -53,8 +53,9 @@ def small_copy(root: Path, target: Path) -> Project:
     for name in ("dvc.yaml", "params.yaml", "policy.yaml", "pyproject.toml"):
         shutil.copyfile(root / name, target / name)
     shutil.copytree(root / "docs", target / "docs")
-    source = Project(root).params.data.source
-    raw = read_raw(root / source).drop(SOURCE)
+    data = Project(root).params.data
+    source, made = data.source, team.prepare()
+    raw = read_raw(root / source).drop(SOURCE) if made is None or data.raw is None else made(root / data.raw)
     (target / "data").mkdir()
     raw.gather_every(max(1, raw.height // ROWS)).write_parquet(target / "data" / "raw.parquet")
     params = target / "params.yaml"

@@ -36,7 +36,9 @@ def pipeline(
     typer.echo("next: commit dvc.lock and reports, then: uv run mlops register")
 
 
-def stage(name: Annotated[str, typer.Argument(help="ingest, validate, split, train, evaluate or export.")]) -> None:
+def stage(
+    name: Annotated[str, typer.Argument(help="One of those in dvc.yaml: ingest, validate …")],
+) -> None:
     """Run one stage of the pipeline alone, untracked."""
     from slipway.data.stages import run_stage
 

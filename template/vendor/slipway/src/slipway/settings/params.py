@@ -11,10 +11,19 @@ from slipway.settings.base import Settings, Share
 
 
 class DataParams(Settings):
-    """The raw data: a file or a folder of files, and the day it was taken."""
+    """The raw data: a file or a folder of files, and the day it was taken.
+
+    `raw` is what the team's prepare.py reads, if there is one; it makes `source`.
+    """
 
     source: str
     as_of: date
+    raw: str | None = None
+
+    @property
+    def delivered(self) -> str:
+        """The files that somebody else makes."""
+        return self.raw or self.source
 
 
 class SplitParams(Settings):

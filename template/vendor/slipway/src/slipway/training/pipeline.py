@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from slipway.base.errors import MlopsError
 from slipway.base.files import sha256
+from slipway.data.prepare import require_prepared
 from slipway.forge import git
 from slipway.settings.project import Project
 from slipway.training import engines
@@ -14,6 +15,7 @@ from slipway.training.tracking import PIPELINE, connect, find_run, record
 def run(project: Project, force: bool = False) -> list[GateResult]:
     """Run what has changed, record the run, and judge the result against the policy."""
     _ = project.params, project.policy  # a wrong setting is refused before any work is done
+    require_prepared(project)
     engine, client = engines.of(project), connect(project)
     with project.only_one("pipeline"):
         tags = _code_tags(project)
