@@ -19,6 +19,7 @@ class Flight(Row):
     origin: Literal["EWR", "JFK", "LGA"]
     dest: Airport
     distance: Annotated[int, Meta(ge=10, le=6000)]
+    tailnum: str | None = None
 
 
 class Departure(Row):

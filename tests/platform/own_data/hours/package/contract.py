@@ -17,7 +17,7 @@ class Hour(Row):
     wind_speed: Annotated[float, Meta(ge=0, le=150)] | None
     pressure: Annotated[float, Meta(ge=900, le=1100)] | None
     visib: Annotated[float, Meta(ge=0, le=10)]
-    precip: Annotated[float, Meta(ge=0, le=10)]
+    precip: Annotated[float, Meta(gt=-0.5, lt=10.5)]
 
 
 class Humidity(Row):

@@ -25,7 +25,7 @@ class Passenger(Row):
 class Fate(Row):
     """What became of them."""
 
-    survived: Annotated[int, Meta(ge=0, le=1)]
+    survived: Literal["no", "yes"]
 
 
 CONTRACT = Contract(row=Passenger, outcome=Fate, key=("passenger",))

@@ -15,7 +15,7 @@ ANSWER = "survives"
 
 def target(outcomes: Columns) -> Column:
     """Return whether the passenger survived."""
-    survived: Column = outcomes["survived"] == 1
+    survived: Column = outcomes["survived"] == 1  # a category is its place in the contract
     return survived
 
 

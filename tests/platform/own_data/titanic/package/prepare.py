@@ -8,6 +8,7 @@ MISSING = ["", "?"]
 
 
 def prepare(raw: Path) -> pl.DataFrame:
-    """Number the passengers, who have no key, and read question marks as missing."""
+    """Number the passengers, who have no key, read question marks as missing, and call a fate by its name."""
     passengers = pl.read_csv(raw / "titanic.csv", infer_schema=False, null_values=MISSING)
-    return passengers.rename({"home.dest": "home"}).with_row_index("passenger", offset=1)
+    named = passengers.rename({"home.dest": "home"}).with_row_index("passenger", offset=1)
+    return named.with_columns(pl.col("survived").replace_strict({"0": "no", "1": "yes"}))
