@@ -46,6 +46,9 @@ def test_a_projects_own_tests_pass_on_other_data(rendered: Path, name: str, tmp_
     done = run(root, "pytest", "-q", "--no-header", "-p", "no:cacheprovider")
 
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    for judge in (("check", "--quiet"), ("format", "--check", "--quiet")):
+        told = run(root, "ruff", *judge)
+        assert told.returncode == 0, told.stdout
 
 
 def test_the_page_shows_how_files_become_rows(rendered: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from slipway.data import dvc
 from slipway.forge import git
 from slipway.settings.project import Project
 from slipway.training.gates import check_gates
+from slipway.training.pipeline import to_be_formatted
 
 #: Stands in for the installed command, which stages are started by.
 MLOPS = """\
@@ -89,3 +90,19 @@ def test_figures_that_are_gone_come_back_by_what_the_error_says(
     assert [check.gate for check in check_gates(outside)] == [check.gate for check in before]
     assert (outside.root / "dvc.lock").read_bytes() == lock
     assert dvc.stale(outside) == []
+
+
+def test_code_that_a_commit_hook_will_rewrite_is_told_before_anything_runs(tmp_path: Path) -> None:
+    """Otherwise the commit that the next step asks for makes every output stale."""
+    git.git(tmp_path, "init", "--quiet")
+    module = tmp_path / "src" / "tiny" / "features.py"
+    module.parent.mkdir(parents=True)
+    rewritten = {
+        '"""Fine."""\n\nFINE = [1]\n': [],
+        '"""Wide."""\n\nWIDE = [ 1 ]\n': ["src/tiny/features.py"],
+        '"""Unused."""\n\nimport os\n': ["src/tiny/features.py"],
+    }
+
+    for text, told in rewritten.items():
+        module.write_text(text, encoding="utf-8")
+        assert to_be_formatted(tmp_path) == told

@@ -55,7 +55,7 @@ def _require_current(project: Project) -> None:
     if stale:
         raise MlopsError(
             f"the outputs in this checkout are not those of its code, parameters and data: {', '.join(stale)}",
-            "mlops pipeline, then commit dvc.lock and reports",
+            "commit what you have written, which hooks may format; mlops pipeline; commit dvc.lock and reports",
         )
 
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+from pathlib import Path
+
+from slipway.base import programs
 from slipway.base.errors import MlopsError
 from slipway.base.files import sha256
 from slipway.data.prepare import require_prepared
@@ -16,6 +21,11 @@ def run(project: Project, force: bool = False) -> list[GateResult]:
     """Run what has changed, record the run, and judge the result against the policy."""
     _ = project.params, project.policy  # a wrong setting is refused before any work is done
     require_prepared(project)
+    if unformatted := to_be_formatted(project.root):
+        sys.stderr.write(
+            f"warning: the commit hooks will rewrite {', '.join(unformatted)}, and what is made here is stale then\n"
+            " next: uv run ruff check --fix, uv run ruff format, and this once more\n"
+        )
     engine, client = engines.of(project), connect(project)
     with project.only_one("pipeline"):
         tags = _code_tags(project)
@@ -28,6 +38,20 @@ def run(project: Project, force: bool = False) -> list[GateResult]:
         if find_run(project, client, pipeline) is None:
             record(project, client, tags | {PIPELINE: pipeline}, status="FINISHED")
     return check_gates(project)
+
+
+def to_be_formatted(root: Path) -> list[str]:
+    """The modules of the team's that are not committed and that ruff would rewrite; none where there is no ruff."""
+    ruff = shutil.which("ruff", path=str(Path(sys.executable).parent))
+    changed = [path for path in git.changes(root) if path.startswith("src/") and path.endswith(".py")]
+    if ruff is None:
+        return []
+    judged = ("format", "--check"), ("check", "--diff")
+    return [
+        path for path in changed
+        if (root / path).is_file()
+        and any(programs.run(ruff, *how, path, cwd=root, install="uv sync").code for how in judged)
+    ]  # fmt: skip
 
 
 def commit(project: Project) -> str | None:
