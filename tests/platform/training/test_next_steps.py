@@ -15,6 +15,7 @@ from slipway.base.errors import MlopsError
 from slipway.data import dvc
 from slipway.forge import git
 from slipway.settings.project import Project
+from slipway.training.bundle import Bundle
 from slipway.training.gates import check_gates
 from slipway.training.pipeline import to_be_formatted
 
@@ -106,3 +107,16 @@ def test_code_that_a_commit_hook_will_rewrite_is_told_before_anything_runs(tmp_p
     for text, told in rewritten.items():
         module.write_text(text, encoding="utf-8")
         assert to_be_formatted(tmp_path) == told
+
+
+def test_outputs_that_are_gone_come_back_by_what_the_error_says(outside: Project) -> None:
+    shutil.rmtree(outside.bundle)
+    (outside.root / "data" / "valid.parquet").unlink()
+    with pytest.raises(MlopsError, match=r"there is no model\.json") as refused:
+        _ = Bundle(outside.bundle).model
+    assert refused.value.next_step == "mlops pipeline"
+
+    assert dvc.repro(outside)
+
+    assert Bundle(outside.bundle).model.answer == team.model.ANSWER
+    assert (outside.root / "data" / "valid.parquet").is_file()
