@@ -11,7 +11,7 @@ from slipway.base.errors import MlopsError
 from slipway.base.files import Log, sha256
 from slipway.data import dvc
 from slipway.forge import git
-from slipway.registry import packaging
+from slipway.registry import cards, packaging
 from slipway.registry.models import Registry, Version
 from slipway.settings.base import read_settings
 from slipway.settings.environment import Environment
@@ -39,6 +39,9 @@ def register(project: Project, log: Log = print) -> tuple[Version, bool]:
     with project.only_one("register"):
         log("checking that the outputs are those of the commit")
         _require_current(project)
+        for card in (cards.MODEL_CARD, cards.DATA_CARD):
+            if cards.of_the_example(project, card):
+                log(f"warning: {card} still tells of the example's flights, and this version is registered with it")
         require_passed(check_gates(project), "the model in this checkout")
         lineage = _lineage(project, registry)
         log("sending the data to its remote")
@@ -70,7 +73,7 @@ def _require_current(project: Project) -> None:
     if stale:
         raise MlopsError(
             f"the outputs in this checkout are not those of its code, parameters and data: {', '.join(stale)}",
-            "mlops pipeline, then commit dvc.lock and reports",
+            "commit what you have written, which hooks may format; mlops pipeline; commit dvc.lock and reports",
         )
 
 
