@@ -123,16 +123,34 @@ def commit_tree(root: Path, branch: str, tree: str, message: str) -> None:
     git(root, "update-ref", f"refs/heads/{branch}", commit)
 
 
-def push(root: Path, branch: str, *, force: bool = True) -> None:
-    """Send a branch to origin; a workflow's token is used where there is one, and written nowhere."""
-    options = ["--force-with-lease"] if force else []
+def has_origin(root: Path) -> bool:
+    """Whether this clone knows where its changes are reviewed."""
+    return "origin" in git(root, "remote").split()
+
+
+def ask_origin(root: Path, *arguments: str, check: bool = True) -> str:
+    """Run a git command that talks to origin; a workflow's token is used where there is one, and written nowhere."""
     token, server = os.environ.get("GITHUB_TOKEN"), os.environ.get("GITHUB_SERVER_URL", "https://github.com")
     env = {}
     if token and git(root, "remote", "get-url", "origin").startswith(server):
         basic = base64.b64encode(f"x-access-token:{token}".encode()).decode()
         env = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"http.{server}/.extraheader"}
         env["GIT_CONFIG_VALUE_0"] = f"AUTHORIZATION: basic {basic}"
-    git(root, "push", "--quiet", *options, "origin", f"refs/heads/{branch}", env=env)
+    return git(root, *arguments, env=env, check=check)
+
+
+def push(root: Path, branch: str, *, over: str | None = None) -> None:
+    """Send a branch to origin; where it has other commits, only if the newest of them is `over`."""
+    lease = [] if over is None else [f"--force-with-lease=refs/heads/{branch}:{over}"]
+    ask_origin(root, "push", "--quiet", *lease, "origin", f"refs/heads/{branch}")
+
+
+def default_branch(root: Path) -> str:
+    """The branch that origin shows first, whose files say what runs; without an origin, the one of this checkout."""
+    told = ask_origin(root, "ls-remote", "--symref", "origin", "HEAD", check=False) if has_origin(root) else ""
+    if told.startswith("ref: refs/heads/"):
+        return told.removeprefix("ref: refs/heads/").split()[0]
+    return git(root, "branch", "--show-current").strip() or "main"
 
 
 def has_branch(root: Path, branch: str) -> bool:
@@ -143,9 +161,39 @@ def has_branch(root: Path, branch: str) -> bool:
 
 def is_at_origin(root: Path, branch: str) -> bool:
     """Whether origin has a branch; this clone may not have fetched it."""
-    if "origin" not in git(root, "remote").split():
-        return False
-    return bool(git(root, "ls-remote", "--heads", "origin", f"refs/heads/{branch}"))
+    return has_origin(root) and bool(ask_origin(root, "ls-remote", "--heads", "origin", f"refs/heads/{branch}"))
+
+
+def fetched(root: Path, branch: str) -> str | None:
+    """The newest commit of a branch of origin, which is here afterwards; None if origin has no such branch."""
+    if not is_at_origin(root, branch):
+        return None
+    there = f"refs/remotes/origin/{branch}"
+    ask_origin(root, "fetch", "--quiet", "origin", f"+refs/heads/{branch}:{there}")
+    return git(root, "rev-parse", there).strip()
+
+
+def tree_of(root: Path, commit: str) -> str:
+    """The id of all files of a commit: equal where no file differs."""
+    return git(root, "rev-parse", f"{commit}^{{tree}}").strip()
+
+
+def is_alike(root: Path, first: str, second: str, paths: list[str]) -> bool:
+    """Whether two commits have the same content at `paths`; not when one of them is not in this clone."""
+    listed = [git(root, "ls-tree", commit, "--", *paths, check=False) for commit in (first, second)]
+    return bool(listed[0]) and listed[0] == listed[1]
+
+
+def is_before(root: Path, commit: str, later: str) -> bool:
+    """Whether a commit is `later`, or in its history as far as this clone knows."""
+    found = git(root, "merge-base", commit, later, check=False).strip()
+    return bool(found) and found == git(root, "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}").strip()
+
+
+def only_at(root: Path, commit: str, branch: str, kept: str) -> list[str]:
+    """Commits before one of origin's branch that neither another of its branches nor `kept` holds; merges left out."""
+    others = f"--exclude=origin/{branch}", "--remotes=origin"
+    return git(root, "rev-list", "--no-merges", commit, "--not", kept, *others).split()
 
 
 def at_last_change(root: Path, paths: list[str]) -> str:
