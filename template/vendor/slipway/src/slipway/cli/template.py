@@ -25,11 +25,24 @@ NewAnswers = Annotated[list[str] | None, typer.Option("--answer", help="KEY=VALU
 Trust = Annotated[bool, typer.Option("--trust", help="Let the template run the scripts in its hooks/.")]
 
 
-def update(to: TargetVersion = None, answer: NewAnswers = None, trust: Trust = False) -> None:
+def update(
+    to: TargetVersion = None,
+    answer: NewAnswers = None,
+    trust: Trust = False,
+    where_possible: Annotated[
+        bool, typer.Option("--where-possible", help="Say where the template cannot be read from here, and pass.")
+    ] = False,
+) -> None:
     """Propose a newer version, for review."""
+    from slipway.forge import hosting
     from slipway.template import update as template
 
     project = Project.find()
+    if where_possible and (reason := template.out_of_reach(project.root)):
+        told = f"No newer version was looked for: {reason}. Run `uv run mlops template update` where it can be read."
+        typer.echo(told)
+        hosting.of(project).summarize(told)
+        return
     update = template.prepare(project.root, to, answer, trust=trust)
     _show(update)
     if proposal := template.propose_update(update):

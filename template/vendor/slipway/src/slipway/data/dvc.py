@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,29 @@ def local_folder(root: Path) -> Path | None:
     if not url or "://" in url:
         return None
     return (root / ".dvc" / url).resolve()
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Whether the default remote can be used from here, and how it is or would be reached."""
+
+    there: bool
+    how: str
+
+
+def reach(root: Path) -> Reach:
+    """Look at what the default remote needs; nothing is asked over a network."""
+    folder = local_folder(root)
+    if folder is not None:
+        return Reach(True, f"the folder {folder}") if folder.is_dir() else Reach(False, "a remote that jobs reach")
+    url = url_of(root)
+    if not url:
+        return Reach(False, "a remote in .dvc/config")
+    kind = remotes.of(url)
+    named = kind.credentials + kind.roles if kind else ()
+    # On a laptop a client finds its own files; a kind that is not in the table is DVC's business alone.
+    there = any(os.environ.get(name) for name in named) or not named or not os.environ.get("CI")
+    return Reach(there, "the bucket in .dvc/config" if there else "credentials for the bucket")
 
 
 def _last(complaint: str) -> str:

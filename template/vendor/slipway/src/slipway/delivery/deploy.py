@@ -25,6 +25,8 @@ from slipway.training.bundle import Bundle
 
 #: Every deployment on this machine, a line each.
 LEDGER = "ledger.jsonl"
+#: How long a rollback waits for a deployment that is under way, or the other way round.
+TURN_S = 600
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ def deploy(project: Project, name: str, log: Log = print) -> Release:
     The new version proves itself before it gets a request, the old one answers until then
     and stays if the new one fails. The alias in the registry follows what runs.
     """
-    with project.only_one(f"deploy {name}"):
+    with project.only_one(f"deploy {name}", wait_s=TURN_S):
         environments.require_committed(project, name)
         wanted = environments.load(project, name)
         release = environments.champion(project, name)

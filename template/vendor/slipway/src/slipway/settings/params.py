@@ -11,10 +11,14 @@ from slipway.settings.base import Settings, Share
 
 
 class DataParams(Settings):
-    """The raw data: a file or a folder of files, and the day it was taken."""
+    """The raw data: a file or a folder of files, and the day it was taken.
+
+    `sample` is a part of it that stays in Git, for checkouts that cannot have the whole.
+    """
 
     source: str
     as_of: date
+    sample: str | None = None
 
 
 class SplitParams(Settings):

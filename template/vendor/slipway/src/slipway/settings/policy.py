@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated, Literal
 
 import msgspec
@@ -223,6 +224,12 @@ class SignaturePolicy(Settings):
     issuer: str = "https://token.actions.githubusercontent.com"
 
 
+class AdvisoryPolicy(Settings):
+    """Which known weaknesses of dependencies are accepted, by their number, each until a day."""
+
+    accept: dict[str, date] = msgspec.field(default_factory=dict)
+
+
 class Policy(Settings):
     """`policy.yaml`: what the team demands of a model and of the platform."""
 
@@ -233,6 +240,7 @@ class Policy(Settings):
     labels: LabelPolicy | None = None
     experiment: ExperimentPolicy | None = None
     privacy: PrivacyPolicy = msgspec.field(default_factory=PrivacyPolicy)
+    advisories: AdvisoryPolicy = msgspec.field(default_factory=AdvisoryPolicy)
 
     def __post_init__(self) -> None:
         for place, rule in (("experiment", self.experiment), ("monitor.quality", self.monitor.quality)):

@@ -86,8 +86,8 @@ class Project:
         return msgspec.structs.replace(settings, tracking_uri=override) if override else settings
 
     @contextmanager
-    def only_one(self, what: str) -> Iterator[None]:
-        """Let one process at a time do `what` in this checkout; a second one is refused."""
+    def only_one(self, what: str, wait_s: float = 0) -> Iterator[None]:
+        """Let one process at a time do `what` in this checkout; a second one waits so long, and is refused then."""
         import filelock
 
         self.state.mkdir(parents=True, exist_ok=True)

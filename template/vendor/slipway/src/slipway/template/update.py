@@ -99,6 +99,16 @@ def prepare(root: Path, to: str | None = None, answers: list[str] | None = None,
     )
 
 
+def out_of_reach(root: Path) -> str:
+    """Why the template cannot be asked from here, as when it is a folder elsewhere or private; empty when it can."""
+    source = _source(_recorded(root))
+    try:
+        git(root, "ls-remote", "--tags", "--refs", source)
+    except MlopsError as refused:
+        return f"the template at {source} cannot be read from here: {' '.join(refused.problem.split())}"
+    return ""
+
+
 def propose_update(update: Update) -> Proposal | None:
     """Put an update on a branch of its own; there is no proposal when nothing changes.
 

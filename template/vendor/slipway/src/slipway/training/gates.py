@@ -53,6 +53,13 @@ def as_markdown(project: Project, checks: list[GateResult], reference: str) -> s
     return "\n".join(lines)
 
 
+def sample_markdown(project: Project, sample: str) -> str:
+    """The figures of a rehearsal, which no gate judges."""
+    now: Metrics = msgspec.json.decode((project.root / REPORT).read_bytes())["model"]
+    lines = [f"| metric | on {sample} |", "|---|--:|", *(f"| {name} | {value:.4f} |" for name, value in now.items())]
+    return "\n".join(lines)
+
+
 def check_gates(project: Project) -> list[GateResult]:
     """Hold the figures of the last evaluation against `policy.yaml`, the failed ones first."""
     reports = project.root / "reports"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from slipway.base.errors import MlopsError
 from slipway.base.files import sha256
+from slipway.data.stages import STAGES, run_stage
 from slipway.forge import git
 from slipway.settings.project import Project
 from slipway.training import engines
@@ -26,6 +27,18 @@ def run(project: Project, force: bool = False) -> list[GateResult]:
         if find_run(project, client, pipeline) is None:
             record(project, client, tags | {PIPELINE: pipeline}, status="FINISHED")
     return check_gates(project)
+
+
+def rehearse(project: Project, sample: str) -> None:
+    """Run every stage on the sample in Git, untracked: it shows that the code works, and nothing about the model.
+
+    `dvc.lock` stays as it was, so what this leaves behind can never be registered.
+    """
+    tried = Project(project.root)
+    tried.params.data.source = sample
+    with project.only_one("pipeline"):
+        for name in STAGES:
+            run_stage(tried, name)
 
 
 def commit(project: Project) -> str | None:
