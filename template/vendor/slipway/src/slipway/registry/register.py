@@ -52,10 +52,10 @@ def send(project: Project, version: Version) -> str:
     branch = f"candidate/v{version.number}"
     there = git.fetched(project.root, branch)
     if there is None:
-        here = git.is_before(project.root, version.commit, "HEAD")
+        here = git.is_ancestor(project.root, version.commit, "HEAD")
         git.git(project.root, "branch", "--force", branch, "HEAD" if here else version.commit)
         git.push(project.root, branch)
-    elif not git.is_before(project.root, version.commit, there):
+    elif not git.is_ancestor(project.root, version.commit, there):
         raise MlopsError(
             f"origin has a branch {branch} of another model, so this registry has begun to count anew",
             f"connect the registry of before, or rename {branch} at origin, then run this again",

@@ -174,7 +174,9 @@ def _wait(place: EnvironmentFolder, wish: Desired) -> State:
                 break
             started.append(_start_supervisor(place, wish.run))
         time.sleep(POLL_S)
-    raise MlopsError(f"the supervisor of {wish.run.environment} gave no answer", f"read its log: {place.log}")
+    state = place.read(State)
+    by_hand = f"; if it hangs, end its process {state.supervisor}, then deploy again" if state else ""
+    raise MlopsError(f"the supervisor of {wish.run.environment} gave no answer", f"read its log: {place.log}{by_hand}")
 
 
 def _start_supervisor(place: EnvironmentFolder, run: Run) -> subprocess.Popen[bytes]:
