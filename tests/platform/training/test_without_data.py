@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from slipway.cli import app
 
-REMOTE = '[core]\nremote = storage\n[\'remote "storage"\']\nurl = {url}\n'
+REMOTE = "[core]\nremote = storage\n['remote \"storage\"']\nurl = {url}\n"
 RAW = "data/raw.parquet"
 #: Every place where a pointer to the source may lie: the source, its pointer.
 PLACES = [(RAW, f"{RAW}.dvc"), ("data/raw", "data/raw.dvc"), ("data/raw", "data/raw/june.csv.dvc"), ("in/x", "in.dvc")]

@@ -42,6 +42,6 @@ def test_cosign_is_fetched_only_where_a_signature_is_demanded_and_none_is_there(
     assert connections.fetches_cosign(demanding)
 
     program = tmp_path / "cosign"
-    program.write_text("#!/bin/sh\necho '{\"gitVersion\": \"v3.0.6\"}'\n", encoding="utf-8")
+    program.write_text('#!/bin/sh\necho \'{"gitVersion": "v3.0.6"}\'\n', encoding="utf-8")
     program.chmod(0o755)
     assert not connections.fetches_cosign(demanding)

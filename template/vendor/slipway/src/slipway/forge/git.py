@@ -202,66 +202,6 @@ def newest_at_origin(root: Path) -> Newest | None:
     if git(root, "cat-file", "-t", commit, check=False).strip() != "commit":
         ask_origin(root, "fetch", "--quiet", "--no-tags", "origin", branch, timeout_s=FETCH_S)
     return Newest(branch.removeprefix("refs/heads/"), commit)
-    token, server = os.environ.get("GITHUB_TOKEN"), os.environ.get("GITHUB_SERVER_URL", "https://github.com")
-    env = {}
-    if token and git(root, "remote", "get-url", "origin").startswith(server):
-        basic = base64.b64encode(f"x-access-token:{token}".encode()).decode()
-        env = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"http.{server}/.extraheader"}
-        env["GIT_CONFIG_VALUE_0"] = f"AUTHORIZATION: basic {basic}"
-<<<<<<< HEAD
-    return git(root, *arguments, env=env, check=check)
-
-
-def push(root: Path, branch: str, *, over: str | None = None) -> None:
-    """Send a branch to origin; where it has other commits, only if the newest of them is `over`."""
-    lease = [] if over is None else [f"--force-with-lease=refs/heads/{branch}:{over}"]
-    ask_origin(root, "push", "--quiet", *lease, "origin", f"refs/heads/{branch}")
-
-
-def default_branch(root: Path) -> str:
-    """The branch that origin shows first, whose files say what runs; without an origin, the one of this checkout."""
-    told = ask_origin(root, "ls-remote", "--symref", "origin", "HEAD", check=False) if has_origin(root) else ""
-    if told.startswith("ref: refs/heads/"):
-        return told.removeprefix("ref: refs/heads/").split()[0]
-    return git(root, "branch", "--show-current").strip() or "main"
-=======
-    return env
-
-
-def is_ancestor(root: Path, commit: str, later: str) -> bool:
-    """Whether a commit is in the history of another, or the same; not where one of them is not in this clone."""
-    return bool(later) and git(root, "merge-base", commit, later, check=False).strip() == commit
-
-
-@dataclass(frozen=True)
-class Newest:
-    """The newest commit of a branch at origin, which this clone has then, too."""
-
-    branch: str
-    commit: str
-
-
-def newest_at_origin(root: Path) -> Newest | None:
-    """The newest commit of the current branch at origin, or of origin's main one where it does not have that.
-
-    `None` where there is no origin, or nothing in it; refused where it does not answer.
-    """
-    if "origin" not in git(root, "remote").split():
-        return None
-    env = _token(root)
-    own = f"refs/heads/{git(root, 'branch', '--show-current').strip()}"
-    listed = git(root, "ls-remote", "--symref", "origin", "HEAD", own, env=env, timeout_s=ANSWER_S)
-    lines = [(left, name) for left, _, name in (line.partition("\t") for line in listed.splitlines())]
-    found = {name: left for left, name in lines if not left.startswith("ref: ")}
-    main = next((left.removeprefix("ref: ") for left, _ in lines if left.startswith("ref: ")), "HEAD")
-    branch = own if own in found else main
-    commit = found.get(branch, found.get("HEAD"))
-    if commit is None:
-        return None
-    if git(root, "cat-file", "-t", commit, check=False).strip() != "commit":
-        git(root, "fetch", "--quiet", "--no-tags", "origin", branch, env=env, timeout_s=FETCH_S)
-    return Newest(branch.removeprefix("refs/heads/"), commit)
->>>>>>> release
 
 
 def has_branch(root: Path, branch: str) -> bool:

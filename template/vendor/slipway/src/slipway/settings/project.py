@@ -92,7 +92,7 @@ class Project:
 
         self.state.mkdir(parents=True, exist_ok=True)
         try:
-            with filelock.FileLock(self.state / f"{what.replace(' ', '-')}.lock", timeout=0):
+            with filelock.FileLock(self.state / f"{what.replace(' ', '-')}.lock", timeout=wait_s):
                 yield
         except filelock.Timeout as busy:
             raise MlopsError(
