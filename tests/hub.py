@@ -126,6 +126,17 @@ class Hub:
             return None
         return merged
 
+    def leave_queue(self, number: int, sha: str) -> list[str]:
+        """Merge what the queue has checked; returns what is missing, with which nothing is merged."""
+        pull = self._pull(number)
+        found = self.missing(pull, sha)
+        if not found:
+            before = self.heads()
+            git(self.path, "update-ref", f"refs/heads/{pull.base}", sha)
+            pull.state, pull.merged = "closed", True
+            self.pushed(before, pull.user)
+        return found
+
     def _start(self, event: str, branch: str, sha: str, user: str, since: str | None = None) -> list[Run]:
         if user == BOT:
             return []
@@ -147,6 +158,12 @@ class Hub:
 
     # What may be merged.
 
+    def _has(self, type_: str) -> bool:
+        """Whether an active rule of this type is there; `update` lets nobody change the default branch."""
+        return any(
+            rule["type"] == type_ for one in self.rulesets if one["enforcement"] == "active" for rule in one["rules"]
+        )
+
     def _demands(self, type_: str) -> dict[str, Any]:
         """The parameters of an active rule for the default branch."""
         rules = [rule for one in self.rulesets if one["enforcement"] == "active" for rule in one["rules"]]
@@ -157,8 +174,9 @@ class Hub:
         review, checks = self._demands("pull_request"), self._demands("required_status_checks")
         done = self.checks.get(sha or pull.sha, {})
         wanted = [one["context"] for one in checks.get("required_status_checks", [])]
-        found = [f'Required status check "{name}" is expected.' for name in wanted if done.get(name) != "success"]
-        if sha is None and checks.get("strict_required_status_checks_policy") and not self._is_up_to_date(pull):
+        found = ["Cannot update this protected ref."] if self._has("update") else []
+        found += [f'Required status check "{name}" is expected.' for name in wanted if done.get(name) != "success"]
+        if not sha and checks.get("strict_required_status_checks_policy") and not self._is_up_to_date(pull):
             found.append("The head branch must be up to date with the base branch.")
         valid = pull.approvals - ({pull.pusher} if review.get("require_last_push_approval") else set())
         if len(valid) < (count := review.get("required_approving_review_count", 0)):
