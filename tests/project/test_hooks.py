@@ -43,7 +43,7 @@ jobs:
 REFUSED = {
     "no secrets": ("src/flight_delays/keys.py", f'KEY = "{KEY}"\n'),
     "no outputs in notebooks": ("notebooks/first_look.ipynb", json.dumps(NOTEBOOK, indent=1) + "\n"),
-    "no file above 1,000 kB": ("data/raw.txt", "flight\n" * 150_000),
+    "no file above 1,000 kB": ("data/raw.bin", "\0" * 1_050_000),
     "no conflict markers": ("notes.txt", MARKERS),
     "no rejected parts of an update": ("dvc.yaml.rej", "@@ -1 +1 @@\n"),
     "YAML can be read": ("deploy/broken.yaml", "a: [1\n"),
