@@ -78,7 +78,7 @@ def test_what_either_major_has_signed_is_taken_without_a_network_and_a_changed_b
     with (sealed.path / SUMS).open("a", encoding="utf-8") as sums:
         sums.write("0000  another\n")
 
-    with pytest.raises(MlopsError, match="the signature does not fit: Error: .*digest"):
+    with pytest.raises(MlopsError, match=r"the signature does not fit: Error: .*digest"):
         signing.verify(demanding, release, sealed)
 
 
@@ -103,7 +103,7 @@ def test_a_signature_that_cannot_be_read_is_named(
     kept = sign("3, new")
     kept.write_text(content, encoding="utf-8")
 
-    with pytest.raises(MlopsError, match="provenance.json cannot be read") as refused:
+    with pytest.raises(MlopsError, match=r"provenance\.json cannot be read") as refused:
         signing.verify(demanding, release, sealed)
 
     assert refused.value.next_step.startswith("delete that file")
@@ -120,8 +120,10 @@ def teller(folder: Path, version: str) -> Path:
 
 @pytest.mark.parametrize(
     ("version", "is_new"),
-    [("v1.13.1", False), ("v2.5.0", False), ("v2.6.1", False), ("v2.6.2", True), ("v2.10.0", True)]
-    + [("v3.0.3", False), ("v3.0.4", True), ("3.1.1", True), ("v4.0.0", True)],
+    [
+        *(("v1.13.1", False), ("v2.5.0", False), ("v2.6.1", False), ("v2.6.2", True), ("v2.10.0", True)),
+        *(("v3.0.3", False), ("v3.0.4", True), ("3.1.1", True), ("v4.0.0", True)),
+    ],
 )
 def test_a_version_that_takes_false_signatures_for_good_is_refused(
     version: str, is_new: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

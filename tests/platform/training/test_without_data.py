@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 from slipway import testing
 from slipway.base.errors import MlopsError
+from slipway.cli import app
 from slipway.data import raw
 from slipway.settings.project import Project
 from typer.testing import CliRunner
-
-from slipway.cli import app
 
 REMOTE = "[core]\nremote = storage\n['remote \"storage\"']\nurl = {url}\n"
 RAW = "data/raw.parquet"
@@ -118,7 +117,7 @@ def test_a_candidate_is_never_made_of_a_sample(job: Project, elsewhere: Path) ->
 
 def test_a_sample_that_is_not_there_is_named(job: Project, elsewhere: Path) -> None:
     assert elsewhere.is_file()
-    with pytest.raises(MlopsError, match="params.yaml, data.sample: there is no data/nowhere.csv"):
+    with pytest.raises(MlopsError, match=r"params\.yaml, data\.sample: there is no data/nowhere\.csv"):
         raw.at_hand(name_in_params(job, RAW, "data/nowhere.csv"))
 
 

@@ -53,7 +53,7 @@ def rules(
 
 
 def advisories(
-    database: Annotated[str | None, typer.Option(help="Address of a database like OSV's; OSV's own by default.")] = None,
+    database: Annotated[str | None, typer.Option(help="Address of a database like OSV's.")] = None,
 ) -> None:
     """Look up known weaknesses of dependencies."""
     from datetime import UTC, datetime

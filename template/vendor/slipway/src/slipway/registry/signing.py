@@ -46,9 +46,10 @@ def sign(project: Project, reference: str) -> tuple[Version, str]:
     """Sign where a registered version comes from; returns it, and who signed."""
     signer = key()
     if signer is None:
+        why = cosign.problem()
         raise MlopsError(
-            f"nobody is here to sign: {cosign.problem() or 'neither COSIGN_KEY nor the identity of a workflow is here'}",
-            cosign.INSTALL if cosign.problem() else "set COSIGN_KEY, or run this in a job with id-token: write",
+            f"nobody is here to sign: {why or 'there is neither COSIGN_KEY nor a workflow with an identity'}",
+            cosign.INSTALL if why else "set COSIGN_KEY, or run this in a job with id-token: write",
         )
     registry = Registry.open(project)
     version = registry.find(reference)
