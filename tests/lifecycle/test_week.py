@@ -85,7 +85,7 @@ class Week:
         git(root, "push", "--quiet", str(self.hub.path), branch)
         self.hub.pushed(before, "ada")
 
-    def ask(self, method: str, path: str, login: str, **body: Any) -> tuple[int, Any]:
+    def ask(self, method: str, path: str, login: str, **body: str) -> tuple[int, Any]:
         """Call the forge's interface."""
         return self.forge.answer(method, f"/repos/{REPOSITORY}{path}", body, login)
 

@@ -71,7 +71,8 @@ def test_a_good_change_is_green_and_shows_its_metrics(project: RunningProject, t
     thanks, metrics = hub.comments
     assert thanks["body"] == "Thank you!"
     assert (metrics["issue"], metrics["user"]["login"]) == (thanks["issue"], BOT)
-    assert metrics["body"].startswith("<!-- metrics of the pipeline -->\n") and line in metrics["body"]
+    assert metrics["body"].startswith("<!-- metrics of the pipeline -->\n")
+    assert line in metrics["body"]
 
 
 @edge("E1", "CI/CD ↔ experimentation", fault="training makes a model that is too weak")

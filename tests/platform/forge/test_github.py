@@ -14,8 +14,10 @@ from slipway.base.errors import MlopsError
 from slipway.forge import git, proposals
 from slipway.forge.github import GitHub
 from slipway.settings.project import Project
+from slipway.workspace import setup
 
 REPOSITORY = "acme/flights"
+TEMPLATE = Path(__file__).parents[3] / "template"
 CHECKS = "on: {pull_request: , workflow_dispatch: }\njobs: {}\n"
 RULE = {
     "name": "main",
@@ -153,7 +155,7 @@ def test_a_proposal_that_was_brought_up_to_date_with_main_is_refreshed(project: 
 
     propose(project, "two")
 
-    assert git.at_commit(hub.path, "change/one", "one.txt") == "two"
+    assert git.git(hub.path, "show", "change/one:one.txt") == "two"
 
 
 def test_checks_that_cannot_be_started_are_told_beside_the_pull_request(
@@ -191,6 +193,26 @@ def test_a_proposal_goes_to_the_branch_that_the_repository_shows_first(there: Fo
     propose(Project(root), "one")
 
     assert [(pull.base, pull.state) for pull in hub.pulls] == [("trunk", "open")]
+
+
+@pytest.mark.parametrize(("branch", "told"), [("trunk", 0), ("develop", 2)])
+def test_setup_tells_of_workflows_that_a_merge_would_not_start(
+    there: Forge, tmp_path: Path, branch: str, told: int
+) -> None:
+    there.create(REPOSITORY, branch)
+    root = tmp_path / "project"
+    root.mkdir()
+    git.git(root, "init", "--quiet", f"--initial-branch={branch}")
+    git.git(root, "remote", "add", "origin", f"{there.address}/{REPOSITORY}")
+    for name in ("train.yml", "deploy.yml"):
+        text = (TEMPLATE / f".github/workflows/{name}.jinja").read_text("utf-8")
+        write(root, f".github/workflows/{name}", text.removeprefix("{% raw %}").partition("jobs:")[0])
+    send(root, there.hubs[REPOSITORY], "Start")
+
+    lines = [line for line in setup.setup(Project(root)) if "a merge starts no" in line]
+
+    assert len(lines) == told
+    assert all(line.endswith("add develop to its `branches`") for line in lines)
 
 
 def test_what_a_protected_branch_refuses_becomes_a_proposal(project: Project, hub: Hub) -> None:
