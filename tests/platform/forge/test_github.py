@@ -67,6 +67,12 @@ def send(root: Path, hub: Hub, message: str) -> None:
     git.git(root, "push", "--quiet", str(hub.path), "HEAD")
 
 
+def triggers(workflow: str) -> str:
+    """When a project's workflow starts, as its file says."""
+    text = (TEMPLATE / ".github" / "workflows" / f"{workflow}.jinja").read_text("utf-8")
+    return text.removeprefix("{% raw %}").partition("jobs:")[0]
+
+
 def propose(project: Project, text: str, *, replace: bool = True) -> str:
     """One more job that proposes something: it knows of earlier ones what origin knows."""
     if git.git(project.root, "branch", "--list", "change/one"):
@@ -205,14 +211,29 @@ def test_setup_tells_of_workflows_that_a_merge_would_not_start(
     git.git(root, "init", "--quiet", f"--initial-branch={branch}")
     git.git(root, "remote", "add", "origin", f"{there.address}/{REPOSITORY}")
     for name in ("train.yml", "deploy.yml"):
-        text = (TEMPLATE / f".github/workflows/{name}.jinja").read_text("utf-8")
-        write(root, f".github/workflows/{name}", text.removeprefix("{% raw %}").partition("jobs:")[0])
+        write(root, f".github/workflows/{name}", triggers(name))
     send(root, there.hubs[REPOSITORY], "Start")
 
-    lines = [line for line in setup.setup(Project(root)) if "a merge starts no" in line]
+    lines = list(setup.unheard(root))
 
     assert len(lines) == told
     assert all(line.endswith("add develop to its `branches`") for line in lines)
+
+
+def test_a_merge_queue_starts_the_checks_and_merges_what_is_green(project: Project, hub: Hub) -> None:
+    write(project.root, ".github/workflows/pull-request.yml", triggers("pull-request.yml"))
+    send(project.root, hub, "Check what is proposed")
+    propose(project, "one")
+    checks = {"type": "required_status_checks", "parameters": {"required_status_checks": [{"context": "Check"}]}}
+    hub.rulesets.append(RULE | {"rules": [checks]})
+
+    commit = hub.queue(1)
+
+    assert commit is not None
+    assert hub.leave_queue(1, commit) == ['Required status check "Check" is expected.']
+    hub.report(commit, Check="success")
+    assert hub.leave_queue(1, commit) == []
+    assert hub.heads()["main"] == commit
 
 
 def test_what_a_protected_branch_refuses_becomes_a_proposal(project: Project, hub: Hub) -> None:

@@ -34,10 +34,10 @@ def setup(project: Project) -> Iterator[str]:
     if not git.git(root, "rev-parse", "--verify", "--quiet", "HEAD", check=False):
         _first_commit(root)
         yield "made the first commit"
-    yield from _unheard(root)
+    yield from unheard(root)
 
 
-def _unheard(root: Path) -> Iterator[str]:
+def unheard(root: Path) -> Iterator[str]:
     """Say which workflows a merge would never start, as they wait for branches of other names."""
     branch = git.default_branch(root)
     for name in ("train.yml", "deploy.yml"):
