@@ -137,7 +137,9 @@ def week(trained_project: RunningProject, template: Template, tmp_path: Path) ->
         (tmp_path / name).mkdir()
     shutil.copytree(template.path, tmp_path / "template", dirs_exist_ok=True)
     root = trained_project.root
-    trained_project.edit(".copier-answers.yml", str(template.path), str(tmp_path / "template"))
+    answers = root / ".copier-answers.yml"
+    newer = re.sub("_src_path: .*", f"_src_path: {tmp_path / 'template'}", answers.read_text("utf-8"))
+    answers.write_text(newer, encoding="utf-8")
     trained_project.edit(".github/rules.json", '_review_count": 0', '_review_count": 1')
     trained_project.edit(".github/rules.json", '_push_approval": false', '_push_approval": true')
     trained_project.commit("Ask for a review")
