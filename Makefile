@@ -38,5 +38,7 @@ $(BIN)/.complete: requirements.txt
 	  { echo "error: $$($(PYTHON) --version) is too old, Slipway needs 3.11 or newer"; \
 	    echo " next: make PYTHON=python3.12 with the name of a newer one"; exit 1; }
 	$(PYTHON) -m venv --clear .venv
-	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.txt
+	@sed -n '/^uv==/,/[^\\]$$/p' requirements.txt >.venv/uv.txt
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement .venv/uv.txt
+	$(BIN)/uv pip install --quiet --require-hashes --python $(BIN)/python --requirement requirements.txt
 	@touch $@

@@ -57,10 +57,13 @@ def compile_once(self: Environment, source: object, *arguments: object, **keywor
     return _code[key]
 
 
-def snapshot(destination: Path) -> Template:
-    """Copy the work tree into a repository of its own. The tags of this one may not have travelled with a clone."""
+def snapshot(destination: Path, *, platform: bool = True) -> Template:
+    """Copy the work tree into a repository of its own. The tags of this one may not have travelled with a clone.
+
+    Without the platform's modules, which are the same in every project, a project is rendered in half the time.
+    """
     git(destination, "init", "--quiet", "--initial-branch=main")
-    return _add_work_tree(destination)
+    return _add_work_tree(destination, leave_out="" if platform else "template/vendor/slipway/src/")
 
 
 def history(destination: Path) -> Template:
@@ -86,11 +89,11 @@ def _empty(repository: Path) -> None:
     git(repository, "rm", "-r", "--quiet", "--ignore-unmatch", ".")
 
 
-def _add_work_tree(destination: Path) -> Template:
+def _add_work_tree(destination: Path, leave_out: str = "") -> Template:
     listed = git(ROOT, "ls-files", "--cached", "--others", "--exclude-standard", "-z").split("\0")
     for name in filter(None, listed):
         source, copy = ROOT / name, destination / name
-        if source.is_file():
+        if source.is_file() and not (leave_out and name.startswith(leave_out)):
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, copy)
     commit(destination, "The work tree")
