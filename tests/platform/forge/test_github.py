@@ -247,6 +247,21 @@ def test_what_a_protected_branch_refuses_becomes_a_proposal(project: Project, hu
     assert hub.pulls[0].head == "rollback/one"
 
 
+def test_a_change_of_workflows_needs_a_persons_token(
+    project: Project, there: Forge, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change = {".github/workflows/pull-request.yml": CHECKS + "# newer\n"}
+    proposal = proposals.propose(project, "template/new", change, "Update", title="new", next_step="read it")
+
+    with pytest.raises(MlopsError, match="without workflows permission") as refused:
+        proposal.send(project)
+    monkeypatch.setenv("GITHUB_TOKEN", there.token_of("ada"))
+
+    assert refused.value.next_step.startswith("set the secret TEMPLATE_TOKEN")
+    assert proposal.send(project) == "pull request: https://github.example/acme/flights/pull/1"
+    assert hub.pulls[0].user == "ada"
+
+
 @pytest.mark.parametrize(
     ("owner", "found"),
     [("@acme", ["CODEOWNERS: Unknown owner: @acme"]), ("@acme/science", []), ("@ada", [])],

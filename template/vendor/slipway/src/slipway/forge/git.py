@@ -159,7 +159,15 @@ def ask_origin(root: Path, *arguments: str, check: bool = True, timeout_s: float
 def push(root: Path, branch: str, *, over: str | None = None) -> None:
     """Send a branch to origin; where it has other commits, only if the newest of them is `over`."""
     lease = [] if over is None else [f"--force-with-lease=refs/heads/{branch}:{over}"]
-    ask_origin(root, "push", "--quiet", *lease, "origin", f"refs/heads/{branch}")
+    try:
+        ask_origin(root, "push", "--quiet", *lease, "origin", f"refs/heads/{branch}")
+    except MlopsError as refused:
+        if "refusing to allow" not in refused.problem:
+            raise
+        # GitHub lets no workflow's own token change workflows.
+        raise MlopsError(
+            refused.problem, "set the secret TEMPLATE_TOKEN, a person's token with the right `workflow`: docs/ci.md"
+        ) from None
 
 
 def default_branch(root: Path) -> str:
