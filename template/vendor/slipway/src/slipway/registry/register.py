@@ -28,6 +28,9 @@ MADE_FROM = ["src", "vendor", "dvc.lock", "params.yaml", "policy.yaml", "uv.lock
 def register(project: Project, log: Log = print) -> tuple[Version, bool]:
     """Seal the pipeline's bundle and register it; return the version, and whether it is new.
 
+    A commit that differs in nothing that a bundle is made from, as when a job makes a candidate once more that nobody
+    has merged yet, is the version that is there.
+
     Refused: a tree with changes, a shallow clone, outputs that are not what `dvc.lock` says,
     a failed gate, an untracked pipeline, a data remote that does not take the data.
     """
@@ -46,8 +49,26 @@ def register(project: Project, log: Log = print) -> tuple[Version, bool]:
         lineage = _lineage(project, registry)
         log("sending the data to its remote")
         dvc.push(project)
+        if same := _same(project, registry, lineage):
+            return same, False
         log("sealing the bundle and registering it")
         return _seal_and_register(project, registry, lineage)
+
+
+def send(project: Project, version: Version) -> str:
+    """Send the commit that made a version to origin, on a branch of its own, which never moves; return its name."""
+    branch = f"candidate/v{version.number}"
+    there = git.fetched(project.root, branch)
+    if there is None:
+        here = git.is_ancestor(project.root, version.commit, "HEAD")
+        git.git(project.root, "branch", "--force", branch, "HEAD" if here else version.commit)
+        git.push(project.root, branch)
+    elif not git.is_ancestor(project.root, version.commit, there):
+        raise MlopsError(
+            f"origin has a branch {branch} of another model, so this registry has begun to count anew",
+            f"connect the registry of before, or rename {branch} at origin, then run this again",
+        )
+    return branch
 
 
 def _lost(project: Project, registry: Registry) -> Iterator[str]:
@@ -75,6 +96,15 @@ def _require_current(project: Project) -> None:
             f"the outputs in this checkout are not those of its code, parameters and data: {', '.join(stale)}",
             "commit what you have written, which hooks may format; mlops pipeline; commit dvc.lock and reports",
         )
+
+
+def _same(project: Project, registry: Registry, lineage: Lineage) -> Version | None:
+    """The newest version of the same run whose commit has another id and the same content."""
+    for version in reversed(registry.versions()):
+        is_other = version.run_id == lineage.run_id and version.commit != lineage.commit
+        if is_other and git.is_alike(project.root, version.commit, lineage.commit, MADE_FROM):
+            return version
+    return None
 
 
 def _lineage(project: Project, registry: Registry) -> Lineage:
