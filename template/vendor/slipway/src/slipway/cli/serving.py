@@ -39,6 +39,7 @@ def batch(
     version: Annotated[str, typer.Option(help="A version number or an alias.")] = "latest",
 ) -> None:
     """Predict files of rows, however large; run again after a kill, it goes on."""
+    from slipway.base.numbers import counted
     from slipway.registry.models import Registry
     from slipway.serving import batch as batches
     from slipway.training import engines
@@ -50,4 +51,4 @@ def batch(
     scorer = Scorer(registry.fetch(found), threads=0)
     with_score, form = project.policy.serving.return_score, project.params.data.format
     rows = batches.predict(scorer, source, target, with_score=with_score, log=say, engine=engine, form=form)
-    typer.echo(f"{rows:,} rows predicted by version {found.number}, in {target}")
+    typer.echo(f"{counted(rows, 'row')} predicted by version {found.number}, in {target}")

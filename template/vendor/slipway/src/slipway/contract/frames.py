@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
+from slipway.base.numbers import counted
 from slipway.contract import texts
 from slipway.contract.columns import Column, Columns
 from slipway.contract.files import PLAIN, SOURCE
@@ -33,7 +34,7 @@ class Violation:
     examples: list[str]
 
     def __str__(self) -> str:
-        return f"{self.field}: {self.rule} in {self.rows:,} rows, first {', '.join(self.examples)}"
+        return f"{self.field}: {self.rule} in {counted(self.rows, 'row')}, first {', '.join(self.examples)}"
 
 
 def spread(frame: pl.DataFrame, rows: int) -> pl.DataFrame:
@@ -109,11 +110,9 @@ def duplicates(frame: pl.DataFrame, contract: Contract) -> list[Violation]:
     again = frame.filter(~pl.struct(contract.key).is_first_distinct())
     if again.is_empty():
         return []
-    return [
-        Violation(
-            "+".join(contract.key), "the key is not unique", again.height, again[SOURCE].head(_FIRST_ROWS).to_list()
-        )
-    ]
+    lacking = ", ".join(name for name in contract.key if again[name].null_count())
+    rule = "the key is not unique" + (f", as {lacking} is missing" if lacking else "")
+    return [Violation("+".join(contract.key), rule, again.height, again[SOURCE].head(_FIRST_ROWS).to_list())]
 
 
 def as_rows(frame: pl.DataFrame) -> list[Row]:

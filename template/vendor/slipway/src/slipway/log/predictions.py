@@ -39,8 +39,9 @@ logger = logging.getLogger(__name__)
 #: What is deleted together when it is old.
 LOGS = (LOG, refusals.LOG)
 
-#: Who scored a row. A client never sees what a `shadow` says; its id is that of the answer the client got.
-Role = Literal["champion", "challenger", "shadow"]
+#: Who scored a row. A client never sees what a `shadow` says; its id is that of the answer the client got. A `probe` is
+#: a deployment's own question, which nobody judges.
+Role = Literal["champion", "challenger", "shadow", "probe"]
 
 
 class Prediction(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -159,15 +160,15 @@ def read(
 
     The columns are id, at, version, digest, role, score and answer (a yes counts as 1), then the fields of
     the contract. A value that does not fit today's contract is null, a torn line is left out. What a shadow
-    said was no answer, so it has to be asked for. Columns that a `mask` hashes are text: the hash, also of what
-    was logged before there was a rule.
+    said was no answer, so it has to be asked for; a deployment's own question is never there. Columns that a `mask`
+    hashes are text: the hash, also of what was logged before there was a rule.
     """
     import polars as pl
 
     frames = [_frame([], mask)]
     chosen: list[Prediction] = []
     for prediction in _predictions(project, environment, since, until):
-        if prediction.role == "shadow" and not with_shadow:
+        if prediction.role == "probe" or (prediction.role == "shadow" and not with_shadow):
             continue
         chosen.append(prediction)
         if len(chosen) == CHUNK_ROWS:  # columns need far less memory than objects

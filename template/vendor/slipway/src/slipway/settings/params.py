@@ -36,20 +36,36 @@ class FileFormat(Settings):
 
 
 class DataParams(Settings):
-    """The raw data: a file or a folder of files, how they are written, and the day on which they were taken."""
+    """The raw data: a file or a folder of files, how they are written, and the day on which they were taken.
+
+    `raw` is what the team's prepare.py reads, if there is one; it makes `source`. `sample` is a part of what is
+    delivered that stays in Git, for checkouts that cannot have the whole.
+    """
 
     source: str
     as_of: date
     format: FileFormat = msgspec.field(default_factory=FileFormat)
+    raw: str | None = None
+    sample: str | None = None
+
+    @property
+    def delivered(self) -> str:
+        """The files that somebody else makes."""
+        return self.raw or self.source
 
 
 class SplitParams(Settings):
-    """How rows are told apart: by time, or by a stable digest of their key."""
+    """How rows are told apart: by time, or by a stable digest of their key.
+
+    Rows that lack an outcome are refused, unless `missing_outcomes` says to `drop` them, or to `keep` them for `target`
+    to judge.
+    """
 
     by: Literal["time", "digest"]
     train_until: date | None = None
     test_until: date | None = None
     test_share: Share = 0.2
+    missing_outcomes: Literal["refuse", "drop", "keep"] = "refuse"
 
 
 class DecisionParams(Settings):
