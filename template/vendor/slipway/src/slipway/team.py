@@ -8,8 +8,8 @@ four modules:
     model.py       ANSWER, target(outcomes), build(seed, **params), baseline(features, seed)
     metrics.py     metrics(truth, scores, threshold)
 
-A fifth, routes.py, may add endpoints to the server. Each is imported when something of it is asked for, so that a
-server needs no training library.
+Two more need not be there: routes.py adds endpoints to the server, and prepare.py makes one table of raw files that are
+not rows yet. Each is imported when something of it is asked for, so that a server needs no training library.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ from slipway.contract.columns import Column, Columns
 from slipway.contract.rows import Contract
 
 GROUP = "slipway.project"
+
+#: What stands beside the answer in every reply.
+_BESIDE_THE_ANSWER = ("id", "score", "model", "contributions")
 
 
 class Model(Protocol):
@@ -97,6 +100,14 @@ def routes() -> Callable[[Any], Mapping[str, Callable[[Any], Any]]] | None:
     return found
 
 
+def prepare() -> Callable[[Path], Any] | None:
+    """Return `prepare` of the team's `prepare.py`, which need not be there; see the stage in `data/prepare.py`."""
+    if find_spec(f"{_package()}.prepare") is None:
+        return None
+    found: Callable[[Path], Any] = _part(_package(), "prepare", ("prepare",))
+    return found
+
+
 def source(module: str) -> Path:
     """Return the file of one of the team's modules, such as `features`."""
     found = find_spec(f"{_package()}.{module}")
@@ -130,7 +141,18 @@ def _part(package: str, module: str, needed: tuple[str, ...]) -> Any:
             raise MlopsError(f"CONTRACT in {place} is not a slipway.Contract", f"mend it; {_described(name)}")
         if name not in ("CONTRACT", "ANSWER") and not callable(value):
             raise MlopsError(f"{name} in {place} is not a function", f"mend it; {_described(name)}")
+        if name == "ANSWER":
+            _require_free(value, place, [field.name for field in __getattr__("CONTRACT").fields])
     return found if module == "model" else getattr(found, needed[0])
+
+
+def _require_free(answer: Any, place: str, columns: list[str]) -> None:
+    """Refuse a name of the prediction that a reply, a batch or the monitor cannot tell from something else."""
+    if not isinstance(answer, str) or not answer:
+        raise MlopsError(f"ANSWER in {place} is {answer!r}, which is no name", f"mend it; {_described('ANSWER')}")
+    for taken, what in ((columns, "a column of every request"), (_BESIDE_THE_ANSWER, "something else in every reply")):
+        if answer in taken:
+            raise MlopsError(f"ANSWER in {place} is {answer}, the name of {what}", "mend it; name what is predicted")
 
 
 def _imported(package: str, module: str) -> ModuleType:
@@ -165,6 +187,7 @@ def _described(name: str) -> str:
         "target": "def target(outcomes: Columns) -> Column",
         "build": "def build(seed: int, **params) -> an estimator",
         "routes": 'def routes(model): return {"GET /path": function}, or there is no such file',
+        "prepare": "def prepare(raw: Path) -> polars.DataFrame, or there is no such file",
         "baseline": "def baseline(features: list[str], seed: int) -> an estimator",
     }
     return f"it looks like: {words[name]}"

@@ -22,6 +22,9 @@ from slipway.settings.environment import Environment, Release
 from slipway.settings.project import Project
 from slipway.training.bundle import Bundle
 
+#: How long a rollback waits for a deployment that is under way, or the other way round.
+TURN_S = 600
+
 
 @dataclass(frozen=True)
 class Found:
@@ -38,7 +41,7 @@ def deploy(project: Project, name: str, log: Log = print, *, force: bool = False
     and stays if the new one fails. The alias in the registry follows what runs.
     Refused is a file of which main says otherwise by now, unless `force` asks for it all the same.
     """
-    with project.only_one(f"deploy {name}"):
+    with project.only_one(f"deploy {name}", wait_s=TURN_S):
         environments.require_committed(project, name)
         if not force:
             newest.require_newest(project, name, log)
@@ -47,7 +50,7 @@ def deploy(project: Project, name: str, log: Log = print, *, force: bool = False
 
 def put_back(project: Project, name: str, wanted: Environment, left: ledger.Hold, log: Log = print) -> Release:
     """Serve the champion of `wanted` in the place of the one that the environment's file still names."""
-    with project.only_one(f"deploy {name}"):
+    with project.only_one(f"deploy {name}", wait_s=TURN_S):
         return _make_so(project, name, wanted, ledger.ROLLED_BACK, left, log)
 
 
@@ -218,7 +221,9 @@ def _smoke_test(wanted: Environment, run: Run, bundle: Bundle, log: str) -> None
     deadline = time.monotonic() + 15
     answered: dict[str, Any] = {}
     while time.monotonic() < deadline:
-        answered = ask(wanted.serve.host, wanted.serve.port, "POST", "/predict", row, version=run.version)
+        answered = ask(
+            wanted.serve.host, wanted.serve.port, "POST", "/predict", row, version=run.version, is_probe=True
+        )
         if answered.get("model", {}).get("digest") == run.digest:
             return
         time.sleep(0.1)  # the old version may answer until it has let go of the address
@@ -229,11 +234,22 @@ def _smoke_test(wanted: Environment, run: Run, bundle: Bundle, log: str) -> None
 
 
 def ask(
-    host: str, port: int, method: str, path: str, body: str | None = None, version: int | None = None
+    host: str,
+    port: int,
+    method: str,
+    path: str,
+    body: str | None = None,
+    version: int | None = None,
+    *,
+    is_probe: bool = False,
 ) -> dict[str, Any]:
-    """Send one request to a server of this project, or to one version of two; return its JSON answer."""
+    """Send one request to a server of this project, or to one version of two; return its JSON answer.
+
+    What `is_probe` counts as no prediction; a server of an earlier release counts it all the same.
+    """
     sent = body.encode() if body is not None else b"" if method == "POST" else None
     headers = {"Mlops-Version": str(version)} if version else {}
+    headers |= {"Mlops-Probe": "1"} if is_probe else {}
     try:
         return http.ask(host, port, path, body=sent, headers=headers, timeout_s=10).json()
     except (OSError, ValueError) as error:
