@@ -151,21 +151,42 @@ def commit_tree(root: Path, branch: str, tree: str, message: str) -> None:
     git(root, "update-ref", f"refs/heads/{branch}", commit)
 
 
-def push(root: Path, branch: str, *, force: bool = True) -> None:
-    """Send a branch to origin."""
-    options = ["--force-with-lease"] if force else []
-    git(root, "push", "--quiet", *options, "origin", f"refs/heads/{branch}", env=_token(root))
+def has_origin(root: Path) -> bool:
+    """Whether this clone knows where its changes are reviewed."""
+    return "origin" in git(root, "remote").split()
 
 
-def _token(root: Path) -> dict[str, str]:
-    """The settings by which Git uses a workflow's token for origin, where there is one; it is written nowhere."""
+def ask_origin(root: Path, *arguments: str, check: bool = True, timeout_s: float | None = None) -> str:
+    """Run a git command that talks to origin; a workflow's token is used where there is one, and written nowhere."""
     token, server = os.environ.get("GITHUB_TOKEN"), os.environ.get("GITHUB_SERVER_URL", "https://github.com")
     env = {}
     if token and git(root, "remote", "get-url", "origin").startswith(server):
         basic = base64.b64encode(f"x-access-token:{token}".encode()).decode()
         env = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"http.{server}/.extraheader"}
         env["GIT_CONFIG_VALUE_0"] = f"AUTHORIZATION: basic {basic}"
-    return env
+    return git(root, *arguments, env=env, check=check, timeout_s=timeout_s)
+
+
+def push(root: Path, branch: str, *, over: str | None = None) -> None:
+    """Send a branch to origin; where it has other commits, only if the newest of them is `over`."""
+    lease = [] if over is None else [f"--force-with-lease=refs/heads/{branch}:{over}"]
+    try:
+        ask_origin(root, "push", "--quiet", *lease, "origin", f"refs/heads/{branch}")
+    except MlopsError as refused:
+        if "refusing to allow" not in refused.problem:
+            raise
+        # GitHub lets no workflow's own token change workflows.
+        raise MlopsError(
+            refused.problem, "set the secret TEMPLATE_TOKEN, a person's token with the right `workflow`: docs/ci.md"
+        ) from None
+
+
+def default_branch(root: Path) -> str:
+    """The branch that origin shows first, whose files say what runs; without an origin, the one of this checkout."""
+    told = ask_origin(root, "ls-remote", "--symref", "origin", "HEAD", check=False) if has_origin(root) else ""
+    if told.startswith("ref: refs/heads/"):
+        return told.removeprefix("ref: refs/heads/").split()[0]
+    return git(root, "branch", "--show-current").strip() or "main"
 
 
 def is_ancestor(root: Path, commit: str, later: str) -> bool:
@@ -186,11 +207,10 @@ def newest_at_origin(root: Path) -> Newest | None:
 
     `None` where there is no origin, or nothing in it; refused where it does not answer.
     """
-    if "origin" not in git(root, "remote").split():
+    if not has_origin(root):
         return None
-    env = _token(root)
     own = f"refs/heads/{git(root, 'branch', '--show-current').strip()}"
-    listed = git(root, "ls-remote", "--symref", "origin", "HEAD", own, env=env, timeout_s=ANSWER_S)
+    listed = ask_origin(root, "ls-remote", "--symref", "origin", "HEAD", own, timeout_s=ANSWER_S)
     lines = [(left, name) for left, _, name in (line.partition("\t") for line in listed.splitlines())]
     found = {name: left for left, name in lines if not left.startswith("ref: ")}
     main = next((left.removeprefix("ref: ") for left, _ in lines if left.startswith("ref: ")), "HEAD")
@@ -199,7 +219,7 @@ def newest_at_origin(root: Path) -> Newest | None:
     if commit is None:
         return None
     if git(root, "cat-file", "-t", commit, check=False).strip() != "commit":
-        git(root, "fetch", "--quiet", "--no-tags", "origin", branch, env=env, timeout_s=FETCH_S)
+        ask_origin(root, "fetch", "--quiet", "--no-tags", "origin", branch, timeout_s=FETCH_S)
     return Newest(branch.removeprefix("refs/heads/"), commit)
 
 
@@ -211,9 +231,33 @@ def has_branch(root: Path, branch: str) -> bool:
 
 def is_at_origin(root: Path, branch: str) -> bool:
     """Whether origin has a branch; this clone may not have fetched it."""
-    if "origin" not in git(root, "remote").split():
-        return False
-    return bool(git(root, "ls-remote", "--heads", "origin", f"refs/heads/{branch}"))
+    return has_origin(root) and bool(ask_origin(root, "ls-remote", "--heads", "origin", f"refs/heads/{branch}"))
+
+
+def fetched(root: Path, branch: str) -> str | None:
+    """The newest commit of a branch of origin, which is here afterwards; None if origin has no such branch."""
+    if not is_at_origin(root, branch):
+        return None
+    there = f"refs/remotes/origin/{branch}"
+    ask_origin(root, "fetch", "--quiet", "origin", f"+refs/heads/{branch}:{there}")
+    return git(root, "rev-parse", there).strip()
+
+
+def tree_of(root: Path, commit: str) -> str:
+    """The id of all files of a commit: equal where no file differs."""
+    return git(root, "rev-parse", f"{commit}^{{tree}}").strip()
+
+
+def is_alike(root: Path, first: str, second: str, paths: list[str]) -> bool:
+    """Whether two commits have the same content at `paths`; not when one of them is not in this clone."""
+    listed = [git(root, "ls-tree", commit, "--", *paths, check=False) for commit in (first, second)]
+    return bool(listed[0]) and listed[0] == listed[1]
+
+
+def only_at(root: Path, commit: str, branch: str, kept: str) -> list[str]:
+    """Commits before one of origin's branch that neither another of its branches nor `kept` holds; merges left out."""
+    others = f"--exclude=origin/{branch}", "--remotes=origin"
+    return git(root, "rev-list", "--no-merges", commit, "--not", kept, *others).split()
 
 
 def at_last_change(root: Path, paths: list[str]) -> str:

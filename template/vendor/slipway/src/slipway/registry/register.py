@@ -11,7 +11,7 @@ from slipway.base.errors import MlopsError
 from slipway.base.files import Log, sha256
 from slipway.data import dvc
 from slipway.forge import git
-from slipway.registry import packaging
+from slipway.registry import cards, packaging
 from slipway.registry.models import Registry, Version
 from slipway.settings.base import read_settings
 from slipway.settings.environment import Environment
@@ -28,6 +28,9 @@ MADE_FROM = ["src", "vendor", "dvc.lock", "params.yaml", "policy.yaml", "uv.lock
 def register(project: Project, log: Log = print) -> tuple[Version, bool]:
     """Seal the pipeline's bundle and register it; return the version, and whether it is new.
 
+    A commit that differs in nothing that a bundle is made from, as when a job makes a candidate once more that nobody
+    has merged yet, is the version that is there.
+
     Refused: a tree with changes, a shallow clone, outputs that are not what `dvc.lock` says,
     a failed gate, an untracked pipeline, a data remote that does not take the data.
     """
@@ -39,12 +42,33 @@ def register(project: Project, log: Log = print) -> tuple[Version, bool]:
     with project.only_one("register"):
         log("checking that the outputs are those of the commit")
         _require_current(project)
+        for card in (cards.MODEL_CARD, cards.DATA_CARD):
+            if cards.of_the_example(project, card):
+                log(f"warning: {card} still tells of the example's flights, and this version is registered with it")
         require_passed(check_gates(project), "the model in this checkout")
         lineage = _lineage(project, registry)
         log("sending the data to its remote")
         dvc.push(project)
+        if same := _same(project, registry, lineage):
+            return same, False
         log("sealing the bundle and registering it")
         return _seal_and_register(project, registry, lineage)
+
+
+def send(project: Project, version: Version) -> str:
+    """Send the commit that made a version to origin, on a branch of its own, which never moves; return its name."""
+    branch = f"candidate/v{version.number}"
+    there = git.fetched(project.root, branch)
+    if there is None:
+        here = git.is_ancestor(project.root, version.commit, "HEAD")
+        git.git(project.root, "branch", "--force", branch, "HEAD" if here else version.commit)
+        git.push(project.root, branch)
+    elif not git.is_ancestor(project.root, version.commit, there):
+        raise MlopsError(
+            f"origin has a branch {branch} of another model, so this registry has begun to count anew",
+            f"connect the registry of before, or rename {branch} at origin, then run this again",
+        )
+    return branch
 
 
 def _lost(project: Project, registry: Registry) -> Iterator[str]:
@@ -70,8 +94,17 @@ def _require_current(project: Project) -> None:
     if stale:
         raise MlopsError(
             f"the outputs in this checkout are not those of its code, parameters and data: {', '.join(stale)}",
-            "mlops pipeline, then commit dvc.lock and reports",
+            "commit what you have written, which hooks may format; mlops pipeline; commit dvc.lock and reports",
         )
+
+
+def _same(project: Project, registry: Registry, lineage: Lineage) -> Version | None:
+    """The newest version of the same run whose commit has another id and the same content."""
+    for version in reversed(registry.versions()):
+        is_other = version.run_id == lineage.run_id and version.commit != lineage.commit
+        if is_other and git.is_alike(project.root, version.commit, lineage.commit, MADE_FROM):
+            return version
+    return None
 
 
 def _lineage(project: Project, registry: Registry) -> Lineage:

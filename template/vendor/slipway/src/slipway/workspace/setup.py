@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import yaml
+
 from slipway.base import programs
 from slipway.base.errors import MlopsError
 from slipway.data import dvc
@@ -37,6 +39,19 @@ def setup(project: Project) -> Iterator[str]:
         yield "made the first commit"
     elif git.prefix(root) and not git.git(root, "ls-files", "--", ".").strip():
         yield "the files of this project are in no commit yet: git add . && git commit"
+    yield from unheard(root)
+
+
+def unheard(root: Path) -> Iterator[str]:
+    """Say which workflows a merge would never start, as they wait for branches of other names."""
+    branch = git.default_branch(root)
+    for name in ("train.yml", "deploy.yml"):
+        path = root / ".github" / "workflows" / name
+        # A loader that leaves `on` a word; YAML's own takes it for yes.
+        found = yaml.load(path.read_text("utf-8"), Loader=yaml.BaseLoader) if path.is_file() else {}  # noqa: S506
+        branches = found.get("on", {}).get("push", {}).get("branches", [branch])
+        if branch not in branches:
+            yield f"a merge starts no {name}: it waits for {', '.join(branches)}; add {branch} to its `branches`"
 
 
 def _hooks(root: Path) -> str:
