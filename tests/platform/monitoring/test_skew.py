@@ -28,7 +28,6 @@ from slipway.monitoring.report import Report, report_of, report_text
 from slipway.monitoring.skew import SkewState
 from slipway.pages.monitor_page import monitor_page
 from slipway.settings.project import Project
-from slipway.training import scoring
 from slipway.training.bundle import Bundle, Lineage, seal
 from slipway.training.scoring import Scorer
 
@@ -75,7 +74,7 @@ def test_a_feature_that_depends_on_the_other_rows_is_named(
         made = features(rows)
         return made | {name: made[name] - np.nanmean(made[name])}
 
-    monkeypatch.setattr(scoring, "features", of_the_batch)
+    monkeypatch.setitem(vars(team), "features", of_the_batch)
     for stage in ("train", "evaluate", "export"):
         run_stage(project, stage)
     bundle = seal(project.bundle, tmp_path / "faulty", lineage)
