@@ -35,8 +35,8 @@ NEEDS_A_CLOUD = (
 #: Steps that ask somebody who is not here, and whom. A run passes over them; `test_workflows.py` keeps this complete.
 ELSEWHERE = {
     "Look up known weaknesses of dependencies": "a public database of weaknesses",
-    "Put the metrics where the reviewers are": "GitHub",
     "Take the role for the registry": "AWS",
+    "Take the role for the data": "AWS",
     "Take the account for the registry": "Google",
     "Log in to Azure": "Azure",
     # Only where one of the three clouds above was asked first.
@@ -128,6 +128,8 @@ class Runner:
     path: Sequence[Path] = ()
     #: What stands for each label of `runs-on`, which is this machine. A job with another label is an error.
     labels: Mapping[str, str] = field(default_factory=lambda: {"ubuntu-24.04": HOST})
+    #: The branch that the forge shows first.
+    branch: str = "main"
     #: Replacements for actions, by `owner/repository`, beside those in `tests/actions`.
     stubs: Mapping[str, Path] = field(default_factory=dict)
 
@@ -149,7 +151,8 @@ class Runner:
         client_config(folder / "home" / ".docker")
         # Without it act takes any branch that stands on the same commit.
         ref = _said(_command("git"), "-C", self.project, "symbolic-ref", "HEAD")
-        told = {"ref": ref} | dict(payload or {}) | ({"inputs": dict(inputs)} if inputs else {})
+        shown = {"repository": {"default_branch": self.branch}}
+        told = {"ref": ref} | shown | dict(payload or {}) | ({"inputs": dict(inputs)} if inputs else {})
         _write(folder / "event.json", told)
         _write(folder / "secrets.yml", self.secrets)
         _write(folder / "variables.yml", self.variables)

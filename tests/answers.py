@@ -19,6 +19,7 @@ TYPED: list[Answers] = [
     {"image": "europe-west3-docker.pkg.dev/acme/models/flight-delays"},
     {"image": "acme.azurecr.io/flight-delays"},
     {"image": "registry.example.com:5000/team/flight-delays"},
+    {"reviewers": "@acme/science @ada"},
 ]
 
 

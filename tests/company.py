@@ -85,16 +85,16 @@ def runner_for(project: RunningProject, there: Forge, folder: Path, **settings: 
         repository=REPOSITORY,
         secrets={"GITHUB_TOKEN": TOKEN} | settings.get("secrets", {}),
         variables=settings.get("variables", {}),
-        path=[*path, TOOLS / "bin"],
+        path=[*path, TOOLS / "cosign-3"],
         env=there.env | {"STUB_ORIGIN": f"{there.address}/{REPOSITORY}", "CI": "true"} | docker,
-        labels={"ubuntu-24.04": HOST, "serving-machine": HOST},
+        labels=dict.fromkeys(("ubuntu-24.04", "serving-machine", "production-machine", "training-machine"), HOST),
     )
 
 
 def demand_signatures(project: RunningProject, folder: Path) -> dict[str, str]:
     """Let the project deploy nothing that its own key has not signed; return the secrets of who signs."""
     password = {"COSIGN_PASSWORD": "a-password"}
-    command = [str(TOOLS / "bin" / "cosign"), "generate-key-pair"]
+    command = [str(TOOLS / "cosign-3" / "cosign"), "generate-key-pair"]
     subprocess.run(command, cwd=folder, env=os.environ | password, check=True, capture_output=True)
     shutil.copy(folder / "cosign.pub", project.root / "deploy" / "cosign.pub")
     with (project.root / "policy.yaml").open("a", encoding="utf-8") as policy:
@@ -114,6 +114,8 @@ def company_for(project: RunningProject, folder: Path, there: Forge, store: Buck
         variables = {
             "MLFLOW_TRACKING_URI": tracking,
             "DEPLOY_RUNNER": "serving-machine",
+            "PRODUCTION_RUNNER": "production-machine",
+            "TRAIN_RUNNER": "training-machine",
             "MLOPS_STATE": str(state),
             "COSIGN_KEY": "env://COSIGN_PRIVATE_KEY",
         }

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from hub import BOT, Hub
 from rendering import git
 
 TOKEN = "a-token-of-a-job"
@@ -29,21 +30,29 @@ class Forge:
 
     folder: Path
     address: str = ""
+    #: Whether reading takes a token, too.
+    is_private: bool = False
     calls: list[tuple[str, str, Any]] = field(default_factory=list)
-    rulesets: list[dict[str, Any]] = field(default_factory=list)
     refuses: dict[str, str] = field(default_factory=dict)
+    hubs: dict[str, Hub] = field(default_factory=dict)
+    #: Who comes with which token.
+    logins: dict[str, str] = field(default_factory=lambda: {TOKEN: BOT})
 
     @property
     def env(self) -> dict[str, str]:
         """What a job gets to know of its forge."""
         return {"GITHUB_SERVER_URL": self.address, "GITHUB_API_URL": self.address + API}
 
-    def create(self, repository: str) -> str:
-        """Make an empty repository; return its address."""
-        path = self.folder / repository
-        path.mkdir(parents=True)
-        git(path, "init", "--quiet", "--bare", "--initial-branch=main")
+    def create(self, repository: str, branch: str = "main") -> str:
+        """Make an empty repository with this default branch; return its address."""
+        self.hubs[repository] = Hub.create(repository, self.folder, branch)
         return f"{self.address}/{repository}"
+
+    def token_of(self, login: str) -> str:
+        """A token of a person."""
+        token = f"a-token-of-{login}"
+        self.logins[token] = login
+        return token
 
     def git(self, repository: str, *arguments: str) -> str:
         """Run git in a repository of the server."""
@@ -51,29 +60,21 @@ class Forge:
 
     def branches(self, repository: str) -> set[str]:
         """The branches of a repository."""
-        return set(self.git(repository, "for-each-ref", "--format=%(refname:short)", "refs/heads").split())
+        return set(self.hubs[repository].heads())
 
-    def answer(self, method: str, path: str, body: dict[str, Any] | None) -> tuple[int, Any]:
+    def answer(self, method: str, address: str, body: dict[str, Any] | None, login: str = BOT) -> tuple[int, Any]:
         """Do what an authorised call asks for."""
+        url = urlsplit(address)
         for end, reason in self.refuses.items():
-            if path.endswith(end):
+            if url.path.endswith(end) and method != "GET":
                 return 403, {"message": reason}
         if method != "GET":
-            self.calls.append((method, path, body))
-        if path.endswith("/pulls"):
-            return 201, {"html_url": f"{self.address}/pull/{len(self.calls)}"}
-        if path.endswith("/dispatches"):
-            return 204, None
-        if "/rulesets" in path:
-            return self._answer_rulesets(method, path.rpartition("/rulesets")[2].strip("/"), body)
-        return 404, {"message": "Not Found"}
-
-    def _answer_rulesets(self, method: str, id_: str, body: dict[str, Any] | None) -> tuple[int, Any]:
-        if method == "GET":
-            return 200, self.rulesets[int(id_)] if id_ else [{"id": r["id"], "name": r["name"]} for r in self.rulesets]
-        number = int(id_) if id_ else len(self.rulesets)
-        self.rulesets[number : number + 1] = [(body or {}) | {"id": number}]
-        return 200, {}
+            self.calls.append((method, url.path, body))
+        _, repos, owner, name, *rest = [*url.path.split("/"), "", ""]
+        hub = self.hubs.get(f"{owner}/{name}")
+        if repos != "repos" or hub is None:
+            return 404, {"message": "Not Found"}
+        return hub.answer(method, "/".join(["", *filter(None, rest)]).rstrip("/"), url.query, body or {}, login)
 
 
 @contextmanager
@@ -97,7 +98,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._handle()
 
-    do_POST = do_PUT = do_GET  # noqa: N815 - the names that http.server calls
+    do_POST = do_PUT = do_PATCH = do_GET  # noqa: N815 - the names that http.server calls
 
     def log_message(self, *_: object) -> None:
         """Say nothing: what matters is in `calls`."""
@@ -106,17 +107,19 @@ class _Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         content = self._content()
         if url.path.startswith(API):
-            self._call(url.path.removeprefix(API), content)
-        elif "git-receive-pack" in self.path and not self._is_authorised():
+            self._call(self.path.removeprefix(API), content)
+        elif self._login() is None and ("git-receive-pack" in self.path or self.forge.is_private):
             self.send_response(401)
             self.send_header("WWW-Authenticate", 'Basic realm="forge"')
             self.end_headers()
         else:
             self._git(url.path, url.query, content)
 
-    def _is_authorised(self) -> bool:
-        basic = base64.b64encode(f"x-access-token:{TOKEN}".encode()).decode()
-        return self.headers.get("Authorization") in (f"basic {basic}", f"Basic {basic}", f"Bearer {TOKEN}")
+    def _login(self) -> str | None:
+        """Who comes, by the token."""
+        kind, _, given = self.headers.get("Authorization", "").partition(" ")
+        token = base64.b64decode(given).decode().partition(":")[2] if kind.lower() == "basic" else given
+        return self.forge.logins.get(token)
 
     def _content(self) -> bytes:
         if self.headers.get("Transfer-Encoding") != "chunked":
@@ -129,8 +132,9 @@ class _Handler(BaseHTTPRequestHandler):
         return content
 
     def _call(self, path: str, content: bytes) -> None:
-        if self._is_authorised():
-            status, said = self.forge.answer(self.command, path, json.loads(content) if content else None)
+        login = self._login()
+        if login is not None:
+            status, said = self.forge.answer(self.command, path, json.loads(content) if content else None, login)
         else:
             status, said = 401, {"message": "Bad credentials"}
         self.send_response(status)
@@ -139,7 +143,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(json.dumps(said).encode())
 
     def _git(self, path: str, query: str, content: bytes) -> None:
-        env = {"GIT_PROJECT_ROOT": str(self.forge.folder), "GIT_HTTP_EXPORT_ALL": "1", "REMOTE_USER": "job"}
+        login = self._login() or "nobody"
+        hub = next((hub for name, hub in self.forge.hubs.items() if path.startswith(f"/{name}/")), None)
+        pushes = hub is not None and path.endswith("git-receive-pack") and self.command == "POST"
+        before = hub.heads() if hub and pushes else {}
+        env = {"GIT_PROJECT_ROOT": str(self.forge.folder), "GIT_HTTP_EXPORT_ALL": "1", "REMOTE_USER": login}
         env |= {"PATH_INFO": path, "QUERY_STRING": query, "REQUEST_METHOD": self.command}
         env |= {"CONTENT_TYPE": self.headers.get("Content-Type", ""), "CONTENT_LENGTH": str(len(content))}
         env |= {"HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", "")}
@@ -147,6 +155,8 @@ class _Handler(BaseHTTPRequestHandler):
         done = subprocess.run(
             ["git", "http-backend"], input=content, env=os.environ | env, capture_output=True, check=True
         )
+        if hub and pushes:
+            hub.pushed(before, login)
         head, _, body = done.stdout.partition(b"\r\n\r\n")
         lines = dict(line.split(": ", 1) for line in head.decode().splitlines())
         self.send_response(int(lines.pop("Status", "200").split()[0]))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from questions import ROOT
 from rendering import Template, snapshot
-from running import give_free_ports
+from running import free_port, give_free_ports
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 URL = "https://github.com/slipway-mlops/slipway.git"
@@ -61,6 +61,8 @@ def reader(template: Template, tmp_path: Path) -> Iterator[Path]:
 def test_the_commands_of_a_page_work_one_after_the_other(page: Path, reader: Path, template: Template) -> None:
     script = "\n".join(["set -euo pipefail", *blocks(page)])
     script = script.replace("http://127.0.0.1:8001", f"http://127.0.0.1:{port(template, 'staging')}")
+    # That of the tracking server. Should the page fail, what it has started goes with the shell.
+    script = script.replace("15000", str(free_port())).replace("pipefail", "pipefail\ntrap 'kill $(jobs -p)' ERR", 1)
 
     done = subprocess.run(
         ["bash", "-c", script],

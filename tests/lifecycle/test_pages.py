@@ -57,3 +57,8 @@ def test_another_data_set_goes_all_the_way_to_an_answer(
     assert git(project.root, "status", "--porcelain") == ""
     assert project.run("ruff", "check").exit_code == 0
     assert project.run("mypy").exit_code == 0
+    # What a pull request sees of it: the pointer, the sample, and no way to the rest.
+    (root / "data" / "raw" / "tumours.csv").unlink()
+    (tmp_path / "remote").rename(tmp_path / "elsewhere")
+    told = project.mlops("pipeline", "--where-possible", env={"CI": "true"}).stdout
+    assert "The stages ran on the sample data/sample/tumours.csv instead" in told

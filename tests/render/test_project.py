@@ -1,5 +1,6 @@
 """Every rendered project, over all pairs of choices."""
 
+import json
 import re
 import subprocess
 import zipfile
@@ -114,6 +115,30 @@ def test_a_regulated_project_demands_signatures_and_forgets(render: Callable[...
     assert policies["regulated"]["signature"] == {"identity": signer}
     assert policies["regulated"]["privacy"]["keep_days"] > 0
     assert "hash" in policies["regulated"]["privacy"]["fields"].values()
+
+
+@pytest.mark.parametrize(
+    ("answers", "approvals", "owners"),
+    [
+        ({}, 0, set()),
+        ({"size": "regulated"}, 1, set()),
+        ({"reviewers": "@acme/science @ada"}, 1, {"@acme/science", "@ada"}),
+    ],
+    ids=["alone", "regulated", "a team"],
+)
+def test_rules_ask_for_an_approval_where_somebody_can_give_it(
+    answers: Answers, approvals: int, owners: set[str], render: Callable[..., Path]
+) -> None:
+    """One person alone can merge what is green; and no name of an organisation stands where a team should."""
+    github = render(**answers) / ".github"
+    (rule,) = json.loads((github / "rules.json").read_text("utf-8"))
+    (review,) = [one["parameters"] for one in rule["rules"] if one["type"] == "pull_request"]
+    lines = [line.split() for line in (github / "CODEOWNERS").read_text("utf-8").splitlines() if line[0] != "#"]
+
+    assert review["required_approving_review_count"] == approvals
+    assert review["require_last_push_approval"] == bool(approvals)
+    assert review["require_code_owner_review"] == bool(owners)
+    assert {owner for line in lines for owner in line[1:]} == owners
 
 
 def test_no_file_name_of_the_template_holds_a_condition() -> None:

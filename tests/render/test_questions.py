@@ -59,6 +59,9 @@ REFUSED = {
     "an image with two dots": {"image": "ghcr.io/acme/flights..late"},
     "a description in two lines": {"description": "Late\nor not"},
     "a description with a quote": {"description": 'Is it "late"?'},
+    "a reviewer without an at sign": {"reviewers": "acme/science"},
+    "a reviewer's address": {"reviewers": "ada@example.com"},
+    "a reviewer with a comma": {"reviewers": "@ada, @grace"},
     "a description that is too long": {"description": "x" * 121},
 }
 
@@ -76,6 +79,7 @@ ACCEPTED = {
     "a store of one's own": {"data_remote": "s3", "s3_endpoint": "http://127.0.0.1:8333"},
     "an image in a registry of one's own": {"image": "registry.example.com:5000/team/x"},
     "an image from a repository with odd signs": {"repository": "Acme/-Flights..late_"},
+    "a team and a person": {"reviewers": "@acme/data-science.eu @ada-l"},
     "a description with an apostrophe": {"description": "What's late, and by how much; München to Köln (all day)?"},
 }
 

@@ -1,5 +1,6 @@
 """The workflows of a project as GitHub, a security auditor and a shell would read them."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -19,7 +20,13 @@ PINNED = re.compile(r"uses: [\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
 
 
 #: A project for each way to log in to a registry of images, and one without any.
-KINDS = [{"size": "small"}, {}, {"size": "regulated"}, *(answers for answers in TYPED if "image" in answers)]
+KINDS = [
+    {"size": "small"},
+    {},
+    {"size": "regulated"},
+    {"data_remote": "s3"},
+    *(answers for answers in TYPED if "image" in answers),
+]
 
 
 @pytest.fixture(scope="module", params=KINDS, ids=of_answers)
@@ -90,6 +97,8 @@ def test_a_newer_platform_trains_nothing(workflows: list[Path]) -> None:
     assert starts.match_file("params.yaml")
     assert not starts.match_file("vendor/slipway/src/slipway/training/train.py")
     assert not starts.match_file("vendor/slipway/pyproject.toml")
+    # `mlops setup` writes the platform's version there after each update.
+    assert not starts.match_file("uv.lock")
 
 
 def test_actions_are_pinned_to_commits(workflows: list[Path]) -> None:
@@ -118,7 +127,84 @@ def test_the_steps_that_no_run_here_executes_are_known(workflows: list[Path]) ->
     }
 
     assert passed_over <= ELSEWHERE.keys()
-    assert passed_over >= {"Look up known weaknesses of dependencies", "Put the metrics where the reviewers are"}
+    assert passed_over >= {"Look up known weaknesses of dependencies"}
+
+
+def jobs_of(workflows: list[Path], name: str) -> dict[str, dict[str, Any]]:
+    (found,) = [path for path in workflows if path.name == f"{name}.yml"]
+    jobs: dict[str, dict[str, Any]] = loaded(found)["jobs"]
+    return jobs
+
+
+def test_cosign_is_fetched_where_a_signature_is_demanded_and_not_for_a_rollback_that_needs_none(
+    workflows: list[Path],
+) -> None:
+    """In the version that the action brings: an older one would have to be named."""
+    for workflow, name in (("deploy", "staging"), ("deploy", "production"), ("rollback", "rollback")):
+        told = jobs_of(workflows, workflow)[name]["steps"]
+        fetches = [step for step in told if "cosign-installer" in step.get("uses", "")]
+        assert ["steps.connections.outputs.fetch_cosign == 'true'" in step["if"] for step in fetches] == [True]
+    assert "cosign-release" not in "".join(path.read_text("utf-8") for path in workflows)
+
+
+def test_a_machine_that_has_deployed_before_fetches_no_uv(workflows: list[Path], standard_project: Path) -> None:
+    """Without a version the action asks which one is the newest."""
+    pinned = (standard_project / "docker" / "uv.txt").read_text("utf-8").partition("uv==")[2].split()[0]
+
+    for workflow in ("deploy", "rollback"):
+        for job in jobs_of(workflows, workflow).values():
+            (setup,) = [step for step in job["steps"] if "setup-uv" in step.get("uses", "")]
+            assert setup["with"]["version"] == pinned
+
+
+def test_one_environment_waits_for_no_other_and_no_merge_takes_a_rollbacks_place(workflows: list[Path]) -> None:
+    deploys = jobs_of(workflows, "deploy")
+    (rollback,) = [path for path in workflows if path.name == "rollback.yml"]
+    queues = [job["concurrency"]["group"] for job in deploys.values()]
+
+    assert not any("needs" in job for job in deploys.values())
+    assert sorted(queues) == ["deploy-production", "deploy-staging"]
+    assert loaded(rollback)["concurrency"]["group"] == "rollback-${{ inputs.environment }}"
+
+
+def test_each_machine_and_each_folder_of_state_is_a_setting(workflows: list[Path]) -> None:
+    """A variable of an environment reaches a job, and neither the whole workflow nor `runs-on`."""
+    places = {"staging": "STAGING_RUNNER", "production": "PRODUCTION_RUNNER"}
+    for environment, variable in places.items():
+        job = jobs_of(workflows, "deploy")[environment]
+        assert job["runs-on"] == f"${{{{ vars.{variable} || vars.DEPLOY_RUNNER || 'ubuntu-24.04' }}}}"
+        assert job["env"]["MLOPS_STATE"] == "${{ vars.MLOPS_STATE }}"
+        assert variable in jobs_of(workflows, "rollback")["rollback"]["runs-on"]
+    assert all("env" not in loaded(path) for path in workflows)
+    trains = [*jobs_of(workflows, "train").values(), jobs_of(workflows, "monitor")["retrain"]]
+    assert {job["runs-on"] for job in trains} == {"${{ vars.TRAIN_RUNNER || 'ubuntu-24.04' }}"}
+
+
+def test_a_change_by_anybody_never_meets_a_machine_of_ones_own(workflows: list[Path]) -> None:
+    assert {job["runs-on"] for job in jobs_of(workflows, "pull-request").values()} == {"ubuntu-24.04"}
+
+
+def test_a_weakness_of_a_dependency_holds_no_merge_up(project: Path, workflows: list[Path]) -> None:
+    rules = json.loads((project / ".github" / "rules.json").read_text("utf-8"))
+    demanded = str([rule for rule in rules[0]["rules"] if rule["type"] == "required_status_checks"])
+    asking = [
+        job["name"] for job in jobs_of(workflows, "pull-request").values()
+        if any("advisories" in step.get("run", "") or "audit" in step.get("run", "") for step in job["steps"])
+    ]  # fmt: skip
+
+    assert asking == ["Advisories"]
+    assert "Advisories" not in demanded
+    assert "Check" in demanded
+
+
+def test_a_role_for_the_data_can_be_taken_where_the_bucket_is_amazons(project: Path, workflows: list[Path]) -> None:
+    answers = yaml.safe_load((project / ".copier-answers.yml").read_text("utf-8"))
+    has_role = answers["data_remote"] == "s3"
+
+    for workflow, name in (("train", "train"), ("monitor", "retrain")):
+        job = jobs_of(workflows, workflow)[name]
+        assert ("vars.DATA_ROLE" in str(job["steps"])) == has_role
+        assert ("id-token" in job["permissions"]) == has_role
 
 
 def test_a_password_is_stored_only_where_the_registry_takes_nothing_else(project: Path, workflows: list[Path]) -> None:

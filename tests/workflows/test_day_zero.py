@@ -13,6 +13,7 @@ from running import prepare
 #: What waits for an engine, a store or a machine, by the beginning of its name.
 WAITS = (
     "Log in",
+    "Install cosign",
     "Send the data",
     "Deploy ",
     "Write down",

@@ -8,6 +8,7 @@ import pytest
 from actions import ELSEWHERE, WorkflowRun, assert_green, declared
 from company import REPOSITORY, open_shop, runner_for
 from forge import Forge, forge
+from hub import BOT
 from rendering import git
 from running import RunningProject, prepare
 
@@ -31,7 +32,9 @@ def project(render: Callable[..., Path], there: Forge) -> RunningProject:
     return made
 
 
-def play(project: RunningProject, there: Forge, folder: Path, change: str, options: str = "") -> WorkflowRun:
+def play(
+    project: RunningProject, there: Forge, folder: Path, change: str, options: str = "", event: str = "pull_request"
+) -> WorkflowRun:
     """Commit what changed on a branch and open a pull request for it; main stays as it was."""
     git(project.root, "switch", "--quiet", "--create", change)
     try:
@@ -39,17 +42,24 @@ def play(project: RunningProject, there: Forge, folder: Path, change: str, optio
         git(project.root, "push", "--quiet", str(there.folder / REPOSITORY), change)
         runner = runner_for(project, there, folder)
         runner = dataclasses.replace(runner, env=dict(runner.env) | {"PYTEST_ADDOPTS": options})
-        same = {"repo": {"full_name": REPOSITORY}}
-        return runner.run("pull-request.yml", "pull_request", payload={"pull_request": {"number": 7, "head": same}})
+        opened = {"title": change, "head": change, "base": "main"}
+        _, pull = there.answer("POST", f"/repos/{REPOSITORY}/pulls", opened, "ada")
+        head = pull["head"] | {"repo": {"full_name": REPOSITORY}}
+        payload = {"pull_request": pull | {"head": head}} if event == "pull_request" else {}
+        return runner.run("pull-request.yml", event, payload=payload)
     finally:
         git(project.root, "switch", "--quiet", "main")
 
 
 @edge("E1", "CI/CD ↔ experimentation")
 def test_a_good_change_is_green_and_shows_its_metrics(project: RunningProject, there: Forge, tmp_path: Path) -> None:
+    """Started by name, as for a pull request that a job has opened."""
     project.edit("params.yaml", "n_estimators: ", "n_estimators: 1")
 
-    run = play(project, there, tmp_path, "more-trees", options="-k contract")
+    hub = there.hubs[REPOSITORY]
+    hub.comments.append({"id": 0, "issue": len(hub.pulls) + 1, "body": "Thank you!", "user": {"login": BOT}})
+
+    run = play(project, there, tmp_path, "more-trees", options="-k contract", event="workflow_dispatch")
 
     found = declared(project.root / ".github" / "workflows" / "pull-request.yml")
     assert_green(run, {job: [step for step in steps if step not in ELSEWHERE] for job, steps in found.items()})
@@ -58,7 +68,11 @@ def test_a_good_change_is_green_and_shows_its_metrics(project: RunningProject, t
         :1
     ]
     assert line.count("0.") == 3
-    assert there.calls == []
+    thanks, metrics = hub.comments
+    assert thanks["body"] == "Thank you!"
+    assert (metrics["issue"], metrics["user"]["login"]) == (thanks["issue"], BOT)
+    assert metrics["body"].startswith("<!-- metrics of the pipeline -->\n")
+    assert line in metrics["body"]
 
 
 @edge("E1", "CI/CD ↔ experimentation", fault="training makes a model that is too weak")
@@ -66,13 +80,19 @@ def test_a_bad_change_is_red_where_it_is_bad(project: RunningProject, there: For
     (project.root / "src" / "flight_delays" / "ugly.py").write_text("import os\n", encoding="utf-8")
     project.edit("policy.yaml", "min: 0.68", "min: 0.99")
 
+    hub = there.hubs[REPOSITORY]
+    before = "<!-- metrics of the pipeline -->\nof the run before"
+    hub.comments[:] = [{"id": 0, "issue": len(hub.pulls) + 1, "body": before, "user": {"login": BOT}}]
+
     run = play(project, there, tmp_path, "ugly-and-weak")
 
     lint, pipeline = "Lint, types, secrets and workflows", "Train on the data that is in Git, and compare with main"
     assert set(run.failures) == {("check", lint), ("pipeline", pipeline)}
     assert "roc_auc" in run.jobs["pipeline"].log
     assert "| **refused** |" in run.summary
-    assert run.jobs["comment"].result == "skipped"
+    assert run.jobs["comment"].result == "success", run.log
+    (comment,) = hub.comments
+    assert "| **refused** |" in comment["body"]
 
 
 def test_a_change_that_breaks_a_test_is_red(project: RunningProject, there: Forge, tmp_path: Path) -> None:

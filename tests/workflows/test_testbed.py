@@ -108,9 +108,14 @@ def test_an_image_and_a_file_are_signed_and_a_stranger_does_not_verify(
     cosign(tmp_path, "generate-key-pair", "--output-key-prefix", "stranger")
     unseen = "--insecure-ignore-tlog=true"
 
-    cosign(tmp_path, "sign", "--key", "cosign.key", "--tlog-upload=false", image)
-    signature = ["--key", "cosign.key", "--tlog-upload=false", "--output-signature", "file.sig"]
-    cosign(tmp_path, "sign-blob", *signature, "Dockerfile")
+    quiet = ["--key", "cosign.key", "--tlog-upload=false", "--use-signing-config=false", "--new-bundle-format=false"]
+    cosign(tmp_path, "sign", *quiet, image)
+    cosign(tmp_path, "sign-blob", *quiet, "--output-signature", "file.sig", "Dockerfile")
+    (tmp_path / "made.json").write_text('{"builder": {"id": "x"}}', encoding="utf-8")
+    cosign(tmp_path, "attest", *quiet, "--type", "slsaprovenance1", "--predicate", "made.json", image)
+    said = cosign(tmp_path, "verify-attestation", "--key", "cosign.pub", unseen, "--type", "slsaprovenance1", image)
+    print(said.stdout, said.stderr)
+    assert "payload" in said.stdout.splitlines()[0]
 
     assert image.partition("@")[2] in cosign(tmp_path, "verify", "--key", "cosign.pub", unseen, image).stdout
     assert cosign(tmp_path, "verify", "--key", "stranger.pub", unseen, image, check=False).exit_code != 0
@@ -144,7 +149,7 @@ def test_a_workflow_builds_logs_in_and_pushes(engine: Engine, registry: Registry
         secrets={"PASSWORD": registry.password},
         variables={"REGISTRY": registry.address},
         env=engine.env,
-        path=(engine.path, TOOLS / "bin"),
+        path=(engine.path, TOOLS / "cosign-3"),
     )
 
     run = runner.run("image.yml")

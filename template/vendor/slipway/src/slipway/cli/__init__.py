@@ -65,6 +65,7 @@ COMMANDS = (
     proposals.retrain,
     workspace.connections,
     workspace.rules,
+    workspace.advisories,
     evidence.audit,
     evidence.privacy,
     containers.build,

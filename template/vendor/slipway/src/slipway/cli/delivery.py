@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from slipway.cli.common import EnvironmentName, offer, say
 from slipway.settings.project import Project
+
+if TYPE_CHECKING:
+    from slipway.settings.environment import Release
 
 
 def promote(
@@ -50,15 +53,17 @@ def challenge(
     offer(project, environments.challenge(project, environment, version, mode=mode, share=share, key=key))
 
 
-def deploy(environment: EnvironmentName) -> None:
+def deploy(
+    environment: EnvironmentName,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also where main says otherwise by now, or it was rolled back from.")
+    ] = False,
+) -> None:
     """Make an environment match its file."""
     from slipway.delivery import deploy as deploying
-    from slipway.delivery import environments
 
     project = Project.find()
-    release = deploying.deploy(project, environment, say)
-    address = environments.load(project, environment).serve
-    typer.echo(f"{environment} answers with version {release.version} at http://{address.host}:{address.port}")
+    _say_who_answers(project, environment, deploying.deploy(project, environment, say, force=force))
 
 
 def rollback(
@@ -66,40 +71,34 @@ def rollback(
     propose: Annotated[bool, typer.Option("--propose", help="Only make a branch to review.")] = False,
     push: Annotated[bool, typer.Option("--push", help="Send the commit to origin, as a job does.")] = False,
 ) -> None:
-    """Restore the previous model of an environment and deploy it."""
-    from slipway.delivery import environments
-    from slipway.forge import hosting
+    """Serve the previous model of an environment, and commit that."""
+    from slipway.delivery import rollback as rolling
 
     project = Project.find()
-    proposal, release = environments.rollback(project, environment, propose=propose)
-    if proposal:
-        offer(project, proposal)
+    if propose:
+        offer(project, rolling.propose(project, environment))
         return
+    release = rolling.roll_back(project, environment, say)
+    _say_who_answers(project, environment, release)
     typer.echo(f"committed: {environment} names version {release.version} again")
-    deploy(environment)
     if push:
-        typer.echo(hosting.of(project).publish(f"rollback/{environment}-v{release.version}"))
+        typer.echo(rolling.publish(project, environment, release))
+
+
+def _say_who_answers(project: Project, environment: str, release: Release) -> None:
+    from slipway.delivery import environments
+
+    address = environments.load(project, environment).serve
+    typer.echo(f"{environment} answers with version {release.version} at http://{address.host}:{address.port}")
 
 
 def status() -> None:
-    """Show what should run and what does, for each environment."""
-    from slipway.delivery import deploy as deploying
-    from slipway.delivery import environments, target
+    """Show what should run, what does, and whether it answers, for each environment."""
+    from slipway.delivery import environments, overview
 
     project = Project.find()
     for name in environments.names(project):
-        wanted = environments.load(project, name)
-        asked = target.name_for(project, wanted)
-        found = next(iter(deploying.running(project, name)), None)
-        champion, running = wanted.champion, found.running if found else None
-        should = f"should run version {champion.version}" if champion else "names no champion yet"
-        does = f"runs version {running.version}, {running.digest[:19]}" if running else "runs nothing"
-        newer = running.run.platform if running and running.run else None
-        served = f", served by platform {newer.version}, {newer.digest[:19]}" if newer else ""
-        where = f", on {found.target}, and its file says {asked}" if found and found.target != asked else ""
-        rival = running.challenger if running else None
-        beside = f", with version {rival.run.version} as {rival.mode} of {rival.share:.0%}" if rival else ""
-        typer.echo(f"{name:<12}{should}, {does}{served}{where}{beside}")
+        typer.echo(f"{name:<12}{overview.describe(project, name)}")
 
 
 def stop(environment: EnvironmentName) -> None:

@@ -14,14 +14,21 @@ def pipeline(
     force: Annotated[bool, typer.Option("--force", help="Run every stage, changed or not.")] = False,
     commit: Annotated[bool, typer.Option("--commit", help="Commit what it made, as a job does.")] = False,
     against: Annotated[str, typer.Option(help="A branch or commit to compare the metrics with.")] = "HEAD",
+    where_possible: Annotated[
+        bool, typer.Option("--where-possible", help="Without the data, run on the sample in Git, or say so and pass.")
+    ] = False,
 ) -> None:
     """Run the stages whose inputs have changed, and judge the model."""
+    from slipway.data import raw
     from slipway.forge import hosting
     from slipway.training import pipeline as pipelines
     from slipway.training.gates import as_markdown, require_passed
 
     project = Project.find()
-    checks = pipelines.run(project, force)
+    if where_possible and (reason := raw.out_of_reach(project)):
+        _without_data(project, reason, is_candidate=commit)
+        return
+    checks = pipelines.run(project, force, say)
     for check in checks:
         typer.echo(f"{'pass' if check.passed else 'FAIL'}  {check}")
     text = as_markdown(project, checks, against)
@@ -34,6 +41,29 @@ def pipeline(
         typer.echo(f"committed as {made[:12]}" if made else "nothing to commit: dvc.lock and reports are as they were")
         return
     typer.echo("next: commit dvc.lock and reports, then: uv run mlops register")
+
+
+def _without_data(project: Project, reason: str, *, is_candidate: bool) -> None:
+    """Do what can be done without the data, and say what that is worth; a candidate is never made of a sample."""
+    from slipway.data import raw
+    from slipway.forge import hosting
+    from slipway.training import pipeline as pipelines
+    from slipway.training.gates import sample_markdown
+
+    sample = None if is_candidate else raw.sample(project)
+    if sample:
+        pipelines.rehearse(project, sample)
+        text = (
+            f"No data here: {reason}. The stages ran on the sample {sample} instead, which shows that they work; "
+            f"no gate judges its figures.\n\n{sample_markdown(project, sample)}"
+        )
+    else:
+        more = "" if is_candidate else " A sample in Git, named by `data.sample` in params.yaml, would be trained on."
+        text = f"No data here: {reason}. Nothing was trained.{more} See docs/ci.md."
+    typer.echo(text)
+    host = hosting.of(project)
+    host.summarize(text)
+    host.output(summary=text)
 
 
 def stage(

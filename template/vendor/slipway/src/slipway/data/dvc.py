@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ from slipway.settings.project import Project
 #: The only environment variables that stages may see. What else a shell holds is not there in CI.
 DECLARED = (
     "PATH", "HOME", "USER", "LANG", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "APPDATA", "LOCALAPPDATA",
-    "VIRTUAL_ENV", "NO_COLOR", "CI", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE",
-    "CURL_CA_BUNDLE",
+    "VIRTUAL_ENV", "NO_COLOR", "CI", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY",
+    "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
 )  # fmt: skip
 DECLARED_PREFIXES = (
     "LC_", "UV", "SSL_", "DVC_", "MLFLOW_", "GIT_", "XDG_", "OMP_", "OPENBLAS_", *remotes.PREFIXES,
@@ -36,7 +37,8 @@ class DataVersion(msgspec.Struct, frozen=True, kw_only=True):
 
 def declared_environment() -> dict[str, str]:
     """The part of this process's environment that a stage may rely on."""
-    kept = {k: v for k, v in os.environ.items() if k.upper() in DECLARED or k.upper().startswith(DECLARED_PREFIXES)}
+    own = programs.environment(*programs.CLOUDS, *programs.TRACKING)
+    kept = {k: v for k, v in own.items() if k.upper() in DECLARED or k.upper().startswith(DECLARED_PREFIXES)}
     kept["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", "")])
     return kept | {"DVC_NO_ANALYTICS": "true"}
 
@@ -163,6 +165,29 @@ def local_folder(root: Path) -> Path | None:
     if not url or "://" in url:
         return None
     return (root / ".dvc" / url).resolve()
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Whether the default remote can be used from here, and how it is or would be reached."""
+
+    there: bool
+    how: str
+
+
+def reach(root: Path) -> Reach:
+    """Look at what the default remote needs; nothing is asked over a network."""
+    folder = local_folder(root)
+    if folder is not None:
+        return Reach(True, f"the folder {folder}") if folder.is_dir() else Reach(False, "a remote that jobs reach")
+    url = url_of(root)
+    if not url:
+        return Reach(False, "a remote in .dvc/config")
+    kind = remotes.of(url)
+    named = kind.credentials + kind.roles if kind else ()
+    # On a laptop a client finds its own files; a kind that is not in the table is DVC's business alone.
+    there = any(os.environ.get(name) for name in named) or not named or not os.environ.get("CI")
+    return Reach(there, "the bucket in .dvc/config" if there else "credentials for the bucket")
 
 
 def _last(complaint: str) -> str:

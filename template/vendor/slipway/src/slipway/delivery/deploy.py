@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,9 @@ import msgspec
 from slipway.base import http
 from slipway.base.errors import MlopsError
 from slipway.base.files import Log
-from slipway.delivery import environments, target
+from slipway.delivery import environments, ledger, newest, target
 from slipway.delivery.target import Rival, Run, Running
-from slipway.forge import hosting
+from slipway.forge import git
 from slipway.log import masks
 from slipway.registry import packaging, signing
 from slipway.registry.models import Registry, bundle_of
@@ -23,8 +22,8 @@ from slipway.settings.environment import Environment, Release
 from slipway.settings.project import Project
 from slipway.training.bundle import Bundle
 
-#: Every deployment on this machine, a line each.
-LEDGER = "ledger.jsonl"
+#: How long a rollback waits for a deployment that is under way, or the other way round.
+TURN_S = 600
 
 
 @dataclass(frozen=True)
@@ -35,33 +34,48 @@ class Found:
     running: Running
 
 
-def deploy(project: Project, name: str, log: Log = print) -> Release:
+def deploy(project: Project, name: str, log: Log = print, *, force: bool = False) -> Release:
     """Serve the champion that the environment's file names; returns it. Safe to run again.
 
     The new version proves itself before it gets a request, the old one answers until then
     and stays if the new one fails. The alias in the registry follows what runs.
+    Refused is a file of which main says otherwise by now, unless `force` asks for it all the same.
     """
-    with project.only_one(f"deploy {name}"):
+    with project.only_one(f"deploy {name}", wait_s=TURN_S):
         environments.require_committed(project, name)
-        wanted = environments.load(project, name)
-        release = environments.champion(project, name)
-        bundle, source = bundle_of(project, release.version, release.digest)
-        signing.verify(project, release, bundle)
-        run, rival = _run(project, wanted, name, release, bundle, source), _rival(project, name, wanted)
-        move = _Move(project, wanted, running(project, name), log)
-        move.make_room(run)
-        log_place = move.switch(run, rival)
-        try:
-            _smoke_test(wanted, run, bundle, log_place)
-        except MlopsError:
-            move.take_back(name)
-            _write_ledger(project, name, release, "taken back")
-            raise
-        _move_alias(project, wanted.alias, release, log)
-        _write_ledger(project, name, release, "deployed")
-        if wanted.challenger:
-            _write_ledger(project, name, wanted.challenger, f"deployed as {wanted.challenger.mode}")
-        move.finish(name)
+        if not force:
+            newest.require_newest(project, name, log)
+        return _make_so(project, name, environments.load(project, name), ledger.DEPLOYED, None, log)
+
+
+def put_back(project: Project, name: str, wanted: Environment, left: ledger.Hold, log: Log = print) -> Release:
+    """Serve the champion of `wanted` in the place of the one that the environment's file still names."""
+    with project.only_one(f"deploy {name}", wait_s=TURN_S):
+        return _make_so(project, name, wanted, ledger.ROLLED_BACK, left, log)
+
+
+def _make_so(
+    project: Project, name: str, wanted: Environment, outcome: str, left: ledger.Hold | None, log: Log
+) -> Release:
+    release, here = environments.named(wanted, name), git.head(project.root)
+    bundle, source = bundle_of(project, release.version, release.digest)
+    signing.verify(project, release, bundle)
+    run, rival = _run(project, wanted, name, release, bundle, source), _rival(project, name, wanted)
+    move = _Move(project, wanted, running(project, name), log)
+    move.make_room(run)
+    log_place = move.switch(run, rival)
+    try:
+        _smoke_test(wanted, run, bundle, log_place)
+    except MlopsError:
+        move.take_back(name)
+        ledger.write(project, name, release, ledger.TAKEN_BACK)
+        raise
+    # Before anything that may fail: what was left must not come back.
+    ledger.write(project, name, release, outcome, here, left)
+    _move_alias(project, wanted.alias, release, log)
+    if wanted.challenger:
+        ledger.write(project, name, wanted.challenger, f"deployed as {wanted.challenger.mode}")
+    move.finish(name)
     return release
 
 
@@ -207,7 +221,9 @@ def _smoke_test(wanted: Environment, run: Run, bundle: Bundle, log: str) -> None
     deadline = time.monotonic() + 15
     answered: dict[str, Any] = {}
     while time.monotonic() < deadline:
-        answered = ask(wanted.serve.host, wanted.serve.port, "POST", "/predict", row, version=run.version)
+        answered = ask(
+            wanted.serve.host, wanted.serve.port, "POST", "/predict", row, version=run.version, is_probe=True
+        )
         if answered.get("model", {}).get("digest") == run.digest:
             return
         time.sleep(0.1)  # the old version may answer until it has let go of the address
@@ -217,21 +233,23 @@ def _smoke_test(wanted: Environment, run: Run, bundle: Bundle, log: str) -> None
     )
 
 
-def _write_ledger(project: Project, name: str, release: Release, outcome: str) -> None:
-    """Note when which version came to this machine. What should run, and who said so, is in Git."""
-    at = datetime.now(UTC).isoformat(timespec="seconds")
-    entry = {"at": at, "environment": name, "outcome": outcome, **msgspec.to_builtins(release)}
-    with (project.state / LEDGER).open("ab") as ledger:
-        ledger.write(msgspec.json.encode(entry) + b"\n")
-    hosting.of(project).summarize(f"{name}: version {release.version} {outcome} at {at}, `{release.digest}`")
-
-
 def ask(
-    host: str, port: int, method: str, path: str, body: str | None = None, version: int | None = None
+    host: str,
+    port: int,
+    method: str,
+    path: str,
+    body: str | None = None,
+    version: int | None = None,
+    *,
+    is_probe: bool = False,
 ) -> dict[str, Any]:
-    """Send one request to a server of this project, or to one version of two; return its JSON answer."""
+    """Send one request to a server of this project, or to one version of two; return its JSON answer.
+
+    What `is_probe` counts as no prediction; a server of an earlier release counts it all the same.
+    """
     sent = body.encode() if body is not None else b"" if method == "POST" else None
     headers = {"Mlops-Version": str(version)} if version else {}
+    headers |= {"Mlops-Probe": "1"} if is_probe else {}
     try:
         return http.ask(host, port, path, body=sent, headers=headers, timeout_s=10).json()
     except (OSError, ValueError) as error:
@@ -242,7 +260,9 @@ def ask(
 
 def _move_alias(project: Project, alias: str, release: Release, log: Log) -> None:
     try:
-        Registry.open(project).set_alias(alias, release.version)
+        registry = Registry.open(project)
+        # The number alone may be that of another version by now.
+        registry.set_alias(alias, registry.require(release.version, release.digest).number)
     except MlopsError as away:
         # What runs is right; only its mirror is late. A rollback must not depend on the registry.
-        log(f"the alias {alias} was not moved: {away.problem}; deploy again when the registry is back")
+        log(f"the alias {alias} was not moved: {away.problem}; next: {away.next_step}; then deploy again")

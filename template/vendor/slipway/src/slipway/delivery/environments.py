@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from slipway import team
 from slipway.base.errors import MlopsError
 from slipway.delivery import target
 from slipway.forge import git, proposals
@@ -19,7 +20,6 @@ from slipway.settings import edit
 from slipway.settings.base import read_settings
 from slipway.settings.environment import Challenger, Environment, Release
 from slipway.settings.project import Project
-from slipway.team import CONTRACT
 
 #: A model reaches production through this environment.
 FIRST, LAST = "staging", "production"
@@ -45,7 +45,12 @@ def load(project: Project, name: str) -> Environment:
 
 def champion(project: Project, name: str) -> Release:
     """The version that should answer in an environment; refused when there is none yet."""
-    release = load(project, name).champion
+    return named(load(project, name), name)
+
+
+def named(wanted: Environment, name: str) -> Release:
+    """The champion that the content of an environment's file names; refused when it names none."""
+    release = wanted.champion
     if release is None:
         raise MlopsError(f"{name} names no champion yet", f"mlops promote {name}, then review and merge the proposal")
     return release
@@ -82,7 +87,7 @@ def promote(
         if current.challenger and current.challenger.version == release.version:
             changes["challenger"] = None
         branch, subject = f"promote/{name}-v{release.version}", f"Promote version {release.version} to {name}"
-        return _propose(project, name, changes, branch, subject, _title(release, name)), release
+        return propose_change(project, name, changes, branch, subject, proposal_title(release, name)), release
 
 
 def challenge(
@@ -109,8 +114,8 @@ def challenge(
         tried = Challenger(**msgspec.structs.asdict(release), mode=mode, key=key, **given)  # type: ignore[arg-type]
         branch = f"challenge/{name}-v{release.version}"
         message = f"Let version {release.version} challenge {name} as a {mode} with {tried.share:g} of the traffic"
-        title = f"{_title(release, name)}, as {mode} with {tried.share:.0%} of the requests,"
-        return _propose(project, name, {"challenger": tried}, branch, message, title)
+        title = f"{proposal_title(release, name)}, as {mode} with {tried.share:.0%} of the requests,"
+        return propose_change(project, name, {"challenger": tried}, branch, message, title)
 
 
 def end_challenge(project: Project, name: str) -> Proposal:
@@ -120,7 +125,7 @@ def end_challenge(project: Project, name: str) -> Proposal:
         ended = challenger(project, name)
         message = f"End the challenge of version {ended.version} in {name}"
         title = f"the end of version {ended.version}'s challenge in {name} is proposed"
-        return _propose(project, name, {"challenger": None}, f"challenge/{name}-end", message, title)
+        return propose_change(project, name, {"challenger": None}, f"challenge/{name}-end", message, title)
 
 
 def _require_share(share: float | None) -> None:
@@ -130,7 +135,7 @@ def _require_share(share: float | None) -> None:
 
 def require_column(key: str | None) -> None:
     """Refuse a key that no row has: every request would meet the same version."""
-    known = [field.name for field in CONTRACT.fields]
+    known = [field.name for field in team.CONTRACT.fields]
     if key is not None and key not in known:
         raise MlopsError(f"no row has a column {key}", f"choose from {', '.join(known)}", exit_code=2)
 
@@ -180,48 +185,6 @@ def _with_image(project: Project, name: str, release: Release) -> Release:
     return release
 
 
-def previous(project: Project, name: str) -> Release:
-    """The champion before the current one, read from the history of the environment's file.
-
-    What was rolled back is not gone back to: after 1, 2 and a rollback to 1, nothing is before 1.
-    """
-    path = _relative(project, name)
-    current = champion(project, name)
-    before: list[Release] = []
-    for commit in git.git(project.root, "log", "--reverse", "--format=%H", "--", path).split():
-        text = git.at_commit(project.root, commit, path)
-        release = msgspec.yaml.decode(text, type=Environment).champion if text else None
-        if release in before:
-            before = before[: before.index(release)]
-        before += [release] if release else []
-    if len(before) > 1:
-        return before[-2]
-    raise MlopsError(
-        f"{name} has had no champion before version {current.version}",
-        f"mlops promote {FIRST} --version N, with a version that the registry still has",
-    )
-
-
-def rollback(project: Project, name: str, *, propose: bool) -> tuple[Proposal | None, Release]:
-    """Restore the previous champion: as a commit on this branch, or as a proposal.
-
-    Returns the proposal (None for a commit) and the restored release.
-    """
-    git.require_branch(project.root)
-    with project.only_one("promote"):
-        require_committed(project, name)
-        release = previous(project, name)
-        message = f"Roll {name} back to version {release.version}"
-        if propose:
-            branch = f"rollback/{name}-v{release.version}"
-            return _propose(project, name, {"champion": release}, branch, message, _title(release, name)), release
-        path = path_of(project, name)
-        path.write_text(_changed(project, name, {"champion": release}), encoding="utf-8", newline="\n")
-        # At night the hooks of a laptop must not stand between an operator and the last good version.
-        git.git(project.root, "commit", "--no-verify", "-m", message, "--", _relative(project, name))
-    return None, release
-
-
 def end_trial(project: Project, name: str, reason: str, *, promote: bool) -> Proposal:
     """Propose an environment without its challenger, which is the new champion or gone."""
     git.require_branch(project.root)
@@ -235,13 +198,13 @@ def end_trial(project: Project, name: str, reason: str, *, promote: bool) -> Pro
             subject = f"Promote version {tried.version} to {name}"
         branch = f"decide/{name}-v{tried.version}"
         title = f"{subject[0].lower()}{subject[1:]}: this is proposed"
-        return _propose(project, name, changes, branch, f"{subject}\n\n{reason}\n", title)
+        return propose_change(project, name, changes, branch, f"{subject}\n\n{reason}\n", title)
 
 
 def champion_since(project: Project, name: str) -> datetime:
     """When the champion was named, by Git: what it answered before then belongs to an earlier stay."""
     release = champion(project, name)
-    found = git.since(project.root, _relative(project, name), lambda text: _decoded(text).champion == release)
+    found = git.since(project.root, relative(project, name), lambda text: decoded(text).champion == release)
     return _committed(found, name)[1]
 
 
@@ -250,10 +213,10 @@ def trial_since(project: Project, name: str) -> tuple[str, datetime]:
     wanted = challenger(project, name).digest, champion(project, name).digest
 
     def holds(text: str) -> bool:
-        then = _decoded(text)
+        then = decoded(text)
         return (then.challenger and then.challenger.digest, then.champion and then.champion.digest) == wanted
 
-    return _committed(git.since(project.root, _relative(project, name), holds), name)
+    return _committed(git.since(project.root, relative(project, name), holds), name)
 
 
 def _committed(found: tuple[str, datetime] | None, name: str) -> tuple[str, datetime]:
@@ -262,7 +225,8 @@ def _committed(found: tuple[str, datetime] | None, name: str) -> tuple[str, date
     return found
 
 
-def _decoded(text: str) -> Environment:
+def decoded(text: str) -> Environment:
+    """An environment's file as a commit has it."""
     return msgspec.yaml.decode(text, type=Environment)
 
 
@@ -272,7 +236,7 @@ def _as_release(tried: Challenger) -> Release:
 
 def require_committed(project: Project, name: str) -> None:
     """Refuse an environment file that differs from the current commit: nobody reviewed it."""
-    path = _relative(project, name)
+    path = relative(project, name)
     if path in git.changes(project.root):
         raise MlopsError(
             f"{path} has changes that are in no commit", "commit them first: what runs is what was reviewed"
@@ -288,25 +252,29 @@ def changed(text: str, name: str, changes: Mapping[str, Release | None]) -> str:
     return edit.edited(text, places, Environment, name)
 
 
-def _changed(project: Project, name: str, changes: Mapping[str, Release | None]) -> str:
-    return changed(path_of(project, name).read_text("utf-8"), _relative(project, name), changes)
+def changed_file(project: Project, name: str, changes: Mapping[str, Release | None]) -> str:
+    """The text of an environment's file with these changes: see `changed`."""
+    return changed(path_of(project, name).read_text("utf-8"), relative(project, name), changes)
 
 
 def _facts(release: Release) -> dict[str, Any]:
     return {key: value for key, value in msgspec.to_builtins(release).items() if value is not None}
 
 
-def _propose(
+def propose_change(
     project: Project, name: str, changes: Mapping[str, Release | None], branch: str, message: str, title: str
 ) -> Proposal:
-    change = {_relative(project, name): _changed(project, name, changes)}
+    """Put a change of an environment's file on a branch to review."""
+    change = {relative(project, name): changed_file(project, name, changes)}
     next_step = after_merge(branch, f"deploy {name}")
     return proposals.propose(project, branch, change, message, title=title, next_step=next_step)
 
 
-def _title(release: Release, name: str) -> str:
+def proposal_title(release: Release, name: str) -> str:
+    """What is proposed, in a part of a sentence."""
     return f"version {release.version} is proposed for {name}"
 
 
-def _relative(project: Project, name: str) -> str:
+def relative(project: Project, name: str) -> str:
+    """The path of an environment's file, from the project's folder."""
     return path_of(project, name).relative_to(project.root).as_posix()

@@ -27,6 +27,12 @@ TICK_S = 0.05
 #: Longer than a worker takes to drain and to finish its last request.
 KILL_AFTER_S = 20
 
+#: A server tells once a second that it is alive: one that has not for so long answers nobody.
+HUNG_AFTER_S = 20
+
+#: How long a server that is started again may take until it answers.
+START_S = 120
+
 MAX_BACKOFF_S = 30
 STABLE_AFTER_S = 60
 
@@ -56,6 +62,9 @@ class ServerProcess:
         self.is_ready = False
         self.is_accepting = True
         self.failure: Message | None = None
+        self._tells_life = False  # the code of an earlier release does not, and is not missed
+        self._silent_s = 0.0
+        self._looked_at = self.born
         self._received = b""
         self._link, remote = socket.socketpair()
         self._link.setblocking(False)
@@ -80,12 +89,24 @@ class ServerProcess:
         """Whether it has not ended."""
         return self.exit_code is None
 
+    @property
+    def is_hung(self) -> bool:
+        """Whether it lives and has been silent for so long that it answers nobody, or has not begun to."""
+        if not self.is_alive or (self.is_ready and not self._tells_life):
+            return False
+        return self._silent_s > (HUNG_AFTER_S if self.is_ready else START_S)
+
     def read_messages(self) -> None:
         """Take in its messages since the last time."""
+        now = time.monotonic()
+        # Whoever looks may itself have been stopped, with the whole machine: such a time is no silence.
+        self._silent_s += min(now - self._looked_at, 1.0)
+        self._looked_at = now
         try:
             self._received += self._link.recv(65_536)
         except (BlockingIOError, ConnectionResetError):
             return
+        self._silent_s = 0.0
         *lines, self._received = self._received.split(b"\n")
         for line in lines:
             message = msgspec.json.decode(line, type=Message)
@@ -95,6 +116,17 @@ class ServerProcess:
                 self.is_accepting = False
             elif message.event == "failed":
                 self.failure = message
+            elif message.event == "alive":
+                self._tells_life = True
+
+    def end_if_hung(self) -> None:
+        """End it where it hangs, without waiting for that: what takes its place comes when it has gone."""
+        if not self.is_hung:
+            return
+        what = "has been silent" if self.is_ready else "has not been ready"
+        log(f"server {self.pid} hangs: it {what} for {self._silent_s:.0f} seconds, and is ended")
+        self._process.kill()
+        self._silent_s = 0.0
 
     def terminate(self) -> None:
         """Ask it to drain: to finish what it has, then end."""
@@ -118,8 +150,9 @@ class Slot:
         self.server = start()
 
     def keep(self) -> None:
-        """Start the server again when it has ended, later each time that it ends early."""
+        """Start the server again when it has ended or hangs, later each time that it ends early."""
         self.server.read_messages()
+        self.server.end_if_hung()
         if self.server.is_alive:
             return
         now = time.monotonic()
@@ -178,6 +211,11 @@ class Group:
     def is_alive(self) -> bool:
         """Whether none of its processes has ended."""
         return all(server.is_alive for server in self.servers)
+
+    @property
+    def is_hung(self) -> bool:
+        """Whether one of its processes hangs."""
+        return any(server.is_hung for server in self.servers)
 
     @property
     def is_gone(self) -> bool:

@@ -110,7 +110,7 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
 class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     """A line of JSON from a server process to whoever started it.
 
-    `event` is `ready`, `draining` or `failed`; what another release says beside that is passed over.
+    `event` is `ready`, `alive`, `draining` or `failed`; what another release says beside that is passed over.
     """
 
     event: str

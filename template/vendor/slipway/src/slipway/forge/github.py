@@ -14,6 +14,7 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from slipway.base.errors import MlopsError
 from slipway.forge import git
@@ -22,6 +23,8 @@ from slipway.settings.project import Project
 RULES = ".github/rules.json"
 CHECKS = "pull-request.yml"
 TIMEOUT_S = 20
+#: GitHub takes no longer text for a pull request.
+LONGEST = 60_000
 
 
 @dataclass(frozen=True)
@@ -49,28 +52,49 @@ class GitHub:
         _append("GITHUB_STEP_SUMMARY", markdown + "\n\n")
 
     def propose(self, branch: str, *, replace: bool = True) -> str:
-        """Send a branch to origin and open a pull request for it; return one sentence on what came of it.
+        """Send a branch to origin and open a pull request for it, or refresh the one that is open; returns a sentence.
 
-        Without `replace`, a branch that origin has already is left as it is: it may hold a colleague's work.
+        Without `replace`, a branch that origin has already is left as it is: it may hold a colleague's work. What
+        origin has exactly like this is not sent again, as that would dismiss the approvals it has.
         """
-        if "origin" not in git.git(self.project.root, "remote").split():
-            return f"compare it: git diff main...{branch}"
-        if not replace and git.is_at_origin(self.project.root, branch):
-            return f"the branch {branch} is on origin already and is left as it is"
-        git.push(self.project.root, branch)
+        root = self.project.root
+        if not git.has_origin(root):
+            return f"compare it: git diff {git.default_branch(root)}...{branch}"
+        there = git.fetched(root, branch)
+        sends = there is None or (replace and git.tree_of(root, there) != git.tree_of(root, branch))
+        if sends:
+            _require_nothing_lost(root, branch, there)
+            git.push(root, branch, over=there or "")
         if not self.is_connected:
-            return f"the branch {branch} is on origin: open a pull request for it there"
-        repository = _repository()
-        title = git.git(self.project.root, "log", "-1", "--format=%s", branch).strip()
-        base = os.environ.get("GITHUB_BASE_BRANCH", "main")
+            return f"the branch {branch} is on origin{'' if sends else ' already'}: open a pull request for it there"
+        told = self._pull_request(branch, branch if sends else str(there), sends=sends)
+        self.summarize(told)
+        return told
+
+    def _pull_request(self, branch: str, commit: str, *, sends: bool) -> str:
+        repository, base = _repository(), git.default_branch(self.project.root)
         page = f"{os.environ.get('GITHUB_SERVER_URL', 'https://github.com')}/{repository}/compare/{base}...{branch}"
+        title, _, body = git.git(self.project.root, "log", "-1", "--format=%s%n%b", commit).partition("\n")
+        text = {"title": title, "body": body.strip()[:LONGEST]}
         try:
-            made = _ask("POST", f"/repos/{repository}/pulls", {"title": title, "head": branch, "base": base})
-            # What a workflow's own token opens starts no workflow, so the checks are started by name.
-            _ask("POST", f"/repos/{repository}/actions/workflows/{CHECKS}/dispatches", {"ref": branch})
+            pull = _pull_of(repository, branch)
+            if pull and pull["state"] != "open" and not sends:
+                ended = "merged" if pull.get("merged_at") else "closed"
+                return f"{pull['html_url']} proposed this and was {ended}: to propose it once more, reopen it there"
+            if pull is None or pull["state"] != "open":
+                pull = _ask("POST", f"/repos/{repository}/pulls", text | {"head": branch, "base": base})
+            elif sends:
+                _ask("PATCH", f"/repos/{repository}/pulls/{pull['number']}", text)
+            else:
+                return f"pull request: {pull['html_url']}, which is open already"
         except _RefusedError as no:
             return f"the branch {branch} is on origin, but {no}; open the pull request by hand: {page}"
-        return f"pull request: {made.get('html_url', page)}"
+        try:
+            # What a workflow's own token opens or sends starts no workflow, so the checks are started by name.
+            _ask("POST", f"/repos/{repository}/actions/workflows/{CHECKS}/dispatches", {"ref": branch})
+        except _RefusedError as no:
+            return f"pull request: {pull['html_url']}, but {no}; start {CHECKS} on {branch} by hand"
+        return f"pull request: {pull['html_url']}"
 
     @property
     def is_connected(self) -> bool:
@@ -86,7 +110,7 @@ class GitHub:
         """Send the current branch to origin; where its rules refuse that, propose it as the branch `otherwise`."""
         branch = git.require_branch(self.project.root)
         try:
-            git.push(self.project.root, branch, force=False)
+            git.push(self.project.root, branch)
         except MlopsError as refused:
             git.git(self.project.root, "branch", "--force", otherwise, "HEAD")
             return f"{refused.problem}; {self.propose(otherwise)}"
@@ -106,13 +130,24 @@ class GitHub:
         return changed
 
     def broken_rules(self) -> list[str]:
-        """Say where the repository's branch rules are not those of `.github/rules.json`."""
+        """Say where the repository's branch rules are not those of `.github/rules.json`, or cannot be followed."""
         wanted, there = _rules(self.project), _rules_there()
         found = [f"the rule {name} is not there" for name in wanted if name not in there]
         for name, rule in wanted.items():
             if name in there:
                 found += [f"the rule {name} has another {key}" for key in _differences(rule, there[name])]
-        return found
+        return found + _unknown_owners() + [line for name, rule in wanted.items() for line in _alone(name, rule)]
+
+
+def _require_nothing_lost(root: Path, branch: str, there: str | None) -> None:
+    """Refuse to replace a branch of origin on which somebody has built: more than the one commit of a proposal."""
+    lost = git.only_at(root, there, branch, kept=branch) if there else []
+    if len(lost) > 1:
+        last = git.git(root, "log", "-1", "--format=%h “%s” by %an", lost[0]).strip()
+        raise MlopsError(
+            f"origin's branch {branch} holds commits that this would drop, the last of them {last}",
+            f"merge or delete {branch} there, then run this again",
+        )
 
 
 def _append(variable: str, text: str) -> None:
@@ -128,8 +163,35 @@ def _rules(project: Project) -> dict[str, dict[str, Any]]:
 
 
 def _rules_there() -> dict[str, dict[str, Any]]:
-    listed: Any = _require("GET", f"/repos/{_repository()}/rulesets")
+    # An organisation's own rules are not the repository's to change.
+    listed = _require("GET", f"/repos/{_repository()}/rulesets?includes_parents=false&per_page=100")
     return {one["name"]: _require("GET", f"/repos/{_repository()}/rulesets/{one['id']}") for one in listed}
+
+
+def _unknown_owners() -> list[str]:
+    """What GitHub has to say of CODEOWNERS: it asks nobody where it does not know an owner."""
+    try:
+        found = _ask("GET", f"/repos/{_repository()}/codeowners/errors")["errors"]
+    except _RefusedError as no:
+        return [] if no.status == 404 else [f"CODEOWNERS could not be looked at: {no}"]
+    return [f"{one['path']}: {' '.join(str(one['message']).split())}" for one in found]
+
+
+def _alone(name: str, rule: dict[str, Any]) -> list[str]:
+    """Whether a rule asks for the approval of somebody else, and there is nobody else."""
+    asked = [one.get("parameters", {}).get("required_approving_review_count", 0) for one in rule["rules"]]
+    if not any(asked):
+        return []
+    try:
+        people = _ask("GET", f"/repos/{_repository()}/collaborators?permission=push&per_page=2")
+    except _RefusedError as no:
+        return [f"whether anybody could approve could not be looked at: {no}"]
+    if len(people) > 1:
+        return []
+    return [
+        f"the rule {name} asks for an approval, and only {people[0]['login']} may write here, who cannot approve "
+        "their own changes: mlops template update --answer reviewers=nobody"
+    ]
 
 
 def _differences(wanted: dict[str, Any], there: dict[str, Any]) -> list[str]:
@@ -147,6 +209,13 @@ def _covers(there: Any, wanted: Any) -> bool:
     return bool(there == wanted)
 
 
+def _pull_of(repository: str, branch: str) -> dict[str, Any] | None:
+    """The pull request of a branch: the one that is open, or else the newest."""
+    owner = repository.partition("/")[0]
+    found: Any = _ask("GET", f"/repos/{repository}/pulls?state=all&head={owner}:{quote(branch)}")
+    return next((one for one in found if one["state"] == "open"), found[0] if found else None)
+
+
 def _repository() -> str:
     repository = os.environ.get("GITHUB_REPOSITORY")
     if not repository:
@@ -157,31 +226,40 @@ def _repository() -> str:
 class _RefusedError(Exception):
     """GitHub's interface was not reached, or refused."""
 
+    def __init__(self, problem: str, status: int = 0) -> None:
+        super().__init__(problem)
+        self.status = status
 
-def _require(method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+
+def _require(method: str, path: str, body: dict[str, Any] | None = None) -> Any:
     try:
         return _ask(method, path, body)
     except _RefusedError as no:
         raise MlopsError(f"{no}, so this was not done: {method} {path}", "see the rights of the token") from None
 
 
-def _ask(method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+def _ask(method: str, path: str, body: dict[str, Any] | None = None) -> Any:
     address = os.environ.get("GITHUB_API_URL", "https://api.github.com") + path
     headers = {"Authorization": f"Bearer {os.environ.get('GITHUB_TOKEN', '')}", "Accept": "application/vnd.github+json"}
     content = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(address, method=method, headers=headers, data=content)  # noqa: S310 - https or a test's own
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310
-            said: dict[str, Any] = json.loads(answer.read() or b"{}")
-            return said
+            return json.loads(answer.read() or b"{}")
     except urllib.error.HTTPError as error:
-        raise _RefusedError(f"GitHub answered {error.code} {_message(error)}") from error
+        raise _RefusedError(f"GitHub answered {error.code} {_message(error)}", error.code) from error
     except (OSError, ValueError) as error:
         raise _RefusedError(f"GitHub's interface did not answer ({error})") from error
 
 
 def _message(error: urllib.error.HTTPError) -> str:
+    """What GitHub said; the reason of a 422 stands beside its message."""
     try:
-        return str(json.loads(error.read()).get("message", ""))
+        said = json.loads(error.read())
     except ValueError:
         return error.reason
+    details = [
+        one if isinstance(one, str) else one.get("message") or f"{one.get('field')} is {one.get('code')}"
+        for one in said.get("errors", [])
+    ]
+    return ": ".join([str(said.get("message", error.reason)), *[", ".join(details)][: len(details)]])

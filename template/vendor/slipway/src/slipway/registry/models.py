@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from slipway.base.errors import MlopsError
 from slipway.settings.project import Project
 from slipway.training.bundle import Bundle
-from slipway.training.tracking import connect, store_uri, translated
+from slipway.training.tracking import connect, shown, store_uri, translated
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -76,6 +76,20 @@ class Registry:
         return (
             f"This registry is the file {uri.removeprefix('sqlite:///')}: another clone has its own, "
             "with versions of its own that begin at 1. A server shares one: tool.mlops.tracking_uri in pyproject.toml"
+        )
+
+    def require(self, number: int, digest: str) -> Version:
+        """The version that a file names by number and digest; refused when the registry has none, or another one."""
+        found = next((version for version in self.versions() if version.number == number), None)
+        if found and found.digest == digest:
+            return found
+        there = f"another version {number}, {found.digest[:19]}, than" if found else f"no version {number} of"
+        named = f"{self.name} with {digest[:19]}" if not found else f"the one with {digest[:19]}"
+        file = self.of_this_machine()
+        raise MlopsError(
+            f"the registry {shown(store_uri(self.project))} has {there} {named}, which a file of an environment names",
+            "it was deleted there, or registered in another store: see tool.mlops.tracking_uri in pyproject.toml, and "
+            f"mlops audit; promote a version that is there{f'. {file}' if file else ''}",
         )
 
     def alias(self, alias: str) -> int | None:
@@ -202,14 +216,7 @@ def bundle_of(project: Project, number: int, digest: str) -> tuple[Bundle, Liter
     if local:
         return local, "cache"
     registry = Registry.open(project)
-    found = registry.find(str(number))
-    if found.digest not in ("", digest):
-        raise MlopsError(
-            f"{digest[:19]} was promised as version {number}, and version {number} of the registry is another model, "
-            f"{found.digest[:19]}",
-            registry.of_this_machine() or "promote a version that the registry has: mlops promote ENVIRONMENT",
-        )
-    return registry.fetch(replace(found, digest=digest)), "registry"
+    return registry.fetch(registry.require(number, digest)), "registry"
 
 
 def _version(found: Any) -> Version:

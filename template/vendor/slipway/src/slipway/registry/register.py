@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from slipway.base.errors import MlopsError
@@ -12,11 +13,13 @@ from slipway.data import dvc
 from slipway.forge import git
 from slipway.registry import cards, packaging
 from slipway.registry.models import Registry, Version
+from slipway.settings.base import read_settings
+from slipway.settings.environment import Environment
 from slipway.settings.project import Project
 from slipway.training.bundle import Lineage, seal
 from slipway.training.gates import check_gates, require_passed
 from slipway.training.pipeline import pipeline_digest
-from slipway.training.tracking import find_run
+from slipway.training.tracking import find_deleted_run, find_run, shown, store_uri
 
 #: What a version is made from, the code in its bundle included.
 MADE_FROM = ["src", "vendor", "dvc.lock", "params.yaml", "policy.yaml", "uv.lock", "pyproject.toml"]
@@ -25,12 +28,17 @@ MADE_FROM = ["src", "vendor", "dvc.lock", "params.yaml", "policy.yaml", "uv.lock
 def register(project: Project, log: Log = print) -> tuple[Version, bool]:
     """Seal the pipeline's bundle and register it; return the version, and whether it is new.
 
+    A commit that differs in nothing that a bundle is made from, as when a job makes a candidate once more that nobody
+    has merged yet, is the version that is there.
+
     Refused: a tree with changes, a shallow clone, outputs that are not what `dvc.lock` says,
     a failed gate, an untracked pipeline, a data remote that does not take the data.
     """
     git.require_clean(project.root, "register")
     git.require_whole_history(project.root)
     registry = Registry.open(project)
+    for line in _lost(project, registry):
+        log(line)
     with project.only_one("register"):
         log("checking that the outputs are those of the commit")
         _require_current(project)
@@ -41,8 +49,39 @@ def register(project: Project, log: Log = print) -> tuple[Version, bool]:
         lineage = _lineage(project, registry)
         log("sending the data to its remote")
         dvc.push(project)
+        if same := _same(project, registry, lineage):
+            return same, False
         log("sealing the bundle and registering it")
         return _seal_and_register(project, registry, lineage)
+
+
+def send(project: Project, version: Version) -> str:
+    """Send the commit that made a version to origin, on a branch of its own, which never moves; return its name."""
+    branch = f"candidate/v{version.number}"
+    there = git.fetched(project.root, branch)
+    if there is None:
+        here = git.is_ancestor(project.root, version.commit, "HEAD")
+        git.git(project.root, "branch", "--force", branch, "HEAD" if here else version.commit)
+        git.push(project.root, branch)
+    elif not git.is_ancestor(project.root, version.commit, there):
+        raise MlopsError(
+            f"origin has a branch {branch} of another model, so this registry has begun to count anew",
+            f"connect the registry of before, or rename {branch} at origin, then run this again",
+        )
+    return branch
+
+
+def _lost(project: Project, registry: Registry) -> Iterator[str]:
+    """Say which versions the environments name and this registry does not have: it may be another one, or emptied."""
+    there = {version.number: version.digest for version in registry.versions()}
+    for path in sorted(project.environments.glob("*.yaml")):
+        named = read_settings(path, Environment).champion
+        if named and there.get(named.version) != named.digest:
+            yield (
+                f"{path.stem} names version {named.version}, {named.digest[:19]}, which the registry "
+                f"{shown(store_uri(project))} does not have: it was deleted there, or registered elsewhere; the next "
+                f"version here is {max(there, default=0) + 1}"
+            )
 
 
 def commit_of(project: Project) -> str:
@@ -59,12 +98,24 @@ def _require_current(project: Project) -> None:
         )
 
 
+def _same(project: Project, registry: Registry, lineage: Lineage) -> Version | None:
+    """The newest version of the same run whose commit has another id and the same content."""
+    for version in reversed(registry.versions()):
+        is_other = version.run_id == lineage.run_id and version.commit != lineage.commit
+        if is_other and git.is_alike(project.root, version.commit, lineage.commit, MADE_FROM):
+            return version
+    return None
+
+
 def _lineage(project: Project, registry: Registry) -> Lineage:
     pipeline = pipeline_digest(project)
     run_id = find_run(project, registry.client, pipeline)
     if run_id is None:
+        deleted = find_deleted_run(project, registry.client, pipeline)
         raise MlopsError(
-            "no tracked run made the dvc.lock of this checkout",
+            f"the run {deleted} that made the dvc.lock of this checkout was deleted"
+            if deleted
+            else "no tracked run made the dvc.lock of this checkout",
             "mlops pipeline (it records what `dvc repro` does not)",
         )
     lock = project.root / "uv.lock"

@@ -13,14 +13,13 @@ from __future__ import annotations
 import base64
 import json
 import os
-import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from slipway.base import programs
 from slipway.base.errors import MlopsError
 from slipway.base.files import write_json
+from slipway.registry import cosign
 from slipway.registry.models import Registry, Version
 from slipway.settings.environment import Release
 from slipway.settings.policy import SignaturePolicy
@@ -36,7 +35,7 @@ _KIND = ("--type", "slsaprovenance1")
 
 def key() -> str | None:
     """Who would sign here: a key, the workflow, or nobody."""
-    if not shutil.which("cosign"):
+    if cosign.problem():
         return None
     if os.environ.get("COSIGN_KEY"):
         return "the key in COSIGN_KEY"
@@ -47,16 +46,19 @@ def sign(project: Project, reference: str) -> tuple[Version, str]:
     """Sign where a registered version comes from; returns it, and who signed."""
     signer = key()
     if signer is None:
+        why = cosign.problem()
         raise MlopsError(
-            "nobody is here to sign: no cosign on PATH, or neither COSIGN_KEY nor a workflow's identity",
-            "install cosign and set COSIGN_KEY, or run this in a job with id-token: write",
+            f"nobody is here to sign: {why or 'there is neither COSIGN_KEY nor a workflow with an identity'}",
+            cosign.INSTALL if why else "set COSIGN_KEY, or run this in a job with id-token: write",
         )
     registry = Registry.open(project)
     version = registry.find(reference)
     bundle = registry.fetch(version)
     private = os.environ.get("COSIGN_KEY")
-    # A key of one's own is checked by its other half, so nothing of it goes to the public log.
-    how = ["--yes", *(["--key", private, "--tlog-upload=false"] if private else [])]
+    # A key of one's own is checked by its other half, so nothing of it goes to the public log; and the older form of a
+    # bundle is checked so by both majors, without a network.
+    alone = ("--tlog-upload=false", "--use-signing-config=false", "--new-bundle-format=false")
+    how = ["--yes", *(["--key", private, *alone] if private else [])]
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         statement = folder / "statement.json"
@@ -111,9 +113,8 @@ def verify(project: Project, release: Release, bundle: Bundle) -> None:
     kept = project.state / "signatures" / release.digest.removeprefix("sha256:") / FILE
     if not kept.is_file() or not _names(kept, release.image):
         _fetch(project, release, kept.parent)
-    _cosign(
-        "verify-blob-attestation", *_expected(project, wanted), *_KIND, "--bundle", str(kept), str(bundle.path / SUMS)
-    )
+    what = [*_expected(project, wanted), *_KIND, *(["--new-bundle-format"] if _is_new(_read(kept)) else [])]
+    _cosign("verify-blob-attestation", *what, "--bundle", str(kept), str(bundle.path / SUMS))
     if not _names(kept, release.image):
         raise MlopsError(
             f"the signature of version {release.version} does not name the image {release.image}",
@@ -135,9 +136,33 @@ def _names(signed: Path, image: str | None) -> bool:
     """Whether a signed statement is about this image, too; what it says is true only if its signature is."""
     if image is None:
         return True
-    envelope = json.loads(base64.b64decode(json.loads(signed.read_bytes())["base64Signature"]))
-    products = json.loads(base64.b64decode(envelope["payload"]))["predicate"]["runDetails"]["byproducts"]
+    held = _read(signed)
+    try:
+        envelope = held["dsseEnvelope"] if _is_new(held) else json.loads(base64.b64decode(held["base64Signature"]))
+        products = json.loads(base64.b64decode(envelope["payload"]))["predicate"]["runDetails"]["byproducts"]
+    except (ValueError, KeyError, TypeError):
+        raise _unreadable(signed) from None
     return image.rpartition("@sha256:")[2] in [one["digest"]["sha256"] for one in products]
+
+
+def _read(signed: Path) -> dict[str, Any]:
+    try:
+        held: dict[str, Any] = json.loads(signed.read_bytes())
+    except ValueError:
+        raise _unreadable(signed) from None
+    return held
+
+
+def _is_new(held: dict[str, Any]) -> bool:
+    """Whether a bundle has the form that cosign writes since its third major."""
+    return "dsseEnvelope" in held
+
+
+def _unreadable(signed: Path) -> MlopsError:
+    return MlopsError(
+        f"the signature in {signed} cannot be read",
+        "delete that file, so that it is fetched again; if it comes back as it was: mlops sign VERSION",
+    )
 
 
 def _expected(project: Project, wanted: SignaturePolicy) -> list[str]:
@@ -150,8 +175,16 @@ def _expected(project: Project, wanted: SignaturePolicy) -> list[str]:
 
 
 def _cosign(*arguments: str) -> None:
-    done = programs.run("cosign", *arguments, install="install it: https://docs.sigstore.dev/cosign")
-    if done.code:
-        what = "signature does not fit" if arguments[0].startswith("verify") else "version could not be signed"
-        lines = [line for line in done.errors.splitlines() if line.startswith("Error")] or done.errors.splitlines()
-        raise MlopsError(f"the {what}: {lines[-1] if lines else 'no reason given'}", "deploy what your workflow signed")
+    done = cosign.run(*arguments)
+    if not done.code:
+        return
+    lines = [line for line in done.errors.splitlines() if line.startswith("Error")] or done.errors.splitlines()
+    reason = lines[-1] if lines else "no reason given"
+    if not arguments[0].startswith("verify"):
+        raise MlopsError(f"the version could not be signed: {reason}", "mend this, then run: mlops sign")
+    if "dial tcp" in reason or "tuf" in reason:
+        raise MlopsError(
+            f"the signature could not be checked, as Sigstore's public keys could not be fetched: {reason}",
+            "let this machine reach Sigstore, or sign with a key of your own, which needs no network: docs/ci.md",
+        )
+    raise MlopsError(f"the signature does not fit: {reason}", "deploy what your workflow signed")

@@ -9,8 +9,8 @@ import msgspec
 
 from slipway.delivery.target import Message
 
-#: It answers; it takes no more connections; it cannot start.
-Event = Literal["ready", "draining", "failed"]
+#: It answers; it is still there; it takes no more connections; it cannot start.
+Event = Literal["ready", "alive", "draining", "failed"]
 
 
 class Link:

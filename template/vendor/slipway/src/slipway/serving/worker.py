@@ -104,6 +104,7 @@ class Worker(uvicorn.Server):
         if self._supervisor.socket is not None:
             self._supervisor.socket.setblocking(False)
             self._loop.add_reader(self._supervisor.socket, self._drain)
+        self._supervisor.tell("alive")
         self._supervisor.tell("ready")
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -116,6 +117,8 @@ class Worker(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Look around ten times a second: has the last client gone, is one too slow?"""
         self._app.tick()
+        if counter % 10 == 0:
+            self._supervisor.tell("alive")
         if self._fast_path and counter % 10 == 0:
             for connection in list(self.server_state.connections):
                 connection.close_if_late(time.monotonic())  # type: ignore[union-attr]

@@ -86,13 +86,13 @@ class Project:
         return msgspec.structs.replace(settings, tracking_uri=override) if override else settings
 
     @contextmanager
-    def only_one(self, what: str) -> Iterator[None]:
-        """Let one process at a time do `what` in this checkout; a second one is refused."""
+    def only_one(self, what: str, wait_s: float = 0) -> Iterator[None]:
+        """Let one process at a time do `what` in this checkout; a second one waits so long, and is refused then."""
         import filelock
 
         self.state.mkdir(parents=True, exist_ok=True)
         try:
-            with filelock.FileLock(self.state / f"{what.replace(' ', '-')}.lock", timeout=0):
+            with filelock.FileLock(self.state / f"{what.replace(' ', '-')}.lock", timeout=wait_s):
                 yield
         except filelock.Timeout as busy:
             raise MlopsError(

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from slipway.base.errors import MlopsError
+from slipway.base.numbers import shown
 from slipway.forge import git
 from slipway.settings.policy import Gates, SliceGate
 from slipway.settings.project import Project
@@ -44,12 +45,19 @@ def as_markdown(project: Project, checks: list[GateResult], reference: str) -> s
     lines = [f"| metric | {reference} | here | change |", "|---|--:|--:|--:|"]
     for name, value in now.items():
         old = before.get(name)
-        change = ("", "") if old is None else (f"{old:.4f}", f"{value - old:+z.4f}")
-        lines.append(f"| {name} | {change[0]} | {value:.4f} | {change[1]} |")
+        change = ("", "") if old is None else (shown(old), shown(value - old, "+"))
+        lines.append(f"| {name} | {change[0]} | {shown(value)} | {change[1]} |")
     lines += ["", "| gate | value | limit | |", "|---|--:|---|---|"]
     for check in checks:
         figure = "none" if check.value is None else f"{check.value:.4g}"
         lines.append(f"| {check.gate} | {figure} | {check.limit} | {'passed' if check.passed else '**refused**'} |")
+    return "\n".join(lines)
+
+
+def sample_markdown(project: Project, sample: str) -> str:
+    """The figures of a rehearsal, which no gate judges."""
+    now: Metrics = msgspec.json.decode((project.root / REPORT).read_bytes())["model"]
+    lines = [f"| metric | on {sample} |", "|---|--:|", *(f"| {name} | {value:.4f} |" for name, value in now.items())]
     return "\n".join(lines)
 
 

@@ -8,18 +8,20 @@ from pathlib import Path
 
 from slipway.base import programs
 from slipway.base.errors import MlopsError
-from slipway.base.files import sha256
+from slipway.base.files import Log, sha256
 from slipway.data.prepare import require_prepared
+from slipway.data.stages import planned, run_stage
 from slipway.forge import git
 from slipway.settings.project import Project
 from slipway.training import engines
+from slipway.training.agreement import require_agreement
 from slipway.training.gates import GateResult, check_gates
-from slipway.training.tracking import PIPELINE, connect, find_run, record
+from slipway.training.tracking import PIPELINE, connect, experiment, find_run, record
 
 
-def run(project: Project, force: bool = False) -> list[GateResult]:
+def run(project: Project, force: bool = False, log: Log = print) -> list[GateResult]:
     """Run what has changed, record the run, and judge the result against the policy."""
-    _ = project.params, project.policy  # a wrong setting is refused before any work is done
+    require_agreement(project, log)  # a wrong setting is refused before any work is done
     require_prepared(project)
     if unformatted := to_be_formatted(project.root):
         sys.stderr.write(
@@ -27,6 +29,7 @@ def run(project: Project, force: bool = False) -> list[GateResult]:
             " next: uv run ruff check --fix, uv run ruff format, and this once more\n"
         )
     engine, client = engines.of(project), connect(project)
+    experiment(project, client)
     with project.only_one("pipeline"):
         tags = _code_tags(project)
         if not engine.run(project, force):
@@ -38,6 +41,21 @@ def run(project: Project, force: bool = False) -> list[GateResult]:
         if find_run(project, client, pipeline) is None:
             record(project, client, tags | {PIPELINE: pipeline}, status="FINISHED")
     return check_gates(project)
+
+
+def rehearse(project: Project, sample: str) -> None:
+    """Run every stage on the sample in Git, untracked: it shows that the code works, and nothing about the model.
+
+    `dvc.lock` stays as it was, so what this leaves behind can never be registered.
+    """
+    tried = Project(project.root)
+    if tried.params.data.raw:
+        tried.params.data.raw = sample
+    else:
+        tried.params.data.source = sample
+    with project.only_one("pipeline"):
+        for name in planned(tried):
+            run_stage(tried, name)
 
 
 def to_be_formatted(root: Path) -> list[str]:

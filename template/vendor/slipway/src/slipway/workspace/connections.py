@@ -5,16 +5,18 @@ A fresh project has none, and its workflows are green all the same: each says wh
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 
-from slipway.data import dvc, remotes
+from slipway.data import dvc
 from slipway.delivery import environments
 from slipway.delivery.docker import engine_problem, missing_login
-from slipway.registry import signing
+from slipway.registry import cosign, signing
 from slipway.settings.project import Project
-from slipway.training.tracking import store_uri
+from slipway.training.tracking import shown, store_uri
 
 GUIDE = "docs/ci.md"
 
@@ -34,6 +36,21 @@ def connections(project: Project) -> list[Connection]:
     return [*found, _engine(), _images(project)] if project.tool.image else found
 
 
+def fetches_cosign(project: Project) -> bool:
+    """Whether a job has to bring cosign here: the policy demands signatures, and none that can be trusted is there."""
+    return project.policy.signature is not None and bool(cosign.problem())
+
+
+def warnings() -> list[str]:
+    """What is dangerous about the machine on which this job runs."""
+    event = Path(os.environ.get("GITHUB_EVENT_PATH") or os.devnull).read_text("utf-8") or "{}"
+    is_public = json.loads(event).get("repository", {}).get("private") is False
+    if os.environ.get("RUNNER_ENVIRONMENT") != "self-hosted" or not is_public:
+        return []
+    return [f"This repository is public, and this machine runs its jobs: whoever proposes a change may try to run code "
+            f"here. See what to set, {GUIDE}."]  # fmt: skip
+
+
 def as_markdown(found: list[Connection]) -> str:
     """A table for the page of a run."""
     rows = [f"| {one.name} | {'yes' if one.there else 'not yet'} | {one.how} |" for one in found]
@@ -45,33 +62,27 @@ def _in_job() -> bool:
 
 
 def _data(project: Project) -> Connection:
-    folder = dvc.local_folder(project.root)
-    if folder is not None:
-        there = folder.is_dir()
-        return Connection("data", there, f"the folder {folder}" if there else _for_job("a remote that jobs reach"))
-    url = dvc.url_of(project.root)
-    if not url:
-        return Connection("data", there=False, how=_for_job("a remote in .dvc/config"))
-    kind = remotes.of(url)
-    named = kind.credentials + kind.roles if kind else ()
-    # On a laptop a client finds its own files; a kind that is not in the table is DVC's business alone.
-    there = any(os.environ.get(name) for name in named) or not named or not _in_job()
-    return Connection("data", there, "the bucket in .dvc/config" if there else _for_job("credentials for the bucket"))
+    remote = dvc.reach(project.root)
+    return Connection("data", remote.there, remote.how if remote.there else _for_job(remote.how))
 
 
 def _registry(project: Project) -> Connection:
     uri = store_uri(project)
     lost = uri.startswith("sqlite:") and _in_job()
-    return Connection("registry", not lost, _for_job("the variable MLFLOW_TRACKING_URI") if lost else _plain(uri))
+    return Connection("registry", not lost, _for_job("the variable MLFLOW_TRACKING_URI") if lost else shown(uri))
 
 
 def _signatures() -> Connection:
     key = signing.key()
-    return Connection("signatures", key is not None, key or _for_job("a key, or the permission id-token: write"))
+    return Connection(
+        "signatures", key is not None, key or _for_job("cosign, and a key or the permission id-token: write")
+    )
 
 
 def _machine(project: Project) -> Connection:
-    lost = _in_job() and not os.environ.get("MLOPS_STATE")
+    """Whether what is deployed from here goes on running: a runner that the forge lends goes with its job."""
+    is_lent = os.environ.get("RUNNER_ENVIRONMENT") == "github-hosted"
+    lost = _in_job() and (is_lent or not os.environ.get("MLOPS_STATE"))
     how = _for_job("the variables DEPLOY_RUNNER and MLOPS_STATE") if lost else str(project.state)
     return Connection("machine", not lost, how)
 
@@ -100,9 +111,3 @@ def _engine() -> Connection:
 
 def _for_job(what: str) -> str:
     return f"needs {what}, see {GUIDE}"
-
-
-def _plain(uri: str) -> str:
-    """The address without a user and a password."""
-    scheme, separator, rest = uri.partition("://")
-    return f"{scheme}{separator}{rest.rsplit('@', 1)[-1]}"

@@ -19,7 +19,7 @@ import msgspec
 from slipway.base import http as client
 from slipway.base.errors import MlopsError
 from slipway.delivery.folder import EnvironmentFolder
-from slipway.delivery.processes import KILL_AFTER_S, TICK_S, Group, open_listener
+from slipway.delivery.processes import KILL_AFTER_S, START_S, TICK_S, Group, log, open_listener
 from slipway.delivery.target import Run
 from slipway.settings.policy import Hidden, ServingPolicy
 
@@ -44,13 +44,21 @@ def serve() -> None:
     while not is_stopping:
         if is_proven:
             group.keep()
-        elif group.is_alive:
+        elif group.is_alive and not group.is_hung:
             group.read_messages()
             is_proven = group.is_ready
         else:
-            sys.exit(1)  # it has said itself why
+            _give_up(group)
         time.sleep(TICK_S)
     _end(group)
+
+
+def _give_up(group: Group) -> None:
+    """End without having answered; Docker starts the container again."""
+    if group.is_hung:
+        log(f"the server was not ready within {START_S} seconds")
+        group.kill()
+    sys.exit(1)  # one that has ended has said itself why
 
 
 def _end(group: Group) -> None:

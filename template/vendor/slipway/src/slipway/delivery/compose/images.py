@@ -40,6 +40,9 @@ def possible(project: Project, uses: Sequence[str], *, push: bool, log: Log = pr
         log(f"no images are built: {problem}")
         hosting.of(project).summarize(f"No images were built: {problem}.")
         return [], False
+    if "serve" in uses and not (project.bundle.is_dir() or _versions_of(project, Registry.open(project), "HEAD")):
+        log("the image that serves is not built: no model was made here with which it could be tried")
+        uses = [use for use in uses if use != "serve"]
     missing = missing_login(project)
     if push and missing:
         log(f"the images are built and tried, but not pushed: there is no {missing}")
