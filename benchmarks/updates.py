@@ -17,7 +17,7 @@ COPIER = [sys.executable, "-m", "copier"]
 PROPOSE = [
     sys.executable,
     "-c",
-    "from pathlib import Path; from slipway.template import update; update.propose(update.prepare(Path.cwd()))",
+    "from pathlib import Path; from slipway.template import update; update.propose_update(update.prepare(Path.cwd()))",
 ]
 QUIET = ["--quiet", "--defaults"]
 ROUNDS = 5

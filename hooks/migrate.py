@@ -195,6 +195,9 @@ def _run(command: list[str], *, folder: Path | None = None, given: bytes | None 
 def main(commands: dict[str, Callable[..., None]], arguments: list[str]) -> None:
     """Run a command, and say of a problem what to do next."""
     try:
+        # Inside of one of Git's own hooks, Git would look elsewhere than in the project's folder.
+        for name in git("rev-parse", "--local-env-vars").decode().split():
+            os.environ.pop(name, None)
         commands[arguments[0]](*arguments[1:])
     except Problem as problem:
         print(f"error: {' '.join(arguments)} could not be done: {problem}", file=sys.stderr)

@@ -86,7 +86,7 @@ MODULES = {
     "skew.py": "monitoring/skew.py",
     "supervisor.py": "delivery/native/supervisor.py",
     "telemetry.py": "serving/metrics.py",
-    "template.py": "template/update.py",
+    "template.py": "template/update.py template/rendering.py template/branches.py template/audit.py",
     "trace.py": "evidence/trace.py",
     "tracking.py": "training/tracking.py",
     "training.py": "training/train.py",

@@ -42,7 +42,7 @@ def test_hidden_columns_never_reach_the_disk_and_the_rest_is_watched(asked: Runn
 
     monitored = asked.mlops("monitor", "staging", "--dry-run", check=False)
 
-    assert len(rows) == 251  # and the deployment's own question
+    assert len(rows) == 251  # with the deployment's own question, which nobody judges
     assert b'"dest"' not in written
     assert re.search(rb'"flight":(?!"hmac:[0-9a-f]{32}")', written) is None
     assert "not compared: flight, hashed in the log by policy.yaml" in monitored.stdout

@@ -94,7 +94,7 @@ def test_a_batch_with_a_bad_row_is_refused_whole(trained_project: RunningProject
 
     assert result.exit_code == 1
     assert "carrier: must be one of" in result.stderr
-    assert "in 1 rows, first rows.csv:2 = ZZ" in result.stderr
+    assert "in 1 row, first rows.csv:2 = ZZ" in result.stderr
     assert not target.exists()
 
 

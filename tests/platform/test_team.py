@@ -21,6 +21,7 @@ from slipway.settings.policy import ServingPolicy
 from slipway.settings.project import Project
 
 PLATFORM = str(Path(slipway.__file__).parents[1])
+PATH_OF_TEAM = team.source("contract").parent
 GOOD = {
     "contract": """
 from slipway import Contract, Row
@@ -65,6 +66,19 @@ FAULTS = [
     ("metrics", "metrics", "metrics = {}", "metrics in src/tiny/metrics.py is not a function"),
     ("model", "model", None, "src/tiny/model.py is missing"),
     ("model", "model", GOOD["model"].replace("ANSWER", "REPLY"), "src/tiny/model.py defines no ANSWER"),
+    (
+        "model",
+        "model",
+        GOOD["model"].replace('"slow"', '"weight"'),
+        "ANSWER in src/tiny/model.py is weight, the name of a column of ev",
+    ),
+    (
+        "model",
+        "model",
+        GOOD["model"].replace('"slow"', '"score"'),
+        "ANSWER in src/tiny/model.py is score, the name of something else",
+    ),
+    ("model", "model", GOOD["model"].replace('"slow"', "1"), "ANSWER in src/tiny/model.py is 1, which is no name"),
     ("model", "model", GOOD["model"].replace("def target", "def aim"), "src/tiny/model.py defines no target"),
     ("model", "model", GOOD["model"].replace("def build", "def make"), "src/tiny/model.py defines no build"),
     ("model", "model", GOOD["model"] + "baseline = 0", "baseline in src/tiny/model.py is not a function"),
@@ -183,6 +197,38 @@ def test_a_command_says_it_in_two_lines_and_ends_with_1(
     assert done.returncode == 1
     error, next_step = done.stderr.splitlines()
     assert (error, next_step[:7]) == (f"error: {problem}", " next: ")
+
+
+@pytest.mark.parametrize(("module", "text"), [("contract", "CONTRACT = ("), ("features", None)])
+def test_scoring_as_a_program_says_it_in_two_lines(
+    finished: Project, bundle: Path, write: Write, module: str, text: str | None
+) -> None:
+    """As `mlops compare` starts it, and `mlops deploy` for another platform."""
+    good = {name: (PATH_OF_TEAM / f"{name}.py").read_text("utf-8") for name in ("contract", "features")}
+    found = os.pathsep.join([PLATFORM, str(write(good | {module: text}, "tiny"))])
+
+    done = subprocess.run(
+        [sys.executable, "-m", "slipway.training.scoring", str(bundle)], input="[]",
+        cwd=finished.root, env=os.environ | {"PYTHONPATH": found}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 1
+    error, next_step = done.stderr.splitlines()
+    assert error.startswith(f"error: src/tiny/{module}.py ")
+    assert next_step.startswith(" next: ")
+
+
+def test_going_back_needs_nothing_of_the_teams_modules(finished: Project, write: Write) -> None:
+    """The commit that broke them may be what somebody rolls back from."""
+    found = os.pathsep.join([PLATFORM, str(write({"contract": "CONTRACT = ("}, "tiny"))])
+    code = "import slipway.delivery.rollback, slipway.delivery.overview, slipway.delivery.native.target"
+
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=finished.root, env=os.environ | {"PYTHONPATH": found}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import copier
 import pytest
 from rendering import Template, commit, git, releases
 from slipway.base.errors import MlopsError
+from slipway.template import audit as auditing
 from slipway.template import update as following
 
 OLDEST = next(iter(releases()))
@@ -61,8 +62,7 @@ def test_a_project_in_a_folder_of_a_repository_is_updated(released: Template, tm
     changed = git(tmp_path, "diff", "--name-only", "HEAD", proposal.branch).split()
     assert changed
     assert [name for name in changed if not name.startswith("ml/flights/")] == []
-    differences, _ = following.audit(project)
-    assert differences == []
+    assert auditing.audit(project).files == []
 
 
 def test_a_conflict_in_a_folder_is_resolved_by_the_same_recipe(released: Template, tmp_path: Path) -> None:
@@ -210,5 +210,5 @@ def test_another_answer_is_proposed_and_taken_back(released: Template, start: Ca
         assert words in (project / "LICENSE").read_text(encoding="utf-8")
 
     assert proposal
-    assert proposal.branch == "template/answers"
+    assert proposal.branch == "template/license-MIT"
     assert git(project, "rev-parse", "HEAD^{tree}") == before

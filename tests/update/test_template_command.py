@@ -184,7 +184,7 @@ def test_a_conflict_is_red_and_named_and_nothing_is_changed(project: Checkout) -
 def start_to_resolve(project: Checkout) -> None:
     """Do what the command says after a conflict, as far as the choice."""
     project.edit("dvc.yaml", "# Ours.\n")
-    recipe = re.search(r"next: (git switch .*?), choose", project.template("update").stderr)
+    recipe = re.search(r"^ +(git switch .*)$", project.template("update").stderr, flags=re.MULTILINE)
     assert recipe
     done = subprocess.run(recipe[1], shell=True, cwd=project.root, capture_output=True, text=True, check=False)
     assert "CONFLICT (content): Merge conflict in dvc.yaml" in done.stdout

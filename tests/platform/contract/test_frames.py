@@ -9,7 +9,6 @@ from flight_delays.contract import CONTRACT
 from slipway.base.errors import MlopsError
 from slipway.contract.files import SOURCE, read_raw
 from slipway.contract.frames import parse
-from slipway.contract.rows import Contract
 from slipway.training.bundle import Bundle
 
 
@@ -22,7 +21,7 @@ def test_a_complaint_names_the_rule_the_count_and_the_first_row(sealed: Bundle) 
 
     complaint = str(parse(raw, CONTRACT.fields)[1][0])
 
-    assert complaint == f"{required.name}: a value is missing in 1 rows, first test:1 = None"
+    assert complaint == f"{required.name}: a value is missing in 1 row, first test:1 = None"
 
 
 def test_predictions_cannot_come_back_as_data(tmp_path: Path) -> None:
@@ -31,13 +30,3 @@ def test_predictions_cannot_come_back_as_data(tmp_path: Path) -> None:
 
     with pytest.raises(MlopsError, match="must not come back as training data or labels"):
         read_raw(log)
-
-
-def test_a_contract_cannot_take_a_name_of_the_prediction_log() -> None:
-    class Scored(CONTRACT.row):  # type: ignore[name-defined,misc]
-        """A row with a field that the log has, too."""
-
-        score: float
-
-    with pytest.raises(TypeError, match="cannot name a field score"):
-        Contract(row=Scored, outcome=CONTRACT.outcome, key=CONTRACT.key)

@@ -102,8 +102,8 @@ def test_what_is_told_twice_counts_once_and_what_is_contradicted_is_unknown(proj
 
     assert [place for place, value in enumerate(truth) if value is None] == [99]
     assert remarks == [
-        "2 labels are told more than once and count once",
-        "1 keys have contradicting labels and count as unknown: 1.csv:100",
+        "told again, and counted once: 2 labels",
+        "contradicting labels count as unknown, for 1 key: 1.csv:100",
     ]
 
 

@@ -563,3 +563,18 @@ def test_a_record_that_cannot_be_written_fails_no_request(
 
     log.flush()
     assert metric(client, "mlops_prediction_log_failures_total") == 3
+
+
+def test_a_deployments_own_question_is_on_record_and_no_prediction(
+    client: TestClient, log: PredictionLog, place: Project, rows: list[dict[str, Any]]
+) -> None:
+    answer = client.post("/predict", json=rows[0], headers={"mlops-probe": "1", "mlops-version": "7"})
+    client.post("/predict", json=rows[0])
+    log.flush()
+
+    assert answer.status_code == 200
+    assert predictions.read(place, "test").height == 1
+    assert metric(client, 'mlops_predictions_total{version="7"}') == 1
+    found = predictions.find(place, answer.json()["id"])
+    assert found is not None
+    assert found.role == "probe"

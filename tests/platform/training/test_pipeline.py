@@ -38,7 +38,7 @@ def test_a_bad_batch_is_refused_whole_and_the_earlier_data_stays(project: Projec
     first = pl.int_range(pl.len()) == 0
     change_raw(project, lambda raw: raw.with_columns(pl.when(~first).then(name)))
 
-    with pytest.raises(MlopsError, match=rf"{name}: a value is missing in 1 rows, first raw\.parquet:1"):
+    with pytest.raises(MlopsError, match=rf"{name}: a value is missing in 1 row, first raw\.parquet:1"):
         validate(project)
 
     assert (project.root / "data" / "valid.parquet").read_bytes() == before
@@ -47,7 +47,7 @@ def test_a_bad_batch_is_refused_whole_and_the_earlier_data_stays(project: Projec
 def test_a_row_told_twice_is_refused(project: Project) -> None:
     change_raw(project, lambda raw: pl.concat([raw, raw.tail(1)]))
 
-    with pytest.raises(MlopsError, match="the key is not unique in 1 rows"):
+    with pytest.raises(MlopsError, match="the key is not unique in 1 row"):
         validate(project)
 
 

@@ -3,11 +3,14 @@
 import numpy as np
 import pytest
 from flight_delays import model as team
+from flight_delays.features import features
 from sklearn.base import BaseEstimator
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from slipway import kinds
 from slipway.base.errors import MlopsError
+from slipway.contract.columns import Column, Columns
 from slipway.settings.project import Project
+from slipway.training import scoring
 from slipway.training.bundle import Bundle
 from slipway.training.train import convert, learning_set, require_parity, train
 
@@ -24,9 +27,10 @@ def test_a_baseline_that_answers_in_another_way_is_refused(project: Project, mon
 def test_a_conversion_that_changes_the_scores_is_refused() -> None:
     before = np.linspace(0, 1, 1000, dtype=np.float32)
 
-    require_parity(before, before + 1e-6, "model.onnx")
+    kind = kinds.named("class")
+    require_parity(before, before + 1e-6, kind, "model.onnx")
     with pytest.raises(MlopsError, match="other scores than the estimator"):
-        require_parity(before, before + 0.01, "model.onnx")
+        require_parity(before, before + 0.01, kind, "model.onnx")
 
 
 class Homemade(BaseEstimator):  # type: ignore[misc]
@@ -37,3 +41,23 @@ def test_an_estimator_without_a_converter_is_refused(finished: Project) -> None:
     _, unseen, _ = learning_set(finished.root / "data" / "test.parquet")
     with pytest.raises(MlopsError, match="Homemade cannot be converted to ONNX"):
         convert(Homemade(), kinds.named("number"), unseen, finished.root / "model" / "never.onnx")
+
+
+def test_values_that_fall_together_in_32_bits_are_told(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seconds = 1_356_998_400 + 30.0 * np.arange(3000)
+    made = {"epoch": seconds, "since": seconds - seconds[0], "share": np.random.default_rng(1).random(100_000)}
+
+    monkeypatch.setattr(scoring, "features", lambda _: made)
+    (told,) = scoring.merged({})
+
+    assert told.startswith("the 3,000 values of epoch become 704, as the model sees numbers of 32 bits")
+
+    def with_epoch(rows: Columns) -> dict[str, Column]:
+        known = features(rows)
+        return known | {"epoch": 1_356_998_400 + np.arange(len(next(iter(known.values()))))}
+
+    monkeypatch.setattr(scoring, "features", with_epoch)
+    train(project)
+    assert "values of epoch become" in capsys.readouterr().err

@@ -29,6 +29,9 @@ from slipway.contract.rows import Contract
 
 GROUP = "slipway.project"
 
+#: What stands beside the answer in every reply.
+_BESIDE_THE_ANSWER = ("id", "score", "model", "contributions")
+
 
 class Model(Protocol):
     """`model.py`: what is predicted, by which estimator, and what it must beat."""
@@ -130,7 +133,18 @@ def _part(package: str, module: str, needed: tuple[str, ...]) -> Any:
             raise MlopsError(f"CONTRACT in {place} is not a slipway.Contract", f"mend it; {_described(name)}")
         if name not in ("CONTRACT", "ANSWER") and not callable(value):
             raise MlopsError(f"{name} in {place} is not a function", f"mend it; {_described(name)}")
+        if name == "ANSWER":
+            _require_free(value, place, [field.name for field in __getattr__("CONTRACT").fields])
     return found if module == "model" else getattr(found, needed[0])
+
+
+def _require_free(answer: Any, place: str, columns: list[str]) -> None:
+    """Refuse a name of the prediction that a reply, a batch or the monitor cannot tell from something else."""
+    if not isinstance(answer, str) or not answer:
+        raise MlopsError(f"ANSWER in {place} is {answer!r}, which is no name", f"mend it; {_described('ANSWER')}")
+    for taken, what in ((columns, "a column of every request"), (_BESIDE_THE_ANSWER, "something else in every reply")):
+        if answer in taken:
+            raise MlopsError(f"ANSWER in {place} is {answer}, the name of {what}", "mend it; name what is predicted")
 
 
 def _imported(package: str, module: str) -> ModuleType:

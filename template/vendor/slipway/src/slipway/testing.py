@@ -56,10 +56,11 @@ def small_copy(root: Path, target: Path) -> Project:
     for name in ("dvc.yaml", "params.yaml", "policy.yaml", "pyproject.toml"):
         shutil.copyfile(root / name, target / name)
     shutil.copytree(root / "docs", target / "docs")
+    data = Project(root).params.data
     source = at_hand(Project(root))
     if source is None:
         pytest.skip("no data here, and params.yaml names no data.sample that stays in Git")
-    raw = read_raw(root / source).drop(SOURCE)
+    raw = read_raw(root / source, data.format).drop(SOURCE)
     (target / "data").mkdir()
     raw.gather_every(max(1, raw.height // ROWS)).write_parquet(target / "data" / "raw.parquet")
     params = target / "params.yaml"

@@ -1,7 +1,8 @@
-"""Running another program to its end: git, uv, dvc, cosign, docker."""
+"""Running another program to its end, and what of this process's environment it gets: git, uv, dvc, cosign, docker."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +12,24 @@ from slipway.base.errors import MlopsError
 
 #: The exit code that `timeout` of the shell gives, too.
 _TOO_LATE = 124
+#: What makes Git look elsewhere than in the folder that it is told: hooks run with these set. The list is that of
+#: `git rev-parse --local-env-vars`.
+GIT_LOCAL = frozenset({
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_COMMON_DIR", "GIT_CONFIG", "GIT_CONFIG_COUNT", "GIT_CONFIG_PARAMETERS",
+    "GIT_DIR", "GIT_GRAFT_FILE", "GIT_IMPLICIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_INTERNAL_SUPER_PREFIX",
+    "GIT_NO_REPLACE_OBJECTS", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX", "GIT_REPLACE_REF_BASE", "GIT_SHALLOW_FILE",
+    "GIT_WORK_TREE",
+})  # fmt: skip
+
+#: How the names of variables begin that let a process in somewhere. A program gets those that its caller names.
+CLOUDS = (
+    "ALIBABA_CLOUD_", "ARM_", "AWS_", "AZURE_", "B2_", "CLOUDSDK_", "DIGITALOCEAN_", "GCE_", "GCLOUD_", "GOOGLE_",
+    "IBMCLOUD_", "OCI_", "OSS_",
+)  # fmt: skip
+FORGE = ("ACTIONS_RUNTIME_", "CI_JOB_TOKEN", "GH_", "GITHUB_TOKEN", "GITLAB_TOKEN")
+SIGNING = ("ACTIONS_ID_TOKEN_", "COSIGN_", "SIGSTORE_")
+TRACKING = ("DATABRICKS_", "MLFLOW_TRACKING_")
+_WITHHELD = (*CLOUDS, *FORGE, *SIGNING, *TRACKING, "GIT_CONFIG_KEY_", "GIT_CONFIG_VALUE_")
 
 
 @dataclass(frozen=True)
@@ -31,6 +50,18 @@ class Done:
         return last_words(self.errors, lines)
 
 
+def environment(*needed: str) -> dict[str, str]:
+    """The environment of this process for a child: without Git's local variables, and with no credentials but `needed`.
+
+    Proxies, certificates and everything else that is no credential stay.
+    """
+    withheld = tuple(prefix for prefix in _WITHHELD if prefix not in needed)
+    return {
+        name: value for name, value in os.environ.items()
+        if name.upper() not in GIT_LOCAL and not name.upper().startswith(withheld)
+    }  # fmt: skip
+
+
 def run(
     program: str,
     *arguments: str,
@@ -43,13 +74,20 @@ def run(
 ) -> Done:
     """Run a program without a shell, whatever its exit code; without `capture` it prints as it goes.
 
-    `env` replaces the whole environment. A program that is not there is refused, and `install` says what to do.
+    `env` is the whole environment; without it that is `environment()`, which has no credentials.
+    A program that is not there is refused, and `install` says what to do.
     One that takes longer than `timeout_s` is ended, which its `code` does not hide.
     """
     given: dict[str, bytes | int] = {"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}
     try:
         done = subprocess.run(  # type: ignore[call-overload]  # noqa: S603 - arguments without a shell
-            [program, *arguments], cwd=cwd, env=env, capture_output=capture, check=False, timeout=timeout_s, **given
+            [program, *arguments],
+            cwd=cwd,
+            env=env or environment(),
+            capture_output=capture,
+            check=False,
+            timeout=timeout_s,
+            **given,
         )
     except subprocess.TimeoutExpired:
         return Done(_TOO_LATE, errors=f"it gave no answer within {timeout_s:g} seconds")

@@ -34,11 +34,12 @@ def serve(
 
 
 def batch(
-    source: Annotated[Path, typer.Argument(help="Rows to predict: a .csv, .csv.gz or .parquet, or a folder of them.")],
+    source: Annotated[Path, typer.Argument(help="Rows to predict: a file, or a folder of them, as data.format says.")],
     target: Annotated[Path, typer.Argument(help="Where the answers go: .csv or .parquet.")],
     version: Annotated[str, typer.Option(help="A version number or an alias.")] = "latest",
 ) -> None:
     """Predict files of rows, however large; run again after a kill, it goes on."""
+    from slipway.base.numbers import counted
     from slipway.registry.models import Registry
     from slipway.serving import batch as batches
     from slipway.training import engines
@@ -48,6 +49,6 @@ def batch(
     engine, registry = engines.of(project), Registry.open(project)
     found = registry.find(version)
     scorer = Scorer(registry.fetch(found), threads=0)
-    with_score = project.policy.serving.return_score
-    rows = batches.predict(scorer, source, target, with_score=with_score, log=say, engine=engine)
-    typer.echo(f"{rows:,} rows predicted by version {found.number}, in {target}")
+    with_score, form = project.policy.serving.return_score, project.params.data.format
+    rows = batches.predict(scorer, source, target, with_score=with_score, log=say, engine=engine, form=form)
+    typer.echo(f"{counted(rows, 'row')} predicted by version {found.number}, in {target}")

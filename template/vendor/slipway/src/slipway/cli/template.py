@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -22,12 +23,14 @@ app = typer.Typer(
 
 TargetVersion = Annotated[str | None, typer.Option("--to", help="A version of the template; the newest by default.")]
 NewAnswers = Annotated[list[str] | None, typer.Option("--answer", help="KEY=VALUE, another answer to a question.")]
+Moved = Annotated[str | None, typer.Option("--from", help="Where the template is now, if it has moved.")]
 Trust = Annotated[bool, typer.Option("--trust", help="Let the template run the scripts in its hooks/.")]
 
 
 def update(
     to: TargetVersion = None,
     answer: NewAnswers = None,
+    moved: Moved = None,
     trust: Trust = False,
     where_possible: Annotated[
         bool, typer.Option("--where-possible", help="Say where the template cannot be read from here, and pass.")
@@ -43,17 +46,17 @@ def update(
         typer.echo(told)
         hosting.of(project).summarize(told)
         return
-    update = template.prepare(project.root, to, answer, trust=trust)
+    update = template.prepare(project.root, to, answer, trust=trust, source=moved)
     _show(update)
     if proposal := template.propose_update(update):
         offer(project, proposal)
 
 
-def diff(to: TargetVersion = None, answer: NewAnswers = None, trust: Trust = False) -> None:
+def diff(to: TargetVersion = None, answer: NewAnswers = None, moved: Moved = None, trust: Trust = False) -> None:
     """Show what a newer version would change."""
     from slipway.template import update as template
 
-    update = template.prepare(Project.find().root, to, answer, trust=trust)
+    update = template.prepare(Project.find().root, to, answer, trust=trust, source=moved)
     _show(update)
     typer.echo(update.difference, nl=False)
     raise typer.Exit(3 if update.conflicts else 0)
@@ -61,7 +64,7 @@ def diff(to: TargetVersion = None, answer: NewAnswers = None, trust: Trust = Fal
 
 def audit() -> None:
     """Show where files differ from their version."""
-    from slipway.template import update as template
+    from slipway.template import audit as template
     from slipway.template import vendored
 
     root = Project.find().root
@@ -70,23 +73,29 @@ def audit() -> None:
         typer.echo(f"{'edited':<22}{path}")
     published = f"slipway-mlops {vendored.version(root)}, sha256:{vendored.digest(root)[:12]}"
     typer.echo(f"vendor/slipway is {'not quite' if edited else 'what was published as'} {published}")
-    differences, rendered = template.audit(root)
-    for found in differences:
+    drift = template.audit(root)
+    if drift.kept:
+        say(f"compared with what was rendered before: {drift.kept}")
+    for found in drift.files:
         what = "missing" if found.is_missing else f"+{found.added} -{found.removed}"
         typer.echo(f"{found.owner:<10}{what:<12}{found.path}")
-    poor = [found.path for found in differences if found.owner == "shared" and (found.removed or found.is_missing)]
+    poor = [found.path for found in drift.files if found.owner == "shared" and (found.removed or found.is_missing)]
     if poor:
         typer.echo(f"{len(poor)} shared file{'s'[: len(poor) > 1]} without lines of the template, which show in green:")
-        typer.echo(f"      git diff HEAD {rendered[:12]} -- {' '.join(poor)}")
+        typer.echo(f"      git diff HEAD {drift.rendered[:12]} -- {shlex.join(poor)}")
     for path in template.unused(root):
-        typer.echo(f"nothing imports {path} any more: git rm {path}")
-    away = [found.path for found in differences if found.owner == "platform"]
+        typer.echo(f"nothing imports {path} any more: git rm {shlex.quote(path)}")
+    for problem, way in drift.obstacles:
+        typer.echo(f"{problem}\nnext: {way}")
+    away = [found.path for found in drift.files if found.owner == "platform"]
     if not away:
         typer.echo("the platform is as its version made it")
-        return
-    typer.echo(f"{len(away)} file{'s'[: len(away) > 1]} of the platform differ from the recorded version")
-    typer.echo(f"next: keep them, or take the template's: git restore --source={rendered[:12]} -- {' '.join(away)}")
-    raise typer.Exit(3)
+    else:
+        typer.echo(f"{len(away)} file{'s'[: len(away) > 1]} of the platform differ from the recorded version")
+        typer.echo("next: keep them, or take the template's:")
+        typer.echo(f"      git restore --source={drift.rendered[:12]} -- {shlex.join(away)}")
+    if away or drift.obstacles:
+        raise typer.Exit(3)
 
 
 def _show(update: Update) -> None:
@@ -99,6 +108,9 @@ def _show(update: Update) -> None:
         say(f"merged with your changes: {path}")
     for path in update.conflicts:
         say(f"in conflict with your changes: {path}")
+    if update.left:
+        say(f"yours, and not changed by these answers: {', '.join(update.left)}; what a new project has in them:")
+        say(f"      git diff HEAD {update.fresh[:12]} -- {shlex.join(update.left)}")
 
 
 app.command()(update)

@@ -28,7 +28,7 @@ def pipeline(
     if where_possible and (reason := raw.out_of_reach(project)):
         _without_data(project, reason, is_candidate=commit)
         return
-    checks = pipelines.run(project, force)
+    checks = pipelines.run(project, force, say)
     for check in checks:
         typer.echo(f"{'pass' if check.passed else 'FAIL'}  {check}")
     text = as_markdown(project, checks, against)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -34,6 +35,7 @@ class RowColumns:
         self._categories = placed(FieldKind.CATEGORY)
         self._codes = [(place, fields[place].codes.__getitem__) for place in self._categories.values()]
         self._times = placed(FieldKind.TIME)
+        self._zoned = {field.name for field in fields if field.zoned}
         self._texts = placed(FieldKind.TEXT)
 
     def __call__(self, rows: Sequence[Row]) -> dict[str, Column]:
@@ -45,10 +47,15 @@ class RowColumns:
             codes = np.array([[*map(code, values[place])] for place, code in self._codes], dtype=np.int64)
             made.update(zip(self._categories, codes, strict=True))
         for name, place in self._times.items():
-            made[name] = np.array(values[place], dtype="datetime64[s]")
+            moments = map(_in_utc, values[place]) if name in self._zoned else values[place]
+            made[name] = np.array([*moments], dtype="datetime64[s]")
         for name, place in self._texts.items():
             made[name] = np.array(["" if value is None else value for value in values[place]], dtype=np.str_)
         return made
+
+
+def _in_utc(moment: datetime | None) -> datetime | None:
+    return moment and moment.astimezone(UTC).replace(tzinfo=None)
 
 
 def columns(rows: Sequence[Row], fields: tuple[Field, ...]) -> dict[str, Column]:

@@ -1,8 +1,8 @@
-"""Reading raw files: .csv, .csv.gz and .parquet, as text, each row with its source."""
+"""Reading raw files as text: of the columns that count each row, with its source."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,10 @@ from typing import Any
 import polars as pl
 
 from slipway.base.errors import MlopsError
+from slipway.contract import separated
+from slipway.contract.found import RawFile, files_of
 from slipway.contract.rows import FieldKind
+from slipway.settings.params import FileFormat
 from slipway.team import CONTRACT
 
 #: Where a raw row came from, so that a complaint can name it: file and row, the first row being 1.
@@ -21,7 +24,7 @@ SOURCE = "source_row"
 PREDICTION_MARKS = {"digest", "score", "answer"}
 MODEL_COLUMN, DIGEST = "model", "^sha256:[0-9a-f]{64}$"
 
-_READERS = {".csv": "csv", ".gz": "csv", ".parquet": "parquet"}
+PLAIN = FileFormat()
 
 #: How a data file may hold a field so that nothing is lost or guessed; anything else is read as text.
 _WHOLE = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32)
@@ -31,91 +34,146 @@ _STORED: dict[FieldKind, tuple[Any, ...]] = {
     FieldKind.FLAG: (pl.Boolean,),
     FieldKind.CATEGORY: (pl.String,),
     FieldKind.TEXT: (pl.String,),
-    FieldKind.TIME: (pl.Datetime("ms"), pl.Datetime("us"), pl.Datetime("ns")),
 }
+_TIMES = (pl.Datetime("ms"), pl.Datetime("us"), pl.Datetime("ns"))
+#: What has no text of its own.
+_NO_TEXT = (pl.List, pl.Array, pl.Struct, pl.Duration, pl.Object)
 
 
-def files_of(source: Path) -> list[Path]:
-    """The data files of a source: itself, or every file of a folder in the order of their names."""
-    paths = sorted(p for p in source.iterdir() if p.suffix in _READERS) if source.is_dir() else [source]
-    if not paths or not paths[0].is_file():
-        raise MlopsError(
-            f"there is no raw data in {source}",
-            "fetch it with `dvc pull`, or name your data in params.yaml, data.source (.csv, .csv.gz or .parquet)",
-        )
-    return paths
+def contract_columns(*, with_outcome: bool = True) -> list[str]:
+    """The columns that the contract knows."""
+    return [field.name for field in CONTRACT.fields + (CONTRACT.outcome_fields if with_outcome else ())]
 
 
-def read_raw(source: Path) -> pl.DataFrame:
-    """Read a file, or every file of a folder in the order of their names, as text.
+def read_raw(source: Path, form: FileFormat = PLAIN, wanted: Collection[str] | None = None) -> pl.DataFrame:
+    """Read the `wanted` columns (those of the contract by default) of a file, or of all files of a folder, as text.
 
-    Nothing is guessed: types are the contract's business. Each row gets a `source_row`.
+    Nothing is guessed: types are the contract's business. Each row gets a `source_row`. Raises `MlopsError` for a file
+    that lacks one of the columns.
     """
-    return pl.concat([_read_file(path) for path in files_of(source)], how="diagonal")
+    names = contract_columns() if wanted is None else wanted
+    return pl.concat([_read_file(file, form, names) for file in files_of(source)])
 
 
-def read_chunks(path: Path, rows: int) -> Iterator[pl.DataFrame]:
-    """Read a file that may be larger than memory, `rows` rows at a time, in its order.
+def unused_columns(source: Path, form: FileFormat = PLAIN) -> list[str]:
+    """The columns of the files of a source that the contract does not know, which nobody reads."""
+    found: set[str] = set()
+    for file in files_of(source):
+        with _scanned(file, form) as scanned:
+            found |= set(scanned.collect_schema().names())
+    return sorted(found - {*contract_columns(), SOURCE})
+
+
+def read_chunks(file: RawFile, rows: int, form: FileFormat = PLAIN) -> Iterator[pl.DataFrame]:
+    """Read the contract's columns of a file that may be larger than memory, `rows` rows at a time, in its order.
 
     Text stays text; what a Parquet file holds as the contract does stays as it is, which is faster.
     """
-    with _told_of(path):
-        parts = _scan(path).collect_batches(chunk_size=rows, maintain_order=True)
+    with _scanned(file, form, contract_columns(with_outcome=False)) as scanned:
+        columns = _as_stored(file, scanned)
         start, held = 0, pl.DataFrame()
-        for part in parts:
+        for part in columns.collect_batches(chunk_size=rows, maintain_order=True):
             held = pl.concat([held, part]) if held.height else part
             while held.height >= rows:
-                yield _numbered(held.head(rows), path, start)
+                yield _numbered(held.head(rows), file, start)
                 start, held = start + rows, held.slice(rows)
         if held.height or start == 0:
-            yield _numbered(held if held.width else _scan(path).head(0).collect(), path, start)
+            yield _numbered(held if held.width else columns.head(0).collect(), file, start)
 
 
-def read_spread(path: Path, rows: int) -> pl.DataFrame:
-    """Return at most so many rows of a file as text, evenly spread over it and numbered as they are there."""
-    with _told_of(path):
-        scanned = _scan(path).cast(pl.String, strict=False)
+def read_spread(file: RawFile, rows: int, form: FileFormat = PLAIN) -> pl.DataFrame:
+    """Return at most so many rows of all columns as text, evenly spread over a file and numbered as they are there."""
+    with _scanned(file, form) as scanned:
         step = max(1, -(-scanned.select(pl.len()).collect().item() // rows))
         frame = scanned.with_row_index(SOURCE, offset=1).gather_every(step).collect()
-    return frame.with_columns(pl.concat_str(pl.lit("row "), SOURCE).alias(SOURCE))
+    shown = [_any_as_text(frame[name]) for name in frame.columns if name != SOURCE]
+    return pl.DataFrame([*shown, pl.Series(SOURCE, [f"row {number}" for number in frame[SOURCE]], pl.String)])
 
 
-def _scan(path: Path) -> pl.LazyFrame:
-    if path.suffix not in _READERS:
-        raise MlopsError(f"{path} is neither .csv, .csv.gz nor .parquet", "convert it to one of them")
-    if _READERS[path.suffix] == "csv":
-        return pl.scan_csv(path, infer_schema=False, null_values=[""])
-    stored = pl.scan_parquet(path)
-    kept = {field.name: _STORED[field.kind] for field in CONTRACT.fields}
-    schema = stored.collect_schema()
-    return stored.with_columns(
-        pl.col(name).cast(pl.String, strict=False) for name, dtype in schema.items() if dtype not in kept.get(name, ())
-    )
+def _read_file(file: RawFile, form: FileFormat, wanted: Collection[str]) -> pl.DataFrame:
+    with _scanned(file, form, wanted) as scanned:
+        return _numbered(_as_text(file, scanned).collect(), file, 0)
 
 
 @contextmanager
-def _told_of(path: Path) -> Iterator[None]:
+def _scanned(file: RawFile, form: FileFormat, wanted: Collection[str] = ()) -> Iterator[pl.LazyFrame]:
+    """Scan the `wanted` columns of a file, or all of them, with those that its path names."""
+    with _told_of(file), _opened(file, form, wanted) as scanned:
+        names = scanned.collect_schema().names()
+        _refuse_predictions(file, scanned, names)
+        added = {name: value for name, value in file.partition.items() if name not in names}
+        if lacking := [name for name in wanted if name not in [*names, *added]]:
+            raise MlopsError(
+                f"{file.path} has no column {', '.join(lacking)}; it has {', '.join([*names, *added])}",
+                f"are they named otherwise there, or separated otherwise? a separator is named {separated.NAMED}",
+            )
+        scanned = scanned.with_columns(pl.lit(value, pl.String).alias(name) for name, value in added.items())
+        yield scanned.select(wanted) if wanted else scanned
+
+
+@contextmanager
+def _opened(file: RawFile, form: FileFormat, wanted: Collection[str]) -> Iterator[pl.LazyFrame]:
+    if file.is_parquet:
+        yield pl.scan_parquet(file.path, glob=False, hive_partitioning=False)
+    else:
+        with separated.opened(file, form, wanted) as scanned:
+            yield scanned
+
+
+@contextmanager
+def _told_of(file: RawFile) -> Iterator[None]:
     try:
         yield
-    except pl.exceptions.PolarsError as error:
+    except (pl.exceptions.PolarsError, UnicodeError, EOFError, OSError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise MlopsError(f"{file.path} cannot be read: {first}", "is it whole, and what its ending says?") from None
+
+
+def _as_text(file: RawFile, scanned: pl.LazyFrame) -> pl.LazyFrame:
+    return scanned.with_columns(_text_of(file, name, dtype) for name, dtype in scanned.collect_schema().items())
+
+
+def _as_stored(file: RawFile, scanned: pl.LazyFrame) -> pl.LazyFrame:
+    kept = {field.name: _TIMES if _is_plain_time(field) else _STORED.get(field.kind, ()) for field in CONTRACT.fields}
+    schema = scanned.collect_schema()
+    return scanned.with_columns(
+        _text_of(file, name, dtype) for name, dtype in schema.items() if dtype not in kept.get(name, ())
+    )
+
+
+def _is_plain_time(field: Any) -> bool:
+    return field.kind is FieldKind.TIME and not field.zoned
+
+
+def _text_of(file: RawFile, name: str, dtype: pl.DataType) -> pl.Expr:
+    if isinstance(dtype, _NO_TEXT):
         raise MlopsError(
-            f"{path} cannot be read: {str(error).splitlines()[0]}", "is it whole, and what its ending says?"
-        ) from None
+            f"column {name} of {file.path} holds values of type {dtype}, which no field of a contract can",
+            "write it as a number, a text or a time",
+        )
+    if isinstance(dtype, pl.Datetime) and dtype.time_zone:
+        return pl.col(name).dt.to_string("%Y-%m-%dT%H:%M:%S%.f%:z")
+    return pl.col(name).cast(pl.String)
 
 
-def _read_file(path: Path) -> pl.DataFrame:
-    with _told_of(path):
-        frame = _scan(path).cast(pl.String, strict=False).collect()
-    return _numbered(frame, path, 0)
+def _any_as_text(column: pl.Series) -> pl.Series:
+    if isinstance(column.dtype, (*_NO_TEXT, pl.Binary)):
+        return pl.Series(column.name, [None if one is None else str(one) for one in column.to_list()], pl.String)
+    return column.cast(pl.String)
 
 
-def _numbered(frame: pl.DataFrame, path: Path, start: int) -> pl.DataFrame:
-    """Say where each row came from, unless these are a model's own answers."""
-    names_a_model = MODEL_COLUMN in frame.columns and frame[MODEL_COLUMN].str.contains(DIGEST).any()
-    if set(frame.columns) >= PREDICTION_MARKS or names_a_model:
+def _refuse_predictions(file: RawFile, scanned: pl.LazyFrame, names: list[str]) -> None:
+    is_answer = set(names) >= PREDICTION_MARKS
+    if MODEL_COLUMN in names and scanned.collect_schema()[MODEL_COLUMN] == pl.String:
+        is_answer = is_answer or bool(scanned.select(pl.col(MODEL_COLUMN).str.contains(DIGEST).any()).collect().item())
+    if is_answer:
         raise MlopsError(
-            f"{path} holds predictions: a model's answers must not come back as training data or labels",
+            f"{file.path} holds predictions: a model's answers must not come back as training data or labels",
             "take the rows from where they were observed, not from what was predicted",
         )
+
+
+def _numbered(frame: pl.DataFrame, file: RawFile, start: int) -> pl.DataFrame:
+    """Say where each row came from."""
     row = (pl.int_range(1, pl.len() + 1) + start).cast(pl.String)
-    return frame.with_columns((pl.lit(f"{path.name}:") + row).alias(SOURCE))
+    return frame.with_columns((pl.lit(f"{file.name}:") + row).alias(SOURCE))

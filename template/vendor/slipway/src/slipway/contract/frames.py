@@ -12,10 +12,13 @@ import msgspec
 import numpy as np
 import polars as pl
 
+from slipway.base.numbers import counted
+from slipway.contract import texts
 from slipway.contract.columns import Column, Columns
-from slipway.contract.files import SOURCE
+from slipway.contract.files import PLAIN, SOURCE
 from slipway.contract.rows import Contract, Field, FieldKind, Row
 from slipway.contract.rules import RULES
+from slipway.settings.params import FileFormat
 from slipway.team import CONTRACT
 
 _FIRST_ROWS = 3
@@ -31,7 +34,7 @@ class Violation:
     examples: list[str]
 
     def __str__(self) -> str:
-        return f"{self.field}: {self.rule} in {self.rows:,} rows, first {', '.join(self.examples)}"
+        return f"{self.field}: {self.rule} in {counted(self.rows, 'row')}, first {', '.join(self.examples)}"
 
 
 def spread(frame: pl.DataFrame, rows: int) -> pl.DataFrame:
@@ -42,8 +45,10 @@ def spread(frame: pl.DataFrame, rows: int) -> pl.DataFrame:
     return picked
 
 
-def parse(raw: pl.DataFrame, fields: tuple[Field, ...]) -> tuple[pl.DataFrame, list[Violation]]:
-    """Give raw text its types and check every rule of `fields`.
+def parse(
+    raw: pl.DataFrame, fields: tuple[Field, ...], form: FileFormat = PLAIN
+) -> tuple[pl.DataFrame, list[Violation]]:
+    """Give raw text, written in `form`, its types and check every rule of `fields`.
 
     Returns the typed frame (with `source_row`) and what is wrong with it; an empty list means
     that each row is what the contract promises. Columns that the contract does not know are dropped.
@@ -54,42 +59,44 @@ def parse(raw: pl.DataFrame, fields: tuple[Field, ...]) -> tuple[pl.DataFrame, l
         if field.name not in raw.columns
     ]
     known = [field for field in fields if field.name in raw.columns]
-    typed = raw.select(SOURCE, *(_typed(field, is_text=raw.schema[field.name] == pl.String) for field in known))
+    types = {field.name: raw.schema[field.name] for field in known}
+    typed = raw.select(SOURCE, *(_typed(field, types[field.name], form) for field in known))
     found = [violation for field in known for violation in _broken_rules(raw, typed, field)]
     return typed, missing + found
 
 
-def _typed(field: Field, *, is_text: bool) -> pl.Expr:
-    text = pl.col(field.name)
-    if not is_text:
-        dtypes = {FieldKind.INTEGER: pl.Int64(), FieldKind.NUMBER: pl.Float64(), FieldKind.TIME: pl.Datetime("ms")}
-        return text.cast(dtypes[field.kind]) if field.kind in dtypes else text
-    match field.kind:
-        case FieldKind.INTEGER:
-            # "12.0" is how some tools write an integer column that once had gaps.
-            number = text.cast(pl.Float64, strict=False)
-            return pl.when(number == number.round()).then(number).cast(pl.Int64, strict=False).alias(field.name)
-        case FieldKind.NUMBER:
-            return text.cast(pl.Float64, strict=False)
-        case FieldKind.FLAG:
-            return text.str.to_lowercase().replace_strict({"true": True, "false": False}, default=None)
-        case FieldKind.CATEGORY:
-            return text.cast(pl.Enum(field.categories), strict=False)
-        case FieldKind.TIME:
-            return text.str.to_datetime(time_unit="ms", time_zone=None, strict=False, ambiguous="null")
-        case FieldKind.TEXT:
-            return text
+def _typed(field: Field, dtype: pl.DataType, form: FileFormat) -> pl.Expr:
+    column = pl.col(field.name)
+    if dtype == pl.String:
+        return texts.typed(column, field, form).alias(field.name)
+    dtypes = {FieldKind.INTEGER: pl.Int64(), FieldKind.NUMBER: pl.Float64(), FieldKind.TIME: pl.Datetime("ms")}
+    return column.cast(dtypes[field.kind]) if field.kind in dtypes else column
 
 
 def _broken_rules(raw: pl.DataFrame, typed: pl.DataFrame, field: Field) -> list[Violation]:
     given, value = raw[field.name], typed[field.name]
-    rules: list[tuple[str, pl.Series]] = [(f"must be {field.type_in_words}", given.is_not_null() & value.is_null())]
+    unread = given.is_not_null() & value.is_null()
+    rules = [(f"must be {field.type_in_words}{_hint(field, given.filter(unread))}", unread)]
     if not field.optional:
         rules.append(("a value is missing", given.is_null()))
     if field.kind is FieldKind.NUMBER:
         rules.append(("must be finite", ~value.is_finite()))
     rules += [(RULES[name].sentence(limit), ~RULES[name].column(value, limit)) for name, limit in field.limits]
     return [_violation(field, rule, broken, raw) for rule, broken in rules if broken.any()]
+
+
+def _hint(field: Field, unread: pl.Series) -> str:
+    """What to write where the values are written in a way that has a name."""
+    if unread.is_empty() or unread.dtype != pl.String:
+        return ""
+    if field.kind is FieldKind.TIME and not unread.str.contains(r"^\d{4}-\d\d-\d\d").all():
+        return "; another format has to be named as format.time"
+    is_number = field.kind in (FieldKind.NUMBER, FieldKind.INTEGER)
+    if is_number and unread.str.contains(r"^[+-]?[\d.]*,\d+$").any():
+        return "; a decimal comma has to be named as format.decimal"
+    if field.kind is FieldKind.INTEGER and (unread.cast(pl.Float64, strict=False).abs() >= texts.EXACT).any():
+        return "; one as large has to be stored as an integer of 64 bits or as its digits, to lose none"
+    return ""
 
 
 def _violation(field: Field, rule: str, broken: pl.Series, raw: pl.DataFrame) -> Violation:
@@ -103,11 +110,9 @@ def duplicates(frame: pl.DataFrame, contract: Contract) -> list[Violation]:
     again = frame.filter(~pl.struct(contract.key).is_first_distinct())
     if again.is_empty():
         return []
-    return [
-        Violation(
-            "+".join(contract.key), "the key is not unique", again.height, again[SOURCE].head(_FIRST_ROWS).to_list()
-        )
-    ]
+    lacking = ", ".join(name for name in contract.key if again[name].null_count())
+    rule = "the key is not unique" + (f", as {lacking} is missing" if lacking else "")
+    return [Violation("+".join(contract.key), rule, again.height, again[SOURCE].head(_FIRST_ROWS).to_list())]
 
 
 def as_rows(frame: pl.DataFrame) -> list[Row]:

@@ -18,10 +18,21 @@ from typing import Any
 
 import msgspec
 
+from slipway.base.errors import MlopsError
+from slipway.contract import times
 from slipway.contract.rules import RULES, Limit
 
 #: What the prediction log says of each row, beside the row.
 LOGGED = {"id", "at", "environment", "version", "digest", "role", "score", "answer"}
+#: Names that mean something else wherever rows are: the source of a raw row, what labels say of it, and how a request
+#: with many rows begins.
+_TAKEN = {
+    **dict.fromkeys(LOGGED, "the prediction log has that name for something of its own"),
+    "source_row": "it says which file a raw row is from",
+    "is_due": "the monitor says by it whether a label should be there",
+    "truth": "the monitor has that name for what happened",
+    "rows": "a request with many rows begins with it",
+}
 
 
 class Row(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -41,13 +52,17 @@ class FieldKind(Enum):
 
 @dataclass(frozen=True)
 class Field:
-    """One column of the contract; `limits` pairs each rule of the table `RULES` that its type sets with the limit."""
+    """One column of the contract; `limits` pairs each rule of the table `RULES` that its type sets with the limit.
+
+    A time that is `zoned` has a zone, see `times.py`.
+    """
 
     name: str
     kind: FieldKind
     optional: bool = False
     limits: tuple[tuple[str, Limit], ...] = ()
     categories: tuple[str, ...] = ()
+    zoned: bool = False
 
     @property
     def bounds(self) -> tuple[tuple[str, float], ...]:
@@ -69,8 +84,10 @@ class Field:
         match self.kind:
             case FieldKind.CATEGORY:
                 return f"one of {', '.join(self.categories)}"
+            case FieldKind.FLAG:
+                return "true or false"
             case FieldKind.TIME:
-                return "a time without a zone, like 2013-07-01T17:30:00"
+                return times.asked(zoned=self.zoned)
             case kind:
                 return f"{'an' if kind.value[0] in 'aeiou' else 'a'} {kind.value}"
 
@@ -84,7 +101,7 @@ class Field:
             return "absent"
         if value is None:
             return None if self.optional else "missing"
-        if not _is_of(self.kind, value):
+        if not _is_of(self, value):
             return "other"
         if self.kind is FieldKind.CATEGORY and value not in self.categories:
             return "category"
@@ -107,11 +124,23 @@ class Contract:
     max_age_days: int | None = None
 
     def __post_init__(self) -> None:
-        names = {field.name for field in (*self.fields, *self.outcome_fields)}
-        if taken := names & LOGGED:
-            raise TypeError(f"the contract cannot name a field {', '.join(sorted(taken))}: the prediction log does")
-        if unknown := {*self.key, self.time or self.key[0]} - {field.name for field in self.fields}:
-            raise TypeError(f"the contract's key or time names {', '.join(sorted(unknown))}, which no request holds")
+        names = [field.name for field in (*self.fields, *self.outcome_fields)]
+        for name in names:
+            if name in _TAKEN:
+                raise _unfit(f"cannot name a field {name}: {_TAKEN[name]}", f"give it another name, like {name}_1")
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise _unfit(f"names {twice[0]} in a row and in its outcome", "give one of them another name")
+        asked = [field.name for field in self.fields]
+        if not self.key:
+            raise _unfit("has no key", f"name the fields that together name one row: key=({asked[0]!r},)")
+        for name in (*self.key, *([self.time] if self.time else [])):
+            if name not in asked:
+                place = "time" if name == self.time else "key"
+                raise _unfit(f"names {name} as its {place}, which no request holds", f"choose from {', '.join(asked)}")
+        if "model" in self.key:
+            raise _unfit("has model in its key, and a batch writes there who answered", "name the field otherwise")
+        if self.time and (kind := self.fields[asked.index(self.time)].kind) is not FieldKind.TIME:
+            raise _unfit(f"names {self.time} as its time, which is of the type {kind.value}", "name a datetime")
 
     @cached_property
     def fields(self) -> tuple[Field, ...]:
@@ -122,6 +151,29 @@ class Contract:
     def outcome_fields(self) -> tuple[Field, ...]:
         """The fields that become known later."""
         return fields_of(self.outcome)
+
+    def settle(self, row: Row) -> Field | None:
+        """Put the times of a decoded row into UTC where they have a zone.
+
+        Returns the field whose time has a zone and must not, or has none and must; `None` where all is well.
+        """
+        for field in self._times:
+            moment = getattr(row, field.name)
+            if moment is not None:
+                settled = times.kept(moment, zoned=field.zoned)
+                if settled is None:
+                    return field
+                setattr(row, field.name, settled)
+        return None
+
+    @cached_property
+    def integers(self) -> tuple[str, ...]:
+        """The names of the fields that are integers."""
+        return tuple(field.name for field in self.fields if field.kind is FieldKind.INTEGER)
+
+    @cached_property
+    def _times(self) -> tuple[Field, ...]:
+        return tuple(field for field in self.fields if field.kind is FieldKind.TIME)
 
     @cached_property
     def json_schema(self) -> dict[str, Any]:
@@ -141,11 +193,11 @@ class Contract:
 def fields_of(row: type[Row]) -> tuple[Field, ...]:
     """Read the fields out of a row type.
 
-    Raises `TypeError` for a type that no contract column can have.
+    Raises `MlopsError` for a type that no contract column can have.
     """
     info = msgspec.inspect.type_info(row)
     if not isinstance(info, msgspec.inspect.StructType):
-        raise TypeError(f"{row.__name__} is not a Row")
+        raise _unfit(f"holds {row!r}, which is no Row", "write class Name(Row) with a field for each column")
     return tuple(_field(field.encode_name, field.type) for field in info.fields)
 
 
@@ -157,6 +209,7 @@ _FIELD_KINDS: dict[type[msgspec.inspect.Type], FieldKind] = {
     msgspec.inspect.LiteralType: FieldKind.CATEGORY,
     msgspec.inspect.DateTimeType: FieldKind.TIME,
 }
+_TYPES = "float, int, bool, str, Literal of texts, datetime, and each of them | None"
 
 
 def _field(name: str, declared: msgspec.inspect.Type) -> Field:
@@ -169,20 +222,32 @@ def _field(name: str, declared: msgspec.inspect.Type) -> Field:
         declared = declared.type
     kind = _FIELD_KINDS.get(type(declared))
     if kind is None:
-        raise TypeError(f"contract field {name} has a type that a column cannot have: {declared}")
+        given = type(declared).__name__.removesuffix("Type")
+        raise _unfit(f"gives {name} a type that no column can have: {given}", f"choose from {_TYPES}")
+    values = getattr(declared, "values", ())
+    if numbers := [value for value in values if not isinstance(value, str)]:
+        texts = ", ".join(f'"{value}"' for value in values)
+        raise _unfit(
+            f"gives {name} a category that is a number: {numbers[0]}",
+            f"write its categories as texts, Literal[{texts}], or an integer with bounds, Meta(ge=..., le=...)",
+        )
     limits = tuple((rule, limit) for rule in RULES if (limit := getattr(declared, rule, None)) is not None)
-    categories = tuple(str(value) for value in getattr(declared, "values", ()))
-    return Field(name=name, kind=kind, optional=optional, limits=limits, categories=categories)
+    zoned = getattr(declared, "tz", None) is True
+    return Field(name=name, kind=kind, optional=optional, limits=limits, categories=tuple(values), zoned=zoned)
 
 
-def _is_of(kind: FieldKind, value: Any) -> bool:
-    match kind:
+def _unfit(what: str, next_step: str) -> MlopsError:
+    return MlopsError(f"contract.py {what}", next_step)
+
+
+def _is_of(field: Field, value: Any) -> bool:
+    match field.kind:
         case FieldKind.FLAG:
             return isinstance(value, bool)
         case FieldKind.TIME:
-            return isinstance(value, datetime)
+            return isinstance(value, datetime) and times.kept(value, zoned=field.zoned) is not None
         case FieldKind.CATEGORY | FieldKind.TEXT:
             return isinstance(value, str)
         case FieldKind.NUMBER | FieldKind.INTEGER:
             is_number = isinstance(value, int) or (isinstance(value, float) and isfinite(value))
-            return is_number and not isinstance(value, bool) and (kind is FieldKind.NUMBER or value == int(value))
+            return is_number and not isinstance(value, bool) and (field.kind is FieldKind.NUMBER or value == int(value))

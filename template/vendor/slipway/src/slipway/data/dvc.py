@@ -19,8 +19,8 @@ from slipway.settings.project import Project
 #: The only environment variables that stages may see. What else a shell holds is not there in CI.
 DECLARED = (
     "PATH", "HOME", "USER", "LANG", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "APPDATA", "LOCALAPPDATA",
-    "VIRTUAL_ENV", "NO_COLOR", "CI", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE",
-    "CURL_CA_BUNDLE",
+    "VIRTUAL_ENV", "NO_COLOR", "CI", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY",
+    "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
 )  # fmt: skip
 DECLARED_PREFIXES = (
     "LC_", "UV", "SSL_", "DVC_", "MLFLOW_", "GIT_", "XDG_", "OMP_", "OPENBLAS_", *remotes.PREFIXES,
@@ -36,7 +36,8 @@ class DataVersion(msgspec.Struct, frozen=True, kw_only=True):
 
 def declared_environment() -> dict[str, str]:
     """The part of this process's environment that a stage may rely on."""
-    kept = {k: v for k, v in os.environ.items() if k.upper() in DECLARED or k.upper().startswith(DECLARED_PREFIXES)}
+    own = programs.environment(*programs.CLOUDS, *programs.TRACKING)
+    kept = {k: v for k, v in own.items() if k.upper() in DECLARED or k.upper().startswith(DECLARED_PREFIXES)}
     kept["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", "")])
     return kept | {"DVC_NO_ANALYTICS": "true"}
 

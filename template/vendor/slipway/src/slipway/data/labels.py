@@ -12,7 +12,9 @@ import msgspec
 import polars as pl
 
 from slipway.base.errors import MlopsError
+from slipway.base.numbers import counted
 from slipway.contract.files import SOURCE, read_raw
+from slipway.contract.found import all_of
 from slipway.contract.frames import columns, parse
 from slipway.log.masks import Mask
 from slipway.settings.policy import LabelPolicy
@@ -22,6 +24,8 @@ from slipway.team import CONTRACT, model
 #: The columns that joining adds: whether the label should be there by now, and what happened.
 IS_DUE, TRUTH = "is_due", "truth"
 _SHOWN = 3
+#: In how many ways, and how often, a label is told; beside columns of any name.
+_TOLD, _TIMES = "(told)", "(times)"
 #: Fewer labels than this can be like the answers by chance.
 FEWEST_ECHOES, ECHO = 100, 1e-6
 
@@ -58,12 +62,24 @@ def read(project: Project, rule: LabelPolicy) -> Labels:
             f"policy.yaml, labels.key: {', '.join(rule.key) or 'nothing'} names no prediction",
             "name columns of the contract, or [id] for the prediction's id",
         )
-    if not source.exists() or (source.is_dir() and not any(source.iterdir())):
+    if not all_of(source):
         return Labels(frame=_none(rule.key), key=rule.key, remarks=[f"there are no labels in {rule.source} yet"])
-    given = read_raw(source).rename(rule.columns, strict=False)
     outcome = [field.name for field in CONTRACT.outcome_fields]
-    known_outcome = [pl.col(name).is_not_null() for name in outcome if name in given.columns]
-    return _one_for_each(_typed(given.filter(known_outcome), rule), rule.key, outcome)
+    wanted = {name: name for name in [*rule.key, *outcome]} | {ours: theirs for theirs, ours in rule.columns.items()}
+    given = read_raw(source, rule.format, [*wanted.values()]).rename({theirs: ours for ours, theirs in wanted.items()})
+    told = given.filter(_is_told(project, given.columns))
+    labels = _one_for_each(_typed(told, rule), rule.key, outcome)
+    if waiting := given.height - told.height:
+        labels.remarks.append(f"without an outcome yet, and unknown: {counted(waiting, 'label')}")
+    return labels
+
+
+def _is_told(project: Project, columns: Sequence[str]) -> list[pl.Expr]:
+    """Whether a label says what happened: in every column, or in those that must, where `target` judges the others."""
+    may_lack = project.params.split.missing_outcomes == "keep"
+    fields = [field for field in CONTRACT.outcome_fields if field.name in columns]
+    needed = [field.name for field in fields if not (field.optional and may_lack)]
+    return [pl.col(name).is_not_null() for name in needed]
 
 
 def attach(
@@ -98,7 +114,7 @@ def join(log: pl.DataFrame, labels: Labels, rule: LabelPolicy, now: datetime, ma
 def _echo(joined: pl.DataFrame) -> list[str]:
     """Say that labels may be a model's own answers; nobody can know, as a model may be right each time."""
     known = joined.filter(pl.col(TRUTH).is_not_null())
-    same = (known[TRUTH] - known["answer"]).abs() < ECHO
+    same = (known[TRUTH] - known["answer"]).abs() <= ECHO * known[TRUTH].abs()
     if known.height < FEWEST_ECHOES or known[TRUTH].n_unique() == 1 or not same.all():
         return []
     return [f"mind: all {known.height:,} labels are exactly what was answered; are they a model's own answers?"]
@@ -107,9 +123,7 @@ def _echo(joined: pl.DataFrame) -> list[str]:
 def _typed(given: pl.DataFrame, rule: LabelPolicy) -> pl.DataFrame:
     """Give text its types, by the contract's own rules."""
     fields = tuple(field for field in CONTRACT.fields if field.name in rule.key) + CONTRACT.outcome_fields
-    typed, violations = parse(given, fields)
-    if "id" in rule.key and "id" not in given.columns:
-        raise MlopsError(f"the labels in {rule.source} have no column id", "name the key in policy.yaml, labels.key")
+    typed, violations = parse(given, fields, rule.format)
     if violations:
         listed = "\n".join(f"  {violation}" for violation in violations)
         raise MlopsError(f"the labels in {rule.source} break the contract:\n{listed}", "mend these files")
@@ -117,17 +131,17 @@ def _typed(given: pl.DataFrame, rule: LabelPolicy) -> pl.DataFrame:
 
 
 def _one_for_each(typed: pl.DataFrame, key: list[str], outcome: Sequence[str]) -> Labels:
-    told = pl.struct(outcome).n_unique().alias("told")
-    grouped = typed.group_by(key, maintain_order=True).agg(told, pl.len().alias("times"), pl.first(SOURCE, *outcome))
-    conflicts = grouped.filter(pl.col("told") > 1)
-    kept = grouped.filter(pl.col("told") == 1)
+    told = pl.struct(outcome).n_unique().alias(_TOLD)
+    grouped = typed.group_by(key, maintain_order=True).agg(told, pl.len().alias(_TIMES), pl.first(SOURCE, *outcome))
+    conflicts = grouped.filter(pl.col(_TOLD) > 1)
+    kept = grouped.filter(pl.col(_TOLD) == 1)
     remarks = []
-    if again := int((kept["times"] - 1).sum()):
-        remarks.append(f"{again:,} labels are told more than once and count once")
+    if again := int((kept[_TIMES] - 1).sum()):
+        remarks.append(f"told again, and counted once: {counted(again, 'label')}")
     if conflicts.height:
         first = ", ".join(conflicts[SOURCE].head(_SHOWN))
-        remarks.append(f"{conflicts.height:,} keys have contradicting labels and count as unknown: {first}")
-    truth = pl.Series(TRUTH, model.target(columns(kept, CONTRACT.outcome_fields))).cast(pl.Float64)
+        remarks.append(f"contradicting labels count as unknown, for {counted(conflicts.height, 'key')}: {first}")
+    truth = pl.Series(TRUTH, model.target(columns(kept, CONTRACT.outcome_fields))).cast(pl.Float64).fill_nan(None)
     return Labels(frame=kept.select(key).with_columns(truth), key=key, remarks=remarks)
 
 

@@ -11,7 +11,10 @@ import polars as pl
 
 from slipway.base.errors import MlopsError
 from slipway.base.files import replacing, write_json
-from slipway.contract.files import SOURCE, read_raw
+from slipway.base.numbers import counted, significant
+from slipway.contract.agreement import require_split
+from slipway.contract.files import SOURCE, read_raw, unused_columns
+from slipway.contract.found import files_of
 from slipway.contract.frames import Violation, duplicates, parse
 from slipway.settings.params import SplitParams
 from slipway.settings.project import Project
@@ -19,10 +22,21 @@ from slipway.team import CONTRACT
 
 
 def ingest(project: Project) -> None:
-    """Collect the raw files into one table of text, each row with its source."""
-    raw = read_raw(project.root / project.params.data.source)
+    """Collect the raw files into one table of text, each row with its source.
+
+    Raises `MlopsError` when they hold no row.
+    """
+    data = project.params.data
+    source = project.root / data.source
+    raw = read_raw(source, data.format)
+    if raw.is_empty():
+        raise MlopsError(f"there is no row in {data.source}", "is that all? `dvc pull` fetches what the remote has")
+    unused = unused_columns(source, data.format)
     _write(raw, project.root / "data" / "ingested.parquet")
-    _log(f"ingest: {raw.height:,} rows from {project.params.data.source}")
+    files = len(files_of(source))
+    _log(f"ingest: {counted(raw.height, 'row')} from {data.source}, {counted(files, 'file')}")
+    if unused:
+        _log(f"ingest: columns that the contract does not know are left out: {', '.join(unused)}")
 
 
 def validate(project: Project) -> None:
@@ -31,20 +45,21 @@ def validate(project: Project) -> None:
     `data/valid.parquet` is replaced only when all is well, so a bad batch leaves the earlier one.
     """
     raw = pl.read_parquet(project.root / "data" / "ingested.parquet")
-    frame, violations = parse(raw, CONTRACT.fields + CONTRACT.outcome_fields)
+    frame, violations = parse(raw, CONTRACT.fields + CONTRACT.outcome_fields, project.params.data.format)
     if not violations:
         violations = duplicates(frame, CONTRACT) + _staleness(frame, project)
     if violations:
         raise _refused(raw.height, violations)
     valid = frame.sort(CONTRACT.key)
+    profile = _profile(valid)
     _write(valid, project.root / "data" / "valid.parquet")
-    write_json(project.root / "reports" / "validation.json", _profile(valid))
-    _log(f"validate: {valid.height:,} rows keep the contract")
+    write_json(project.root / "reports" / "validation.json", profile)
+    _log(f"validate: {counted(valid.height, 'row')} kept the contract")
 
 
 def split(project: Project) -> None:
     """Tell training rows from test rows, by time or by a stable digest of each row's key."""
-    valid = pl.read_parquet(project.root / "data" / "valid.parquet")
+    valid = _with_outcome(pl.read_parquet(project.root / "data" / "valid.parquet"), project.params.split)
     train, test = split_rows(valid, project.params.split)
     for name, rows in (("train", train), ("test", test)):
         if rows.is_empty():
@@ -53,7 +68,33 @@ def split(project: Project) -> None:
                 "choose other dates or another share in params.yaml, split",
             )
         _write(rows, project.root / "data" / f"{name}.parquet")
-    _log(f"split: {train.height:,} rows to train on, {test.height:,} to test on")
+    _log(f"split: {counted(train.height, 'row')} to train on, {test.height:,} to test on")
+    if left_out := valid.height - train.height - test.height:
+        _log(f"split: {left_out:,} of {valid.height:,} rows are in neither: {_left_out(valid, project.params.split)}")
+
+
+def _left_out(valid: pl.DataFrame, how: SplitParams) -> str:
+    """Say which rows a split by time leaves out."""
+    when = pl.col(str(CONTRACT.time))
+    later, unknown = valid.select((when >= how.test_until).sum().alias("later"), when.null_count()).row(0)
+    told = [f"{later:,} from split.test_until on, {how.test_until}"] if later else []
+    return ", ".join([*told, f"{unknown:,} without a time"] if unknown else told)
+
+
+def _with_outcome(frame: pl.DataFrame, how: SplitParams) -> pl.DataFrame:
+    """Refuse or leave out rows of which it is not known what happened; a target would take them for something."""
+    names = [field.name for field in CONTRACT.outcome_fields if field.optional]
+    unknown = frame.filter(pl.any_horizontal(pl.col(names).is_null())) if names else frame.clear()
+    if unknown.is_empty() or how.missing_outcomes == "keep":
+        return frame
+    lacking = ", ".join(name for name in names if unknown[name].null_count())
+    if how.missing_outcomes == "drop":
+        _log(f"split: left out {counted(unknown.height, 'row')} without {lacking}")
+        return frame.drop_nulls(names)
+    raise MlopsError(
+        f"{unknown.height:,} of {counted(frame.height, 'row')} have no {lacking}, first {unknown[SOURCE][0]}",
+        "in params.yaml, `split.missing_outcomes: drop` leaves such rows out, `keep` lets target judge them",
+    )
 
 
 def split_rows(frame: pl.DataFrame, how: SplitParams) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -63,12 +104,8 @@ def split_rows(frame: pl.DataFrame, how: SplitParams) -> tuple[pl.DataFrame, pl.
     By digest, a row keeps its side when other rows are added or removed, on every machine.
     """
     if how.by == "time":
-        if CONTRACT.time is None or how.train_until is None or how.test_until is None:
-            raise MlopsError(
-                "a split by time needs a time in the contract, and train_until and test_until in params.yaml",
-                "add what is missing, or set split.by: digest",
-            )
-        when = pl.col(CONTRACT.time)
+        require_split(how, CONTRACT)
+        when = pl.col(str(CONTRACT.time))
         train = frame.filter(when < how.train_until)
         return train, frame.filter((when >= how.train_until) & (when < how.test_until))
     share = pl.Series([stable_share(row) for row in frame.select(CONTRACT.key).iter_rows()])
@@ -89,7 +126,7 @@ def _staleness(frame: pl.DataFrame, project: Project) -> list[Violation]:
     if CONTRACT.time is None or CONTRACT.max_age_days is None:
         return []
     taken = datetime.combine(project.params.data.as_of, datetime.min.time())
-    newest = frame[CONTRACT.time].max()
+    newest = frame[CONTRACT.time].dt.replace_time_zone(None).max()
     if isinstance(newest, datetime) and taken - newest <= timedelta(days=CONTRACT.max_age_days):
         return []
     rule = f"the newest row is more than {CONTRACT.max_age_days} days older than data.as_of, {taken:%Y-%m-%d}"
@@ -99,7 +136,7 @@ def _staleness(frame: pl.DataFrame, project: Project) -> list[Violation]:
 def _refused(rows: int, violations: list[Violation]) -> MlopsError:
     listed = "\n".join(f"  {violation}" for violation in violations)
     return MlopsError(
-        f"the batch of {rows:,} rows breaks the contract, so none of it is used:\n{listed}",
+        f"the batch of {counted(rows, 'row')} breaks the contract, so none of it is used:\n{listed}",
         "mend the data, or if the world has changed, propose another contract: mlops widen",
     )
 
@@ -111,7 +148,9 @@ def _profile(frame: pl.DataFrame) -> dict[str, object]:
         column = frame[name]
         facts: dict[str, object] = {"missing": column.null_count(), "distinct": column.n_unique()}
         if column.dtype.is_numeric():
-            facts |= {"min": column.min(), "mean": round(float(str(column.mean())), 4), "max": column.max()}
+            mean = column.mean()
+            known = {} if mean is None else {"mean": significant(float(str(mean)), 6)}
+            facts |= {"min": column.min(), **known, "max": column.max()}
         elif column.dtype.is_temporal():
             facts |= {"min": str(column.min()), "max": str(column.max())}
         profile[name] = facts

@@ -221,7 +221,9 @@ def _smoke_test(wanted: Environment, run: Run, bundle: Bundle, log: str) -> None
     deadline = time.monotonic() + 15
     answered: dict[str, Any] = {}
     while time.monotonic() < deadline:
-        answered = ask(wanted.serve.host, wanted.serve.port, "POST", "/predict", row, version=run.version)
+        answered = ask(
+            wanted.serve.host, wanted.serve.port, "POST", "/predict", row, version=run.version, is_probe=True
+        )
         if answered.get("model", {}).get("digest") == run.digest:
             return
         time.sleep(0.1)  # the old version may answer until it has let go of the address
@@ -232,11 +234,22 @@ def _smoke_test(wanted: Environment, run: Run, bundle: Bundle, log: str) -> None
 
 
 def ask(
-    host: str, port: int, method: str, path: str, body: str | None = None, version: int | None = None
+    host: str,
+    port: int,
+    method: str,
+    path: str,
+    body: str | None = None,
+    version: int | None = None,
+    *,
+    is_probe: bool = False,
 ) -> dict[str, Any]:
-    """Send one request to a server of this project, or to one version of two; return its JSON answer."""
+    """Send one request to a server of this project, or to one version of two; return its JSON answer.
+
+    What `is_probe` counts as no prediction; a server of an earlier release counts it all the same.
+    """
     sent = body.encode() if body is not None else b"" if method == "POST" else None
     headers = {"Mlops-Version": str(version)} if version else {}
+    headers |= {"Mlops-Probe": "1"} if is_probe else {}
     try:
         return http.ask(host, port, path, body=sent, headers=headers, timeout_s=10).json()
     except (OSError, ValueError) as error:
@@ -247,7 +260,9 @@ def ask(
 
 def _move_alias(project: Project, alias: str, release: Release, log: Log) -> None:
     try:
-        Registry.open(project).set_alias(alias, release.version)
+        registry = Registry.open(project)
+        # The number alone may be that of another version by now.
+        registry.set_alias(alias, registry.require(release.version, release.digest).number)
     except MlopsError as away:
         # What runs is right; only its mirror is late. A rollback must not depend on the registry.
-        log(f"the alias {alias} was not moved: {away.problem}; deploy again when the registry is back")
+        log(f"the alias {alias} was not moved: {away.problem}; next: {away.next_step}; then deploy again")

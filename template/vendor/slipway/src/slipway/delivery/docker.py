@@ -21,7 +21,8 @@ CONFINED = ("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-o
 
 def docker(*arguments: str, check: bool = True, env: dict[str, str] | None = None, stdin: bytes | None = None) -> Done:
     """Run a docker command; refuse with its own last words when it fails."""
-    settings = os.environ | {"DOCKER_BUILDKIT": "1"} | (env or {})
+    # Docker's helpers for passwords read the credentials of the cloud whose registry it is.
+    settings = programs.environment(*programs.CLOUDS) | {"DOCKER_BUILDKIT": "1"} | (env or {})
     done = programs.run("docker", *arguments, env=settings, stdin=stdin, install=INSTALL)
     if check and done.code:
         what = " ".join(word for word in arguments[:2] if not word.startswith("-"))

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from slipway import team
 from slipway.base.errors import MlopsError
 from slipway.delivery import target
 from slipway.forge import git, proposals
@@ -19,7 +20,6 @@ from slipway.settings import edit
 from slipway.settings.base import read_settings
 from slipway.settings.environment import Challenger, Environment, Release
 from slipway.settings.project import Project
-from slipway.team import CONTRACT
 
 #: A model reaches production through this environment.
 FIRST, LAST = "staging", "production"
@@ -135,7 +135,7 @@ def _require_share(share: float | None) -> None:
 
 def require_column(key: str | None) -> None:
     """Refuse a key that no row has: every request would meet the same version."""
-    known = [field.name for field in CONTRACT.fields]
+    known = [field.name for field in team.CONTRACT.fields]
     if key is not None and key not in known:
         raise MlopsError(f"no row has a column {key}", f"choose from {', '.join(known)}", exit_code=2)
 

@@ -41,4 +41,3 @@ def _answers(run: Run) -> bool:
         return client.ask(run.host, run.port, "/ready", timeout_s=PATIENCE_S).status == http.HTTPStatus.OK
     except OSError:
         return False
-

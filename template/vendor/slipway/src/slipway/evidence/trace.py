@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from slipway.base.errors import MlopsError
+from slipway.base.numbers import significant
 from slipway.contract.columns import columns
 from slipway.delivery import environments
 from slipway.delivery.deploy import ask
@@ -75,7 +76,7 @@ def _features(bundle: Bundle, prediction: predictions.Prediction) -> Facts:
         return {"not known": f"the log does not hold {', '.join(hidden)} as asked"}
     row = msgspec.convert(prediction.row, CONTRACT.row)
     names, values = matrix(columns([row], CONTRACT.fields), scorer.facts.features)
-    return {name: round(float(value), 6) for name, value in zip(names, values[0], strict=True)}
+    return {name: significant(float(value)) for name, value in zip(names, values[0], strict=True)}
 
 
 def _version(project: Project, reference: str) -> Facts:

@@ -10,6 +10,7 @@ import polars as pl
 import yaml
 
 from slipway.base.errors import MlopsError
+from slipway.base.numbers import shown
 from slipway.data import labels
 from slipway.data.labels import IS_DUE, TRUTH
 from slipway.delivery import environments
@@ -29,6 +30,8 @@ T = TypeVar("T")
 #: The same thing of the champion and of the challenger.
 Both = tuple[T, T]
 
+#: The other version's score, beside a column of any name.
+_OTHER = "(other)"
 _ROLES = {"canary": "challenger", "shadow": "shadow"}
 _NEXT_STEPS = {
     Decision.PROMOTE: "mlops decide {name}",
@@ -194,9 +197,9 @@ def _samples(
     champion, challenger = logs
     if tried.mode == "canary":
         return sample_of(champion, measures[0], blocks), sample_of(challenger, measures[1], blocks)
-    scores = challenger.unique("id", keep="first").select("id", pl.col("score").alias("other"))
+    scores = challenger.unique("id", keep="first").select("id", pl.col("score").alias(_OTHER))
     pairs = champion.unique("id", keep="first", maintain_order=True).join(scores, on="id", maintain_order="left")
-    return sample_of(pairs, measures[0], blocks), sample_of(pairs.with_columns(score="other"), measures[1], blocks)
+    return sample_of(pairs, measures[0], blocks), sample_of(pairs.with_columns(score=_OTHER), measures[1], blocks)
 
 
 def _by_key(key: str) -> pl.Expr:
@@ -276,7 +279,9 @@ def _speed_lines(compared: LiveComparison) -> list[str]:
 
 def _arm_line(arm: Arm) -> str:
     share = f" ({arm.labelled / arm.due:.0%})" if arm.due else ""
-    figure = "-" if arm.value is None else f"{arm.value:.4f}, {arm.low:.4f} to {arm.high:.4f} at one look"
+    figure = "-"
+    if arm.value is not None and arm.low is not None and arm.high is not None:
+        figure = f"{shown(arm.value)}, {shown(arm.low)} to {shown(arm.high)} at one look"
     name = f"{arm.role} v{arm.version}"
     return f"{name:24}  {arm.predictions:11,}  {arm.due:7,}  {arm.labelled:8,}{share}  {figure}"
 

@@ -16,6 +16,8 @@ from slipway.base.errors import MlopsError
 
 #: How long origin may take to say what it has, and to send it.
 ANSWER_S, FETCH_S = 20, 120
+#: What Git asks another machine for.
+REMOTE = {"clone", "fetch", "ls-remote", "push"}
 
 
 def git(
@@ -27,8 +29,10 @@ def git(
     timeout_s: float | None = None,
 ) -> str:
     """Run a git command in `root` and return what it prints; refuse when it fails."""
+    # Helpers for passwords read what lets them in, and only where there is something to ask for.
+    needed = (*programs.CLOUDS, *programs.FORGE) if REMOTE & set(arguments) else ()
     # A question for a password that nobody sees would be waited on for ever.
-    environment = os.environ | {"GIT_TERMINAL_PROMPT": "0"} | (env or {})
+    environment = programs.environment(*needed) | {"GIT_TERMINAL_PROMPT": "0"} | (env or {})
     given = None if text is None else text.encode()
     command, install = ("git", "-C", str(root), *arguments), "install git and run this again"
     done = programs.run(*command, env=environment, stdin=given, install=install, timeout_s=timeout_s)
@@ -50,6 +54,13 @@ def changes(root: Path) -> list[str]:
     asked = ("status", "--porcelain", "--no-renames", "--untracked-files=all", "-z", "--", ".")
     above = prefix(root)
     return sorted(entry[3:].removeprefix(above) for entry in git(root, *asked).split("\0") if entry)
+
+
+def holds(root: Path) -> bool:
+    """Whether a repository has `root` in its working tree, as its top or as a folder that it does not ignore."""
+    if git(root, "rev-parse", "--is-inside-work-tree", check=False).strip() != "true":
+        return False
+    return not (prefix(root) and git(root, "check-ignore", "--", str(root), check=False).strip())
 
 
 def prefix(root: Path) -> str:

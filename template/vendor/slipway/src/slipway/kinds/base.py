@@ -16,6 +16,19 @@ Matrix = NDArray[np.float32]
 Scores = NDArray[np.float32]
 
 
+def alike(one: Scores, other: Scores, rounding: float, *, part: float = 1e-5) -> NDArray[np.bool_]:
+    """Tell for each row whether two scores are the same but for the order of arithmetic.
+
+    They may be a ten-thousandth apart, and a `part` of what scores are on average, so that it does not matter in
+    which unit they are; `rounding` is that of their kind.
+
+    >>> alike(np.float32([1e-7, 0]), np.float32([2e-7, 1e-13]), 0.0).tolist()
+    [False, True]
+    """
+    usual = float(np.abs(one).mean()) if len(one) else 0.0
+    return np.isclose(other, one, rtol=1e-4, atol=part * usual + rounding, equal_nan=True)
+
+
 class Kind(Protocol):
     """All that differs by the kind of answer. What is done with answers in general stands elsewhere."""
 
@@ -44,8 +57,21 @@ class Kind(Protocol):
         """Whether an answer can be yes, so that servers count how often it is."""
         ...
 
+    @property
+    def rounding(self) -> float:
+        """By how much two scores may differ by arithmetic alone, however small they are."""
+        ...
+
     def handles(self, estimator: Any) -> bool:
         """Whether an untrained or fitted estimator gives answers of this kind."""
+        ...
+
+    def unlearnable(self, truth: NDArray[Any]) -> str:
+        """Why no answer of this kind can be learned from the finite numbers that `target` gives; empty if it can."""
+        ...
+
+    def examples(self) -> list[NDArray[Any]]:
+        """Made-up truths, as `happened` gives them, to try metrics on; the right scores are equal to them."""
         ...
 
     def predicted(self, estimator: Any, rows: Matrix) -> Scores:

@@ -21,6 +21,7 @@ class Binary:
     datatype = "BOOL"
     json_type = {"type": "boolean"}  # noqa: RUF012 - nobody changes it
     has_positives = True
+    rounding = 1e-6
 
     def handles(self, estimator: Any) -> bool:
         """Every classifier of scikit-learn; of other libraries, what gives probabilities."""
@@ -28,6 +29,20 @@ class Binary:
 
         is_theirs = isinstance(estimator, BaseEstimator)
         return bool(is_classifier(estimator)) if is_theirs else hasattr(estimator, "predict_proba")
+
+    def unlearnable(self, truth: NDArray[Any]) -> str:
+        """Both answers are there, and no third."""
+        values = np.unique(truth).astype(float)
+        if not set(values) <= {0.0, 1.0}:
+            first = ", ".join(f"{value:g}" for value in values[:5])
+            more = " and more" if len(values) > 5 else ""
+            return f"has the values {first}{more}, and an answer is yes or no, 1 or 0"
+        return f"is {'yes' if values[0] else 'no'} in all {len(truth):,} of them" if len(values) == 1 else ""
+
+    def examples(self) -> list[NDArray[Any]]:
+        """Rare, frequent and nearly always yes."""
+        rows = np.arange(4_000)
+        return [rows % 20 == 0, rows % 2 == 0, rows % 20 != 0]
 
     def predicted(self, estimator: Any, rows: Matrix) -> Scores:
         """The probability of yes."""

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from slipway.base.numbers import significant
 from slipway.kinds.base import Matrix, Scores
 
 #: Which part of the reference has a lower quantity than each bound.
@@ -21,10 +22,21 @@ class Number:
     datatype = "FP64"
     json_type = {"type": "number"}  # noqa: RUF012 - nobody changes it
     has_positives = False
+    rounding = 0.0
 
     def handles(self, estimator: Any) -> bool:
         """Whatever has `predict`, and no other kind handles."""
         return hasattr(estimator, "predict")
+
+    def unlearnable(self, truth: NDArray[Any]) -> str:
+        """It is not always the same."""
+        is_constant = len(truth) > 0 and bool((truth == truth[0]).all())
+        return f"is {truth[0]:g} in all {len(truth):,} of them" if is_constant else ""
+
+    def examples(self) -> list[NDArray[Any]]:
+        """Small, usual, large and negative ones."""
+        steps = np.linspace(1, 2, 4_000, dtype=np.float32)
+        return [steps * np.float32(1e-6), steps, steps * np.float32(1e6), steps - np.float32(1.5)]
 
     def predicted(self, estimator: Any, rows: Matrix) -> Scores:
         """The quantity."""
@@ -35,9 +47,9 @@ class Number:
         return output[:, -1]
 
     def answers(self, scores: Scores, threshold: float) -> list[Any]:
-        """The quantities, with six digits after the point."""
+        """The quantities, with the digits that a score has."""
         del threshold
-        return [round(score, 6) for score in scores.tolist()]
+        return [*map(significant, scores.tolist())]
 
     def histogram_bounds(self, scores: NDArray[Any]) -> list[float]:
         """Quantiles of the training rows."""

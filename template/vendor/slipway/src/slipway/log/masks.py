@@ -15,12 +15,12 @@ from typing import Any
 
 import msgspec
 
+from slipway import team
 from slipway.base import files
 from slipway.base.errors import MlopsError
 from slipway.contract.rows import Row
 from slipway.settings.policy import Hidden
 from slipway.settings.project import Project
-from slipway.team import CONTRACT
 
 KEY_BYTES = 32
 
@@ -94,7 +94,7 @@ def prepare(project: Project, environment: str) -> dict[str, Hidden]:
 
 def require_known(project: Project) -> None:
     """Refuse a rule for a field that no request holds: it would hide nothing."""
-    known = [field.name for field in CONTRACT.fields]
+    known = [field.name for field in team.CONTRACT.fields]
     if unknown := [name for name in project.policy.privacy.fields if name not in known]:
         raise MlopsError(
             f"policy.yaml, privacy.fields: there is no column {unknown[0]}", f"choose from {', '.join(known)}"

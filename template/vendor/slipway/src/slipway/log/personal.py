@@ -30,7 +30,8 @@ from stdnum.se import personnummer
 from stdnum.us import ssn
 
 from slipway.base.errors import MlopsError
-from slipway.contract.files import SOURCE, files_of, read_spread
+from slipway.contract.files import SOURCE, read_spread
+from slipway.contract.found import files_of
 from slipway.contract.frames import spread
 from slipway.log import predictions, store
 from slipway.settings.project import Project
@@ -117,8 +118,8 @@ def _places(project: Project) -> Iterator[tuple[str, pl.DataFrame]]:
         log = spread(predictions.read(project, name, with_shadow=True), MOST_ROWS)
         if log.height:
             yield f"log of {name}", log.select(pl.concat_str(pl.lit("prediction "), "id").alias(SOURCE), *columns)
-    for path in files_of(source):
-        yield path.relative_to(project.root).as_posix(), read_spread(path, MOST_ROWS)
+    for file in files_of(source):
+        yield file.path.relative_to(project.root).as_posix(), read_spread(file, MOST_ROWS, project.params.data.format)
 
 
 def _find_in(frame: pl.DataFrame, name: str, kind: Pattern, where: str) -> PersonalValue | None:

@@ -39,8 +39,9 @@ logger = logging.getLogger(__name__)
 #: What is deleted together when it is old.
 LOGS = (LOG, refusals.LOG)
 
-#: Who scored a row. A client never sees what a `shadow` says; its id is that of the answer the client got.
-Role = Literal["champion", "challenger", "shadow"]
+#: Who scored a row. A client never sees what a `shadow` says; its id is that of the answer the client got. A `probe` is
+#: a deployment's own question, which nobody judges.
+Role = Literal["champion", "challenger", "shadow", "probe"]
 
 
 class Prediction(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -159,15 +160,15 @@ def read(
 
     The columns are id, at, version, digest, role, score and answer (a yes counts as 1), then the fields of
     the contract. A value that does not fit today's contract is null, a torn line is left out. What a shadow
-    said was no answer, so it has to be asked for. Columns that a `mask` hashes are text: the hash, also of what
-    was logged before there was a rule.
+    said was no answer, so it has to be asked for; a deployment's own question is never there. Columns that a `mask`
+    hashes are text: the hash, also of what was logged before there was a rule.
     """
     import polars as pl
 
     frames = [_frame([], mask)]
     chosen: list[Prediction] = []
     for prediction in _predictions(project, environment, since, until):
-        if prediction.role == "shadow" and not with_shadow:
+        if prediction.role == "probe" or (prediction.role == "shadow" and not with_shadow):
             continue
         chosen.append(prediction)
         if len(chosen) == CHUNK_ROWS:  # columns need far less memory than objects
@@ -227,7 +228,9 @@ def _series(field: Field, values: list[Any], mask: Mask | None) -> pl.Series:
     if mask and field.name in mask.hashed:
         return pl.Series(field.name, [mask.hash(field.name, value) for value in values], pl.String)
     if field.kind is FieldKind.TIME:
+        from slipway.contract.texts import moments
+
         texts = pl.Series(field.name, values, pl.String, strict=False)
-        return texts.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False)
+        return pl.select(moments(pl.lit(texts), zoned=field.zoned, unit="us")).to_series().alias(field.name)
     dtypes = {FieldKind.NUMBER: pl.Float64, FieldKind.INTEGER: pl.Int64, FieldKind.FLAG: pl.Boolean}
     return pl.Series(field.name, values, dtypes.get(field.kind, pl.String), strict=False)

@@ -108,13 +108,21 @@ def drift(context: CheckContext) -> Finding:
             sentence += f"; {acting} of the last {rule.last} windows ask to act, {rule.need} are needed"
     next_steps = {
         Verdict.ACT: RETRAIN,
-        Verdict.WATCH: "look again when there are more predictions",
+        Verdict.WATCH: _look(context.judged),
         Verdict.INSUFFICIENT_DATA: "wait for more rows, or lower monitor.min_rows in policy.yaml",
         Verdict.OK: "nothing to do",
     }
     return Finding(
         check="drift", rank=Rank.DRIFT, verdict=verdict, sentence=sentence, next_step=next_steps[verdict]
     )  # fmt: skip
+
+
+def _look(judged: JudgedLog) -> str:
+    """What to look at: a few rows that cannot be are mended at their source, and no training cures them."""
+    far = [column.name for column in judged.columns if column.far]
+    if not far:
+        return "look again when there are more predictions"
+    return f"look at these rows of {', '.join(far)}: is it another unit, or a code for no value?"
 
 
 def age(context: CheckContext) -> Finding | None:

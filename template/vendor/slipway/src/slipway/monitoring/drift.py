@@ -23,7 +23,7 @@ import polars as pl
 from slipway.base import plugins
 from slipway.base.errors import MlopsError
 from slipway.monitoring import psi
-from slipway.monitoring.bins import Bin, BinCounts, Days, percent
+from slipway.monitoring.bins import Bin, BinCounts, Days, FarValues, percent
 from slipway.settings.policy import MonitorPolicy
 
 GROUP = "slipway.drift"
@@ -75,7 +75,9 @@ DriftTest = Callable[[ColumnPair, MonitorPolicy], Size]
 class ColumnDrift(msgspec.Struct, frozen=True, kw_only=True):
     """What one column shows; `limit` is the size it crossed or would cross first, on the scale of its test.
 
-    `p_value` is corrected for everything that a run judges. Of the bins, those without a row are left out.
+    `p_value` is corrected for everything that a run judges. Of the bins, those without a row are left out. `far` are
+    numbers far outside of the reference, where there are more of them than chance explains: too few to move the column,
+    they are worth a look.
     """
 
     name: str
@@ -87,6 +89,7 @@ class ColumnDrift(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Verdict
     sentence: str
     bins: list[Bin]
+    far: FarValues | None = None
 
 
 def find(
@@ -106,7 +109,7 @@ def find(
     sizes = [test(pair, limits) for pair, test in zip(pairs, tests.values(), strict=True)]
     p_values = [min(1.0, limits.parts * p_value) for p_value in correct([size.p_value for size in sizes])]
     found = [
-        _judged(name, pair.counts, size, p_value, limits)
+        _judged(name, pair.counts, size, p_value, limits, _far(pair, limits, len(pairs)))
         for name, pair, size, p_value in zip(tests, pairs, sizes, p_values, strict=True)
     ]
     order = list(Verdict)
@@ -169,9 +172,22 @@ def moved(columns: Sequence[ColumnDrift]) -> list[ColumnDrift]:
     return [column for column in columns if column.verdict in (Verdict.ACT, Verdict.WATCH)]
 
 
-def _judged(name: str, counts: BinCounts, size: Size, p_value: float, limits: MonitorPolicy) -> ColumnDrift:
+def _far(pair: ColumnPair, limits: MonitorPolicy, columns: int) -> FarValues | None:
+    """Numbers far outside of the reference, unless chance explains as many in one of so many columns."""
+    far = FarValues.of(pair.reference, pair.current)
+    return far if far and limits.parts * columns * far.p_value < limits.p_value else None
+
+
+def _judged(
+    name: str, counts: BinCounts, size: Size, p_value: float, limits: MonitorPolicy, far: FarValues | None
+) -> ColumnDrift:
     rows, bins = int(counts.now.sum()), counts.shares()
     verdict = verdict_of(size, p_value, min(rows, int(counts.before.sum())), limits)
+    words = _in_words(verdict, bins, is_large=size.value >= size.scale.watch)
+    if far and verdict is Verdict.OK:
+        verdict, words = Verdict.WATCH, far.sentence
+    elif far and verdict is not Verdict.INSUFFICIENT_DATA:
+        words += f", and {far.sentence}"
     return ColumnDrift(
         name=name,
         scale=size.scale,
@@ -180,8 +196,9 @@ def _judged(name: str, counts: BinCounts, size: Size, p_value: float, limits: Mo
         p_value=p_value,
         rows=rows,
         verdict=verdict,
-        sentence=f"{name} {_in_words(verdict, bins, is_large=size.value >= size.scale.watch)}",
+        sentence=f"{name} {words}",
         bins=bins,
+        far=far,
     )
 
 

@@ -10,6 +10,7 @@ import polars as pl
 
 from slipway import kinds
 from slipway.base.errors import MlopsError
+from slipway.base.numbers import counted
 from slipway.contract.rows import Contract, FieldKind
 from slipway.monitoring.bins import Days
 from slipway.monitoring.drift import ColumnDrift, Verdict, find, moved
@@ -110,7 +111,7 @@ def _newest(reference: pl.DataFrame, contract: Contract) -> datetime | None:
     """The time of the newest training row: `export` takes care that it is in the reference."""
     if contract.time is None or contract.time not in reference.columns:
         return None
-    newest = reference[contract.time].max()
+    newest = reference[contract.time].dt.replace_time_zone(None).max()
     return newest if isinstance(newest, datetime) else None
 
 
@@ -122,7 +123,8 @@ def _outputs(model: ModelFacts) -> list[pl.Expr]:
 def _sentence(columns: list[ColumnDrift], predictions: int, reference_rows: int, policy: MonitorPolicy) -> str:
     if min(predictions, reference_rows) < policy.min_rows:
         return (
-            f"{predictions:,} predictions by the champion and {reference_rows:,} rows in the reference, "
+            f"{counted(predictions, 'prediction')} by the champion and "
+            f"{counted(reference_rows, 'row')} in the reference, "
             f"at least {policy.min_rows:,} of each are needed"
         )
     if not columns:

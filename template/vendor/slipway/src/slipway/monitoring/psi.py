@@ -29,17 +29,25 @@ from slipway.monitoring.bins import SEED, BinCounts, Days, Floats, Ints
 #: a share that jumps, and the chi-square distribution above no longer describes it.
 RARE = 0.01
 
+#: Where chance lets none of the new values be this frequent, in one column of a thousand.
+NEVER_BY_CHANCE = 0.001
+
 
 def measure(counted: BinCounts, days: Days | None = None) -> tuple[float, float]:
     """Return the PSI of a column, and the chance of this much or more when nothing has changed.
 
-    What the reference has hardly or never seen is one bin together.
+    What the reference has hardly seen is one bin together, and what it has never seen is another. How much of that is
+    nothing new tell the values it holds once: each would be unseen without its own row (I. J. Good, "The population
+    frequencies of species and the estimation of population parameters", Biometrika 40(3-4), 1953). A value that it has
+    never seen and that now is too frequent for that is a bin of its own.
     """
     rows_before, rows_now = counted.before.sum(), counted.now.sum()
     if not (rows_before and rows_now):
         return 0.0, 1.0
-    rare = counted.before < RARE * rows_before
-    before, now = _merged(counted.before, rare), _merged(counted.now, rare)
+    once, never = counted.before == 1, counted.before == 0
+    chance = (rows_now / (rows_before + rows_now)) ** counted.now.astype(np.float64)  # that none of them came before
+    rare = (counted.before < RARE * rows_before) & ~(never & (chance * len(chance) < NEVER_BY_CHANCE))
+    before, now = _merged(counted.before, rare, once), _merged(counted.now, rare, never)
     filled = before + now > 0
     size = float(psi(before[filled], now[filled]))
     if filled.sum() == 1:
@@ -48,7 +56,7 @@ def measure(counted: BinCounts, days: Days | None = None) -> tuple[float, float]
     mean = freedom * (1 / rows_before + 1 / rows_now)
     variance = 2 * mean**2 / freedom
     if days and counted.by_day is not None:
-        sizes = _drawn_sizes(days, _merged(counted.by_day, rare)[:, filled], int(rows_now))
+        sizes = _drawn_sizes(days, _merged(counted.by_day, rare, once)[:, filled], int(rows_now))
         mean, variance = max(mean, sizes.mean()), max(variance, sizes.var())
     # A gamma distribution of this mean and variance; without days it is the chi-square distribution above.
     return size, float(gammaincc(mean**2 / variance, size * mean / variance))
@@ -80,6 +88,7 @@ def _drawn_sizes(days: Days, by_day: Ints, rows: int) -> Floats:
     return sizes
 
 
-def _merged(counts: Ints, rare: NDArray[np.bool_]) -> Ints:
-    """Put the rare bins together, as the last one."""
-    return np.concatenate([counts[..., ~rare], counts[..., rare].sum(axis=-1, keepdims=True)], axis=-1)
+def _merged(counts: Ints, rare: NDArray[np.bool_], new: NDArray[np.bool_]) -> Ints:
+    """Put the rare bins together, as the last two: those that are not `new`, and those that are."""
+    known, new = (counts[..., rare & kind].sum(axis=-1, keepdims=True) for kind in (~new, new))
+    return np.concatenate([counts[..., ~rare], known, new], axis=-1)

@@ -8,6 +8,7 @@ import msgspec
 import polars as pl
 
 from slipway.base.errors import MlopsError
+from slipway.base.numbers import shown
 from slipway.data import labels
 from slipway.delivery import environments
 from slipway.experiment import samples, statistics
@@ -88,7 +89,9 @@ def assess(
             QualityState.UNKNOWN,
             f"{labelled:,} labelled predictions by the champion, at least {rule.min_rows:,} are needed",
         )
-    sentence = f"{rule.metric} is {found.value:.4f} on {labelled:,} labelled predictions, the limit is {limit:.4f}"
+    sentence = (
+        f"{rule.metric} is {shown(found.value)} on {labelled:,} labelled predictions, the limit is {shown(limit)}"
+    )
     worse_by = sign * (limit - found.value)
     if worse_by <= 0:
         return QualityState.OK, sentence

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from slipway.base.errors import MlopsError
+from slipway.base.numbers import counted
 from slipway.contract.rows import Contract, Field
 from slipway.contract.rules import in_words
 from slipway.log import refusals
 from slipway.log.refusals import Refusal
+from slipway.settings.params import FileFormat
 from slipway.settings.policy import MonitorPolicy
 from slipway.settings.project import Project
 from slipway.team import CONTRACT
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 #: In a message or a report stand no more values than this.
 _SHOWN = 3
+#: How often a value is there, beside a column of any name.
+_TIMES = "(times)"
 
 
 class Refused(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,20 +64,20 @@ class Tally:
 def tally(recorded: Iterable[Refusal], contract: Contract = CONTRACT) -> list[Tally]:
     """Count recorded refusals by field and rule, the most frequent first."""
     fields = {field.name: field for field in contract.fields}
-    counted: dict[tuple[str, str, bool], Counter[Any]] = {}
+    tallied: dict[tuple[str, str, bool], Counter[Any]] = {}
     for one in recorded:
         field = fields.get(one.field)
         if field is None:
             continue
         value, is_whole = _decoded(one.value)
         now = field.broken_by(value) if is_whole or one.rule == "missing" else one.rule
-        counted.setdefault((one.field, now or one.rule, now is None), Counter())[value] += one.times
-    found = [Tally(fields[name], rule, accepted, values) for (name, rule, accepted), values in counted.items()]
+        tallied.setdefault((one.field, now or one.rule, now is None), Counter())[value] += one.times
+    found = [Tally(fields[name], rule, accepted, values) for (name, rule, accepted), values in tallied.items()]
     return sorted(found, key=lambda one: (-one.times, one.field.name, one.rule))
 
 
-def tally_of_rows(raw: pl.DataFrame, contract: Contract = CONTRACT) -> list[Tally]:
-    """Count what raw rows, as `files.read_raw` gives them, break of the contract."""
+def tally_of_rows(raw: pl.DataFrame, contract: Contract = CONTRACT, form: FileFormat | None = None) -> list[Tally]:
+    """Count what raw rows, as `files.read_raw` gives them, break of the contract; `form` is how they are written."""
     import polars as pl
 
     from slipway.contract import files, frames
@@ -82,14 +86,14 @@ def tally_of_rows(raw: pl.DataFrame, contract: Contract = CONTRACT) -> list[Tall
     for field in (*contract.fields, *contract.outcome_fields):
         if field.name not in raw.columns:
             continue
-        distinct = raw.group_by(field.name).len("times").with_columns(pl.lit("").alias(files.SOURCE))
-        typed = frames.parse(distinct, (field,))[0][field.name]
-        counted: dict[str, Counter[Any]] = {}
-        for given, value, times in zip(distinct[field.name], typed, distinct["times"], strict=True):
+        distinct = raw.group_by(field.name).len(_TIMES).with_columns(pl.lit("").alias(files.SOURCE))
+        typed = frames.parse(distinct, (field,), form or files.PLAIN)[0][field.name]
+        by_rule: dict[str, Counter[Any]] = {}
+        for given, value, times in zip(distinct[field.name], typed, distinct[_TIMES], strict=True):
             known = given if value is None else value
             if rule := field.broken_by(known):
-                counted.setdefault(rule, Counter())[known] += times
-        found += [Tally(field, rule, False, values) for rule, values in counted.items()]
+                by_rule.setdefault(rule, Counter())[known] += times
+        found += [Tally(field, rule, False, values) for rule, values in by_rule.items()]
     return found
 
 
@@ -126,7 +130,7 @@ def ingested(project: Project) -> list[Tally]:
     path = project.root / "data" / "ingested.parquet"
     if not path.is_file():
         raise MlopsError("no raw rows were collected in this checkout", "mlops pipeline")
-    return tally_of_rows(pl.read_parquet(path))
+    return tally_of_rows(pl.read_parquet(path), form=project.params.data.format)
 
 
 def _decoded(text: str | None) -> tuple[Any, bool]:
@@ -145,7 +149,7 @@ def reason(one: Tally) -> str:
 def examples(values: Counter[Any]) -> list[str]:
     """The most frequent values, each with how often it was there."""
     known = Counter({value: times for value, times in values.items() if value is not None})
-    most = [f"{shown(value)} {times:,} times" for value, times in known.most_common(_SHOWN)]
+    most = [f"{shown(value)} {counted(times, 'time')}" for value, times in known.most_common(_SHOWN)]
     rest = len(known) - _SHOWN
     return [*most, f"and {rest:,} more"] if rest > 0 else most
 

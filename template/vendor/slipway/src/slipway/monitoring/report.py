@@ -8,6 +8,7 @@ from datetime import datetime
 import msgspec
 
 from slipway import kinds
+from slipway.base.numbers import counted, shown
 from slipway.monitoring import checks
 from slipway.monitoring.checks import CheckContext, Finding, MonitorCheck
 from slipway.monitoring.concept import Concept, ConceptState
@@ -132,7 +133,7 @@ def heading(report: Report) -> str:
 def basis(report: Report) -> str:
     """Say how many rows the judgement rests on."""
     others = f" ({report.other_versions:,} by other versions not counted)" if report.other_versions else ""
-    return f"{report.predictions:,} predictions{others}; reference of {report.reference_rows:,} rows"
+    return f"{counted(report.predictions, 'prediction')}{others}; reference of {counted(report.reference_rows, 'row')}"
 
 
 def age_line(report: Report) -> str:
@@ -177,7 +178,7 @@ def _window_lines(report: Report) -> list[str]:
     lines = [f"{'window':24}  predictions  expected  happened   quality  verdict"]
     for window in report.windows[-report.limits.windows.last :]:
         known = next((one for one in window.quality if one.version == window.version), None)
-        quality = f"{known.value:.4f}" if known and known.value is not None else "unknown"
+        quality = shown(known.value) if known and known.value is not None else "unknown"
         outcome = known.outcome if known else None
         means = (outcome.expected, outcome.happened) if outcome else ()
         expected, happened = (shown_mean(report, mean) for mean in means) if means else "--"
@@ -191,7 +192,7 @@ def _window_lines(report: Report) -> list[str]:
 def _skew_lines(skew: Skew | None) -> list[str]:
     if skew is None:
         return []
-    differences = [f"  {one.name} in {one.rows:,} rows: {one.example}" for one in skew.differences]
+    differences = [f"  {one.name} in {counted(one.rows, 'row')}: {one.example}" for one in skew.differences]
     return [f"skew {skew.state.value}: {skew.sentence}", *differences]
 
 

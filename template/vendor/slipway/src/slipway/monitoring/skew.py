@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from slipway import team
 from slipway.base.errors import MlopsError
+from slipway.base.numbers import counted
 from slipway.contract.columns import Columns, RowColumns
 from slipway.contract.frames import columns, spread
 from slipway.contract.rows import Row
-from slipway.kinds.base import Matrix
+from slipway.kinds.base import Matrix, Scores, alike
 from slipway.log.masks import MARK
 from slipway.registry import packaging
 from slipway.team import CONTRACT
@@ -71,18 +72,20 @@ def replay(bundle: Bundle, log: pl.DataFrame, hidden: Collection[str] = ()) -> S
         return _unknown("the champion has logged no rows")
     try:
         _require_its_code(bundle)
-        return _replay(Scorer(bundle), spread(own, MOST_ROWS), hidden)
+        sample = spread(own, MOST_ROWS)
+        return _counted(_replay(Scorer(bundle), sample, hidden), sample.height)
     except MlopsError as error:
         return _unknown(error.problem)
 
 
 def _replay(scorer: Scorer, sample: pl.DataFrame, hidden: Collection[str]) -> Skew:
     whole = _whole(sample, hidden)
-    if whole.is_empty():
-        return _unknown("no row of the champion is whole in the log")
+    left_out = _left_out(sample, whole, hidden)
+    if 2 * whole.height < sample.height:
+        return _unknown(f"too few logged rows can be replayed: {left_out}")
     decoded, refused = _decoded(scorer.bundle, whole, hidden)
     if refused:
-        return _judged(whole.height, refused, [])
+        return _judged(whole.height, refused, [], left_out)
     replayed = columns(whole, tuple(field for field in CONTRACT.fields if field.name not in hidden))
     try:
         names, trained = matrix(replayed, scorer.facts.features)
@@ -91,8 +94,18 @@ def _replay(scorer: Scorer, sample: pl.DataFrame, hidden: Collection[str]) -> Sk
         if absent.args[0] not in hidden:
             raise
         return _unknown(f"features.py needs {absent.args[0]}, which privacy.fields keeps out of the log")
-    found = [*_features(whole, names, trained, served), *_scores(whole, scorer.scores(replayed))]
-    return _judged(whole.height, found, names)
+    found = [*_features(whole, names, trained, served), *_scores(whole, scorer.scores(replayed), scorer.kind.rounding)]
+    return _judged(whole.height, found, names, left_out)
+
+
+def _counted(found: Skew, asked: int) -> Skew:
+    """Say how many rows could not be replayed; most of them make what the others show no answer."""
+    left_out = asked - found.rows
+    if not found.rows or not left_out:
+        return found
+    sentence = f"{found.sentence}; {left_out:,} of {asked:,} rows are left out, as the log does not hold all of them"
+    state = SkewState.UNKNOWN if found.state is SkewState.OK and left_out > found.rows else found.state
+    return msgspec.structs.replace(found, sentence=sentence, state=state)
 
 
 def _whole(sample: pl.DataFrame, hidden: Collection[str]) -> pl.DataFrame:
@@ -101,6 +114,17 @@ def _whole(sample: pl.DataFrame, hidden: Collection[str]) -> pl.DataFrame:
     texts = [name for name in sample.columns if sample.schema[name] == pl.String and name not in hidden]
     is_hashed = pl.any_horizontal(pl.col(texts).str.starts_with(MARK).fill_null(False))
     return sample.drop_nulls(needed).filter(~is_hashed)
+
+
+def _left_out(sample: pl.DataFrame, whole: pl.DataFrame, hidden: Collection[str]) -> str:
+    """Say how many rows are not whole, and which columns of them the log does not hold as they were asked."""
+    if not (many := sample.height - whole.height):
+        return ""
+    needed = [field.name for field in CONTRACT.fields if not field.optional and field.name not in hidden]
+    gaps = [f"{name} in {absent:,}" for name in needed if (absent := sample[name].null_count())]
+    return (
+        f"{many:,} of {counted(sample.height, 'row')} left out, without {', '.join(gaps) or 'what a hash stands for'}"
+    )
 
 
 def _decoded(bundle: Bundle, rows: pl.DataFrame, hidden: Collection[str]) -> tuple[list[Row], list[SkewedColumn]]:
@@ -132,9 +156,9 @@ def _features(sample: pl.DataFrame, names: list[str], trained: Matrix, served: M
         yield from _difference(sample, name, differs, "{:g} in training and {:g} in the server", one, other)
 
 
-def _scores(sample: pl.DataFrame, given: NDArray[np.floating[Any]]) -> Iterator[SkewedColumn]:
+def _scores(sample: pl.DataFrame, given: Scores, rounding: float) -> Iterator[SkewedColumn]:
     logged = sample["score"].to_numpy()
-    differs = ~np.isclose(given, logged, rtol=1e-4, atol=1e-5, equal_nan=True)  # as golden rows are held against
+    differs = ~alike(given, logged, rounding)  # as golden rows are held against
     yield from _difference(sample, "score", differs, "{:g} by the model and {:g} in the log", given, logged)
 
 
@@ -147,10 +171,12 @@ def _difference(
         yield SkewedColumn(name, int(differs.sum()), example)
 
 
-def _judged(rows: int, found: list[SkewedColumn], features: list[str]) -> Skew:
+def _judged(rows: int, found: list[SkewedColumn], features: list[str], left_out: str) -> Skew:
+    aside = f"; {left_out}" if left_out else ""
     if not found:
         same = "get the features and the score that they got when they were asked"
-        return Skew(state=SkewState.OK, sentence=f"{rows:,} logged rows, replayed through training, {same}", rows=rows)
+        sentence = f"{counted(rows, 'logged row')}, replayed through training, {same}{aside}"
+        return Skew(state=SkewState.OK, sentence=sentence, rows=rows)
     worst = found[0]
     others = f"; {len(found) - 1} more differ" if len(found) > 1 else ""
     next_step = "find out what else answers there or writes its log, then deploy again"
@@ -158,7 +184,7 @@ def _judged(rows: int, found: list[SkewedColumn], features: list[str]) -> Skew:
         next_step = "let features.py make each row's features from that row alone, then train again: mlops pipeline"
     return Skew(
         state=SkewState.SKEWED,
-        sentence=f"{worst.name} differs in {worst.rows:,} of {rows:,} replayed rows: {worst.example}{others}",
+        sentence=f"{worst.name} differs in {worst.rows:,} of {rows:,} replayed rows: {worst.example}{others}{aside}",
         rows=rows,
         differences=found,
         next_step=next_step,

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from pathlib import Path
 
+from slipway.base.numbers import shown
 from slipway.pages import charts
 from slipway.pages.charts import Curve, Curves
 from slipway.pages.render import render, write
@@ -61,5 +62,6 @@ def _windows(result: Backtest) -> Curves:
     return charts.curves(
         [*(("", curve) for curve in models), ("main", [(place(one.window), one.value) for one in fresh])],
         [(place(one.window), f"{one.window:%Y-%m-%d}") for one in fresh],
-        f"{result.metric} of the fresh model: " + "; ".join(f"{one.window:%Y-%m-%d} {one.value:.4f}" for one in fresh),
+        f"{result.metric} of the fresh model: "
+        + "; ".join(f"{one.window:%Y-%m-%d} {shown(one.value)}" for one in fresh),
     )

@@ -6,6 +6,7 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
+from slipway.base.numbers import shown
 from slipway.monitoring.report import Report, shown_mean
 from slipway.pages import charts
 from slipway.pages.charts import Intervals, Mark
@@ -50,7 +51,7 @@ def _quality(report: Report) -> Intervals | None:
     marks = [
         Mark(
             place, one.value, one.low, one.high, f"v{one.version}",
-            _words(report, place, one.version, f"{one.metric} {one.value:.4f}"),
+            _words(report, place, one.version, f"{one.metric} {shown(one.value)}"),
         )
         for place, window in enumerate(report.windows)
         for one in window.quality
@@ -60,7 +61,7 @@ def _quality(report: Report) -> Intervals | None:
         return None
     metric = report.windows[marks[0].place].quality[0].metric
     limit = report.quality.limit if report.quality else None
-    return charts.intervals(metric, marks, _dates(report), "{:.4f}".format, limit)
+    return charts.intervals(metric, marks, _dates(report), shown, limit)
 
 
 def _outcomes(report: Report) -> Intervals | None:

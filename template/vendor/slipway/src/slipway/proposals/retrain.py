@@ -53,7 +53,8 @@ def newest_day(project: Project) -> date:
         )
     dvc.pull_raw(project)
     (field,) = (field for field in CONTRACT.fields if field.name == CONTRACT.time)
-    typed, _ = parse(read_raw(project.root / project.params.data.source), (field,))
+    data = project.params.data
+    typed, _ = parse(read_raw(project.root / data.source, data.format, [field.name]), (field,), data.format)
     newest = typed[field.name].max() if field.name in typed.columns else None
     if not isinstance(newest, datetime):
         raise MlopsError(f"no raw row has a time in its column {field.name}", "mend the data, or contract.py")

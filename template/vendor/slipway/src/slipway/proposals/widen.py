@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slipway.base import programs
+from slipway.base.numbers import counted
 from slipway.contract.rows import Field
 from slipway.contract.rules import RULES
 from slipway.forge import git, proposals
@@ -70,11 +71,11 @@ def widen(source: str, found: Sequence[Tally], min_refused: int) -> tuple[str, l
             wider, values = _wider(replace(one, field=field), min_refused)
             source = accept(source, field, wider, values)
         except CannotEditError as cannot:
-            remarks.append(f"{one.field.name} {reason(one)} ({one.times:,} times): {cannot}")
+            remarks.append(f"{one.field.name} {reason(one)} ({counted(one.times, 'time')}): {cannot}")
             continue
         by_now[field.name] = wider
         taken = Counter({value: times for value, times in one.values.items() if value in values})
-        most = examples(taken) or [f"{one.times:,} times"]
+        most = examples(taken) or [counted(one.times, "time")]
         changes.append(f"{one.field.name}: {reason(one)}, {', '.join(most)}")
     return source, changes, remarks
 

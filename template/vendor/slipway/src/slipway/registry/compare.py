@@ -13,13 +13,15 @@ from slipway import team
 from slipway.base import programs
 from slipway.base.errors import MlopsError
 from slipway.base.files import Log, sha256
+from slipway.base.numbers import shown
 from slipway.contract.frames import as_rows, columns
 from slipway.kinds.base import Scores
 from slipway.registry import packaging
 from slipway.registry.models import Registry, Version
 from slipway.settings.project import Project
-from slipway.team import CONTRACT, model
+from slipway.team import CONTRACT
 from slipway.training.bundle import Bundle
+from slipway.training.team_code import target_of
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,7 +39,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         head = f"{'':{width}}  {f'v{self.first}':>9}  {f'v{self.second}':>9}  {'change':>9}"
         lines = [f"{self.rows:,} test rows of this checkout, data/test.parquet {self.frozen[:12]}", "", head]
         for name, (a, b) in self.metrics.items():
-            change = "" if a is None or b is None else f"{b - a:+9.4f}"
+            change = "" if a is None or b is None else f"{shown(b - a, '+'):>9}"
             lines.append(f"{name:{width}}  {_shown(a)}  {_shown(b)}  {change}")
         return "\n".join(lines + [""] * bool(self.remarks) + self.remarks)
 
@@ -53,7 +55,7 @@ def compare_versions(project: Project, first: str, second: str, log: Log = print
         raise MlopsError("there are no test rows in this checkout", "mlops pipeline (or `dvc pull`)")
     bundles = registry.fetch(versions[0]), registry.fetch(versions[1])
     frame = pl.read_parquet(frozen)
-    truth = model.target(columns(frame, CONTRACT.outcome_fields))
+    truth = target_of(columns(frame, CONTRACT.outcome_fields))
     rows = msgspec.json.encode(as_rows(frame))
     figures = []
     for version, bundle in zip(versions, bundles, strict=True):
@@ -97,4 +99,4 @@ def _remarks(bundles: tuple[Bundle, Bundle], frozen: Path) -> list[str]:
 
 
 def _shown(value: float | None) -> str:
-    return f"{'none':>9}" if value is None else f"{value:9.4f}"
+    return f"{'none':>9}" if value is None else f"{shown(value):>9}"

@@ -32,7 +32,10 @@ def run(*arguments: str) -> programs.Done:
     """Run it to its end, whatever comes of it; refused where it is missing or too old."""
     if why := problem():
         raise MlopsError(why, INSTALL)
-    return programs.run(next(one for one in _places() if not _age(one)), *arguments, install=INSTALL)
+    program = next(one for one in _places() if not _age(one))
+    # Keys and images may lie with a cloud.
+    environment = programs.environment(*programs.SIGNING, *programs.CLOUDS)
+    return programs.run(program, *arguments, env=environment, install=INSTALL)
 
 
 def _places() -> list[str]:

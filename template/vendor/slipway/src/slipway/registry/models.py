@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from slipway.base.errors import MlopsError
 from slipway.settings.project import Project
 from slipway.training.bundle import Bundle
-from slipway.training.tracking import connect, store_uri, translated
+from slipway.training.tracking import connect, shown, store_uri, translated
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -65,6 +65,19 @@ class Registry:
         raise MlopsError(
             f"{self.name} has no version or alias {reference!r} in the registry; there is: {known}",
             "mlops register" if not versions else "name one of these",
+        )
+
+    def require(self, number: int, digest: str) -> Version:
+        """The version that a file names by number and digest; refused when the registry has none, or another one."""
+        found = next((version for version in self.versions() if version.number == number), None)
+        if found and found.digest == digest:
+            return found
+        there = f"another version {number}, {found.digest[:19]}, than" if found else f"no version {number} of"
+        named = f"{self.name} with {digest[:19]}" if not found else f"the one with {digest[:19]}"
+        raise MlopsError(
+            f"the registry {shown(store_uri(self.project))} has {there} {named}, which a file of an environment names",
+            "it was deleted there, or registered in another store: see tool.mlops.tracking_uri in pyproject.toml, and "
+            "mlops audit; promote a version that is there",
         )
 
     def alias(self, alias: str) -> int | None:
@@ -191,7 +204,7 @@ def bundle_of(project: Project, number: int, digest: str) -> tuple[Bundle, Liter
     if local:
         return local, "cache"
     registry = Registry.open(project)
-    return registry.fetch(replace(registry.find(str(number)), digest=digest)), "registry"
+    return registry.fetch(registry.require(number, digest)), "registry"
 
 
 def _version(found: Any) -> Version:

@@ -11,7 +11,6 @@ and with or without containers.
 from __future__ import annotations
 
 import json
-import math
 import os
 import platform
 import shutil
@@ -21,11 +20,16 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from slipway import kinds
 from slipway.base import files, programs
 from slipway.base.errors import MlopsError
 from slipway.base.files import sha256, write_json
 from slipway.forge import git
+from slipway.kinds.base import alike
 from slipway.settings.environment import Platform
 from slipway.settings.project import Project
 from slipway.training.bundle import Bundle
@@ -138,9 +142,10 @@ def current_platform(project: Project) -> Platform:
 def require_same_answers(project: Project, bundle: Bundle, python: Path, newer: Platform) -> None:
     """Refuse a platform that answers a bundle's golden rows otherwise than the one that it was registered with."""
     own = _golden(bundle, install(project, bundle), "answers")
+    rounding = kinds.named(bundle.model.kind).rounding
     try:
-        problem = _difference("scores", _golden(bundle, python), bundle.golden.scores)
-        problem = problem or _difference("answers", _golden(bundle, python, "answers"), own)
+        problem = _difference("scores", _golden(bundle, python), bundle.golden.scores, rounding)
+        problem = problem or _difference("answers", _golden(bundle, python, "answers"), own, rounding)
     except MlopsError as error:
         problem = error.problem
     if problem:
@@ -156,16 +161,20 @@ def _golden(bundle: Bundle, python: Path, *arguments: str) -> list[float]:
     command = (str(python), "-I", "-m", _OWN.scoring, str(bundle.path.resolve()), *arguments)
     done = programs.run(*command, stdin=rows, install="mlops deploy again")
     if done.code:
-        raise MlopsError(f"the golden rows got no answer: {done.last_words(1)}", "mlops deploy again")
+        raise MlopsError(f"the golden rows got no answer: {done.last_words(2)}", "mlops deploy again")
     said: list[float] = json.loads(done.raw)
     return said
 
 
-def _difference(what: str, said: list[float], expected: list[float]) -> str:
-    is_close = len(said) == len(expected) and all(
-        math.isclose(one, other, rel_tol=1e-4, abs_tol=1e-5) for one, other in zip(said, expected, strict=True)
-    )
+def _difference(what: str, said: list[float], expected: list[float], rounding: float) -> str:
+    is_close = said == expected or (len(said) == len(expected) and _are_close(expected, said, rounding))
     return "" if is_close else f"its {what} to the golden rows are {said}, those of the other are {expected}"
+
+
+def _are_close(expected: list[Any], said: list[Any], rounding: float) -> bool:
+    if any(isinstance(one, str) for one in (*expected, *said)):
+        return False
+    return bool(alike(np.array(expected, float), np.array(said, float), rounding).all())
 
 
 def require_platform(project: Project, wanted: Platform) -> None:
@@ -292,7 +301,9 @@ def uv() -> str:
 
 
 def _uv(folder: Path, *arguments: str) -> str:
-    kept = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+    # An index of a cloud is asked with the credentials of that cloud.
+    kept = programs.environment(*programs.CLOUDS)
+    kept.pop("VIRTUAL_ENV", None)
     done = programs.run(uv(), "--quiet", *arguments, cwd=folder, env=kept, install="install uv")
     if done.code:
         raise MlopsError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from slipway.base.errors import MlopsError
@@ -12,11 +13,13 @@ from slipway.data import dvc
 from slipway.forge import git
 from slipway.registry import packaging
 from slipway.registry.models import Registry, Version
+from slipway.settings.base import read_settings
+from slipway.settings.environment import Environment
 from slipway.settings.project import Project
 from slipway.training.bundle import Lineage, seal
 from slipway.training.gates import check_gates, require_passed
 from slipway.training.pipeline import pipeline_digest
-from slipway.training.tracking import find_run
+from slipway.training.tracking import find_deleted_run, find_run, shown, store_uri
 
 #: What a version is made from, the code in its bundle included.
 MADE_FROM = ["src", "vendor", "dvc.lock", "params.yaml", "policy.yaml", "uv.lock", "pyproject.toml"]
@@ -34,6 +37,8 @@ def register(project: Project, log: Log = print) -> tuple[Version, bool]:
     git.require_clean(project.root, "register")
     git.require_whole_history(project.root)
     registry = Registry.open(project)
+    for line in _lost(project, registry):
+        log(line)
     with project.only_one("register"):
         log("checking that the outputs are those of the commit")
         _require_current(project)
@@ -63,6 +68,19 @@ def send(project: Project, version: Version) -> str:
     return branch
 
 
+def _lost(project: Project, registry: Registry) -> Iterator[str]:
+    """Say which versions the environments name and this registry does not have: it may be another one, or emptied."""
+    there = {version.number: version.digest for version in registry.versions()}
+    for path in sorted(project.environments.glob("*.yaml")):
+        named = read_settings(path, Environment).champion
+        if named and there.get(named.version) != named.digest:
+            yield (
+                f"{path.stem} names version {named.version}, {named.digest[:19]}, which the registry "
+                f"{shown(store_uri(project))} does not have: it was deleted there, or registered elsewhere; the next "
+                f"version here is {max(there, default=0) + 1}"
+            )
+
+
 def commit_of(project: Project) -> str:
     """The commit of the version that would be registered now: the newest one that makes another bundle."""
     return git.at_last_change(project.root, MADE_FROM)
@@ -90,8 +108,11 @@ def _lineage(project: Project, registry: Registry) -> Lineage:
     pipeline = pipeline_digest(project)
     run_id = find_run(project, registry.client, pipeline)
     if run_id is None:
+        deleted = find_deleted_run(project, registry.client, pipeline)
         raise MlopsError(
-            "no tracked run made the dvc.lock of this checkout",
+            f"the run {deleted} that made the dvc.lock of this checkout was deleted"
+            if deleted
+            else "no tracked run made the dvc.lock of this checkout",
             "mlops pipeline (it records what `dvc repro` does not)",
         )
     lock = project.root / "uv.lock"

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request as HttpRequest
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
@@ -30,6 +31,8 @@ from slipway.serving.protocols import Protocols
 from slipway.serving.protocols.base import Page, Request, WireProtocol
 
 PAGE = Path(__file__).with_name("page.html")
+
+_BROWSERS = "; serving.origins in policy.yaml says whose pages may ask from a browser"
 
 #: The page needs nothing from anywhere else, and is held to that.
 PAGE_HEADERS = {
@@ -125,8 +128,19 @@ def create_app(context: ServingContext) -> App:
         routes=routes, exception_handlers={HTTPException: _not_here, Problem: _refused, Exception: _our_fault}
     )
     router.router.redirect_slashes = False
-    app.pages = router
+    app.pages = _for_browsers(router, context.policy.origins) if context.policy.origins else router
     return app
+
+
+def _for_browsers(router: ASGIApp, origins: list[str]) -> ASGIApp:
+    """Let pages of these origins ask and read the answers; without this a browser lets none."""
+    return CORSMiddleware(
+        router,
+        allow_origins=origins,
+        allow_methods=["GET", "POST"],
+        allow_headers=["content-type", "mlops-version"],
+        expose_headers=["mlops-version"],
+    )
 
 
 def _pages(app: App, context: ServingContext) -> dict[str, Callable[..., Response]]:
@@ -176,7 +190,7 @@ async def _not_here(request: HttpRequest, error: Exception) -> Response:
         404: error.detail
         if error.detail != "Not Found"
         else f"there is no {request.url.path} here; / lists what there is",
-        405: f"{request.url.path} does not answer {request.method}",
+        405: f"{request.url.path} does not answer {request.method}{_BROWSERS if request.method == 'OPTIONS' else ''}",
     }
     return _problem(error.status_code, details.get(error.status_code, error.detail), error.headers)
 

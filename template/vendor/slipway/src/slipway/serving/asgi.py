@@ -12,6 +12,9 @@ from slipway.serving.protocols.base import Headers, Reply, Request, WireProtocol
 #: A request that has not arrived in full after this long is given up; so is a connection without one.
 READ_S = 20
 
+#: The header by which a deployment says that it asks only to see whether it is answered.
+PROBE = b"mlops-probe"
+
 #: The number of a version has no more; converting longer texts is refused by Python itself.
 MAX_DIGITS = 9
 
@@ -20,7 +23,8 @@ async def read_request(protocol: WireProtocol, max_bytes: int, scope: Scope, rec
     """Read a request to its end; raises as `read_body` does."""
     body = await read_body(max_bytes, scope, receive)
     client = scope["client"][0] if scope["client"] else ""
-    return Request(protocol, scope["path"], body, client, asked_version(dict(scope["headers"])))
+    headers = dict(scope["headers"])
+    return Request(protocol, scope["path"], body, client, asked_version(headers), is_probe=PROBE in headers)
 
 
 async def read_body(max_bytes: int, scope: Scope, receive: Receive) -> bytes:
@@ -61,7 +65,10 @@ def too_large(max_bytes: int) -> Problem:
 
 
 def require_json(headers: Headers) -> None:
-    """Refuse a body that is declared as something else."""
+    """Refuse a body that is declared as something else, or as compressed."""
+    if packed := [value for name, value in headers if name == b"content-encoding" and value.lower() != b"identity"]:
+        word = packed[0][:60].decode("latin-1")
+        raise Problem(415, f"the body is compressed (content-encoding: {word}); send it as it is")
     # Browsers let any page send other types to this machine; JSON they ask about first.
     if any(name == b"content-type" and b"json" not in value.lower() for name, value in headers):
         raise Problem(415, "the body must be JSON: send the header Content-Type: application/json")

@@ -21,8 +21,10 @@ import polars as pl
 
 from slipway.base.errors import MlopsError
 from slipway.base.files import Log, replacing, write
-from slipway.contract.files import MODEL_COLUMN, files_of, read_chunks
+from slipway.contract.files import MODEL_COLUMN, PLAIN, read_chunks
+from slipway.contract.found import files_of
 from slipway.contract.frames import Violation, columns, parse
+from slipway.settings.params import FileFormat
 from slipway.team import CONTRACT
 from slipway.training import engines
 from slipway.training.engines import Engine
@@ -33,12 +35,20 @@ PLAN = "plan.json"
 SAY_EVERY_S = 2.0
 
 T = TypeVar("T")
+Chunk = tuple[str, pl.DataFrame, list[Violation]]
 
 
 def predict(
-    scorer: Scorer, source: Path, target: Path, *, with_score: bool, log: Log, engine: Engine = engines.LOCAL
+    scorer: Scorer,
+    source: Path,
+    target: Path,
+    *,
+    with_score: bool,
+    log: Log,
+    engine: Engine = engines.LOCAL,
+    form: FileFormat = PLAIN,
 ) -> int:
-    """Predict each row of `source`, a file or folder of .csv, .csv.gz or .parquet; write key and answer to `target`.
+    """Predict each row of `source`, a file or a folder of files written in `form`; write key and answer to `target`.
 
     All or nothing: rows that break the contract refuse the whole, and so does a target that exists. Run again
     after a kill, it keeps the parts that are there, if the source and the model are still the same.
@@ -49,7 +59,7 @@ def predict(
     if target.suffix not in (".csv", ".parquet"):
         raise MlopsError(f"{target} is neither .csv nor .parquet", "choose one of these endings", exit_code=2)
     parts = target.with_name(f".{target.name}.parts")
-    plan = _plan(scorer, source, with_score=with_score)
+    plan = _plan(scorer, source, with_score=with_score, form=form)
     is_ours = (parts / PLAN).is_file() and (parts / PLAN).read_bytes() == plan
     if target.exists() and not is_ours:
         raise MlopsError(f"{target} exists", "name another file, or remove it first")
@@ -59,7 +69,8 @@ def predict(
         write(parts / PLAN, plan)
     try:
         with filelock.FileLock(parts / "lock", timeout=0):
-            rows = _predict_parts(ChunkScorer(scorer, with_score), source, parts, engine, log)
+            chunks = _chunks(source, form)
+            rows = _predict_parts(ChunkScorer(scorer, with_score), chunks, _Broken(source), parts, engine, log)
             _assemble(parts, target, scorer.bundle.digest)
     except filelock.Timeout:
         raise MlopsError(f"another `mlops batch` is writing {target}", "wait until it has ended") from None
@@ -67,10 +78,12 @@ def predict(
     return rows
 
 
-def _plan(scorer: Scorer, source: Path, *, with_score: bool) -> bytes:
+def _plan(scorer: Scorer, source: Path, *, with_score: bool, form: FileFormat = PLAIN) -> bytes:
     """What the parts are made from; parts of another plan are thrown away."""
-    files = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in files_of(source)]
-    return msgspec.json.encode({"files": files, "model": scorer.bundle.digest, "score": with_score, "chunk": CHUNK})
+    paths = [file.path for file in files_of(source)]
+    files = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+    model = scorer.bundle.digest
+    return msgspec.json.encode({"files": files, "form": form, "model": model, "score": with_score, "chunk": CHUNK})
 
 
 class Piece(NamedTuple):
@@ -100,12 +113,14 @@ class ChunkScorer:
         )
 
 
-def _predict_parts(work: ChunkScorer, source: Path, parts: Path, engine: Engine, log: Log) -> int:
+def _predict_parts(
+    work: ChunkScorer, chunks: Iterator[Chunk], broken: _Broken, parts: Path, engine: Engine, log: Log
+) -> int:
     """Predict what has no part yet, up to the first chunk that breaks the contract."""
-    rows, broken, progress = 0, _Broken(source), _Progress(log)
+    rows, progress = 0, _Progress(log)
 
     def pieces() -> Iterator[Piece]:
-        for name, frame, violations in _ahead(_chunks(source)):
+        for name, frame, violations in _ahead(chunks):
             broken.add(violations)
             is_wanted = not broken and not (parts / name).exists()
             yield Piece(name, frame.height, frame if is_wanted else None)
@@ -131,11 +146,11 @@ def _ahead(chunks: Iterator[T]) -> Iterator[T]:
             yield chunk
 
 
-def _chunks(source: Path) -> Iterator[tuple[str, pl.DataFrame, list[Violation]]]:
+def _chunks(source: Path, form: FileFormat) -> Iterator[Chunk]:
     """Typed chunks of all files in their order, each with the name of its part and the rules that it breaks."""
-    for place, path in enumerate(files_of(source)):
-        for number, raw in enumerate(read_chunks(path, CHUNK)):
-            yield f"{place:06}-{number:08}.arrow", *parse(raw, CONTRACT.fields)
+    for place, file in enumerate(files_of(source)):
+        for number, raw in enumerate(read_chunks(file, CHUNK, form)):
+            yield f"{place:06}-{number:08}.arrow", *parse(raw, CONTRACT.fields, form)
 
 
 def _assemble(parts: Path, target: Path, digest: str) -> None:

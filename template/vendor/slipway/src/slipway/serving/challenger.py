@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from slipway.contract.problems import whole
 from slipway.delivery.target import Traffic
 from slipway.serving.counts import count
 from slipway.serving.metrics import Telemetry
@@ -168,7 +169,7 @@ class ChallengerRouter:
 def _sticky_part(request: Request, key: str | None) -> bytes:
     if key is None:
         return request.body
-    return msgspec.json.encode(request.protocol.value(request.body, key))
+    return msgspec.json.encode(whole(request.protocol.value(request.body, key)))
 
 
 class Connections:

@@ -125,7 +125,9 @@ class Endpoint:
     def _is_slow(self, request: Request) -> bool:
         """Whether a request is anything but one row for this model in the project's own protocol."""
         predict = self.protocols.predict
-        if request.protocol is not predict or request.is_explained or not predict.is_one(request.body):
+        if request.protocol is not predict or request.is_explained or request.is_probe:
+            return True
+        if not predict.is_one(request.body):
             return True
         return request.version not in (None, self.version)
 
@@ -162,11 +164,13 @@ class Endpoint:
             raise Problem(403, "answers are not explained here; serving.explain in policy.yaml allows it")
         question = request.protocol.read(request.body)
         contributions = self._explainer.contributions(question.rows) if self._explainer and request.is_explained else []
-        made = await self._predictor.many(question.rows)
+        made = await self._predictor.many(question.rows, "probe" if request.is_probe else None)
         content = question.answer(made)
         for one, contribution in zip(content.get("predictions", [content]), contributions, strict=False):
             one["contributions"] = contribution
         encoded = self._encode(content)
+        if request.is_probe:
+            return Reply(200, self._headers, encoded)
         # The answer goes out first.
         asyncio.get_running_loop().call_soon(self._answered, request, question.rows, made, start)
         return Reply(200, self._headers, encoded)

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import msgspec
 
 from slipway.base.errors import MlopsError
+from slipway.base.numbers import significant
 from slipway.contract.problems import Problem
 from slipway.contract.rows import Row
 from slipway.team import CONTRACT
@@ -45,4 +46,4 @@ class Explainer:
         ]
         scores = self._scorer.score_rows([*rows, *variants]).tolist()
         own, others = scores[: len(rows)], iter(scores[len(rows) :])
-        return [{name: round(score - next(others), 6) for name in names} for score in own]
+        return [{name: significant(score - next(others)) for name in names} for score in own]

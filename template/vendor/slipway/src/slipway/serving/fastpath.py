@@ -19,11 +19,12 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from slipway.contract.problems import Problem
 from slipway.serving.app import App
-from slipway.serving.asgi import READ_S, require_json, too_large
+from slipway.serving.asgi import PROBE, READ_S, require_json, too_large
 from slipway.serving.protocols.base import Reply, Request
 
-#: With one of these, a request is out of the ordinary: somebody else's address, or a client that waits for leave.
-_EXTRAORDINARY = frozenset((b"x-forwarded-for", b"expect", b"mlops-version"))
+#: With one of these, a request is out of the ordinary: somebody else's address, a client that waits for leave, a
+#: deployment's own question, or a browser, which may have to be told that it may read the answer.
+_EXTRAORDINARY = frozenset((b"x-forwarded-for", b"expect", b"mlops-version", PROBE, b"origin"))
 
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 

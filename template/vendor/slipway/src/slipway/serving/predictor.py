@@ -59,10 +59,10 @@ class Predictor:
             asyncio.get_running_loop().call_soon(self._predict_waiting)
         self._waiting.append((f"{self._process}-{next(self._requests):x}-0", row, settle))
 
-    async def many(self, rows: Sequence[Row]) -> list[Made]:
-        """Predict the rows of one request; all or none."""
+    async def many(self, rows: Sequence[Row], role: Role | None = None) -> list[Made]:
+        """Predict the rows of one request; all or none. Another `role` than the server's own goes on record."""
         request = f"{self._process}-{next(self._requests):x}"
-        return await self.again([f"{request}-{number}" for number in range(len(rows))], rows, self._role)
+        return await self.again([f"{request}-{number}" for number in range(len(rows))], rows, role or self._role)
 
     async def again(self, ids: Sequence[str], rows: Sequence[Row], role: Role) -> list[Made]:
         """Predict rows that have their ids already; all or none."""

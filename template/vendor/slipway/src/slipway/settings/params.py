@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from datetime import date
 from typing import Any, Literal
 
@@ -10,24 +11,54 @@ import msgspec
 from slipway.settings.base import Settings, Share
 
 
+class FileFormat(Settings):
+    """How the files of a source are written, where that is not comma, UTF-8, decimal point and ISO 8601.
+
+    Without a `separator` it is a comma, and a tab in a .tsv. `time` is a format such as `%d/%m/%Y %H:%M`, and `missing`
+    lists texts that stand for no value, beside the empty one.
+    """
+
+    separator: str = ""
+    encoding: str = "utf-8"
+    decimal: Literal[".", ","] = "."
+    time: str = ""
+    missing: list[str] = msgspec.field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if len(self.separator.encode()) > 1:
+            raise ValueError(f"separator {self.separator!r} is not one plain character, such as ';'")
+        try:
+            codecs.lookup(self.encoding)
+        except LookupError:
+            raise ValueError(f"encoding {self.encoding!r} is not known; utf-16 and windows-1252 are") from None
+        if self.time and "%" not in self.time:
+            raise ValueError(f"time {self.time!r} is no format, which looks like '%d/%m/%Y %H:%M'")
+
+
 class DataParams(Settings):
-    """The raw data: a file or a folder of files, and the day it was taken.
+    """The raw data: a file or a folder of files, how they are written, and the day on which they were taken.
 
     `sample` is a part of it that stays in Git, for checkouts that cannot have the whole.
     """
 
     source: str
     as_of: date
+    format: FileFormat = msgspec.field(default_factory=FileFormat)
     sample: str | None = None
 
 
 class SplitParams(Settings):
-    """How rows are told apart: by time, or by a stable digest of their key."""
+    """How rows are told apart: by time, or by a stable digest of their key.
+
+    Rows that lack an outcome are refused, unless `missing_outcomes` says to `drop` them, or to `keep` them for `target`
+    to judge.
+    """
 
     by: Literal["time", "digest"]
     train_until: date | None = None
     test_until: date | None = None
     test_share: Share = 0.2
+    missing_outcomes: Literal["refuse", "drop", "keep"] = "refuse"
 
 
 class DecisionParams(Settings):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from typing import Annotated, Literal
 
@@ -9,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from slipway.settings.base import Count, Positive, Settings, Share
+from slipway.settings.params import FileFormat
 
 #: How a field is kept out of the prediction log.
 Hidden = Literal["hash", "drop"]
@@ -78,13 +80,15 @@ class LabelPolicy(Settings):
 
     `source` is a file or a folder of files that hold the `key`, which is columns of the contract or the
     prediction's `id`, and the outcome columns of the contract. `columns` says which column of the files is
-    which of these, where the names differ. A prediction younger than `delay_days` waits for its label; of the
-    older ones at least `min_share` must have one, or nothing is decided.
+    which of these, where the names differ, and `format` how the files are written, as in params.yaml. A prediction
+    younger than `delay_days` waits for its label; of the older ones at least `min_share` must have one, or nothing is
+    decided.
     """
 
     source: str
     key: list[str]
     columns: dict[str, str] = msgspec.field(default_factory=dict)
+    format: FileFormat = msgspec.field(default_factory=FileFormat)
     delay_days: Annotated[float, Meta(ge=0)] = 0
     min_share: Share = 0.9
 
@@ -177,8 +181,8 @@ class ServingPolicy(Settings, omit_defaults=True):
     `requests_per_second` is for each client, `max_in_progress` for each worker. `protocols` are those that answer
     beside `/predict`; without it, all that are installed. `log` is the address of the prediction log where it is no
     folder of this machine. With `fast_path: false` every request goes through plain ASGI, whatever the version of
-    uvicorn. What has a default is left out where it has it: processes of earlier releases read this, too, and refuse
-    what they do not know.
+    uvicorn. Pages of `origins` may ask from a browser. What has a default is left out where it has it: processes of
+    earlier releases read this, too, and refuse what they do not know.
     """
 
     max_body_kb: Count
@@ -190,6 +194,14 @@ class ServingPolicy(Settings, omit_defaults=True):
     fast_path: bool = True
     protocols: list[str] | None = None
     log: str = ""
+    origins: list[str] = msgspec.field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for origin in self.origins:
+            if origin != "*" and not re.fullmatch(r"https?://[^/*]+", origin):
+                raise ValueError(
+                    f"serving.origins holds {origin}, and an origin is like https://app.example.com, without a path"
+                )
 
     def of_the_first_release(self) -> ServingPolicy:
         """What of it every release understands."""
@@ -243,6 +255,11 @@ class Policy(Settings):
     advisories: AdvisoryPolicy = msgspec.field(default_factory=AdvisoryPolicy)
 
     def __post_init__(self) -> None:
+        for name, gate in self.gates.metrics.items():
+            if gate.min is not None and gate.max is not None:
+                raise ValueError(
+                    f"gates.metrics.{name} has min and max; a metric that is better when higher has min, when lower max"
+                )
         for place, rule in (("experiment", self.experiment), ("monitor.quality", self.monitor.quality)):
             if rule and rule.metric not in self.gates.metrics:
                 raise ValueError(f"{place}.metric is {rule.metric}, and no gate says whether more of it is better")

@@ -7,51 +7,51 @@ The result is a branch to review.
 
 from __future__ import annotations
 
-import os
 import re
-import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import takewhile
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 
-import yaml
-
-from slipway.base import programs
 from slipway.base.errors import MlopsError
 from slipway.forge import git as vcs
 from slipway.forge import proposals
 from slipway.forge.git import git
 from slipway.forge.proposals import Proposal
 from slipway.settings.project import Project
+from slipway.template import answers, branches, rendering
+from slipway.template.rendering import Record, number
 
-ANSWERS = ".copier-answers.yml"
-SHORT = {"gh:": "https://github.com/", "gl:": "https://gitlab.com/"}
-# Whoever runs this may have hooks, signatures or line ends that have no place in a temporary repository.
-QUIET_GIT = {"core.hooksPath": os.devnull, "commit.gpgSign": "false", "core.autocrlf": "false"}
-# The team's new files stay in a folder that is renamed, and line ends are no difference.
-MERGE = ("-c", "merge.directoryRenames=false", "-c", "merge.renormalize=true")
+
+@dataclass(frozen=True)
+class Wanted:
+    """What an update is to bring: a version, the newest by default; other answers; the template's new address."""
+
+    version: str | None = None
+    answers: Sequence[str] = ()
+    source: str | None = None
+    trust: bool = False
 
 
 @dataclass(frozen=True)
 class Update:
-    """What a newer version of the template would make of the last commit; nothing is applied yet."""
+    """What a newer version of the template would make of the last commit; nothing is applied yet.
+
+    `old` and `theirs` are what the template made and makes. `left` names files of the team's that other answers would
+    have made otherwise, and that stay as they are; `fresh` is what a new project would have.
+    """
 
     root: Path
+    branch: str
     current: str
     target: str
     news: str
+    old: str
     theirs: str
     merged: str
     both_changed: list[str]
     conflicts: list[str]
-
-    @property
-    def branch(self) -> str:
-        """Where the proposal goes."""
-        return f"template/{self.target}" if self.target != self.current else "template/answers"
+    left: list[str] = field(default_factory=list)
+    fresh: str = ""
 
     @property
     def changes_nothing(self) -> bool:
@@ -64,44 +64,25 @@ class Update:
         return git(self.root, "diff", "HEAD", self.merged)
 
 
-@dataclass(frozen=True)
-class ChangedFile:
-    """A file that is not as the recorded version of the template made it."""
-
-    path: str
-    owner: str
-    is_missing: bool
-    added: int
-    removed: int
-
-
-def prepare(root: Path, to: str | None = None, answers: list[str] | None = None, *, trust: bool = False) -> Update:
+def prepare(
+    root: Path,
+    to: str | None = None,
+    answers: list[str] | None = None,
+    *,
+    trust: bool = False,
+    source: str | None = None,
+) -> Update:
     """Merge a version of the template, the newest by default, or other answers, into the last commit.
 
     Raises `MlopsError` for changes that are not committed; nothing would be known of them.
     """
     _require_commit(root)
-    recorded = _recorded(root)
-    source, current = _source(recorded), str(recorded["_commit"])
-    target = to or (":current:" if answers else _newest(root, source, current))
-    with _rendered(root) as folder:
-        old = _commit(root, folder, f"Render the template at {current}")
-        options = [f"--vcs-ref={target}", *(f"--data={answer}" for answer in answers or []), *["--trust"][: int(trust)]]
-        _copier(root, "update", "--quiet", "--defaults", *options, str(folder))
-        target = str(yaml.safe_load((folder / ANSWERS).read_text("utf-8"))["_commit"])
-        news = _news(_changelog(root, source, target), current, target)
-        theirs = _commit(root, folder, f"Update the template to {target}\n\n{news}", parent=old)
-    ours = git(root, "commit-tree", "HEAD^{tree}", "-p", old, "-m", "The project").strip()
-    merged, conflicts = _merge(root, ours, theirs)
-    both = _changed(root, old, ours) & _changed(root, old, theirs)
-    return Update(
-        root, current, target, news, theirs, merged, both_changed=sorted(both - set(conflicts)), conflicts=conflicts
-    )
+    return _prepared(root, Wanted(to, answers or (), source, trust))
 
 
 def out_of_reach(root: Path) -> str:
     """Why the template cannot be asked from here, as when it is a folder elsewhere or private; empty when it can."""
-    source = _source(_recorded(root))
+    source = rendering.record_of(root).address
     try:
         git(root, "ls-remote", "--tags", "--refs", source)
     except MlopsError as refused:
@@ -112,40 +93,27 @@ def out_of_reach(root: Path) -> str:
 def propose_update(update: Update) -> Proposal | None:
     """Put an update on a branch of its own; there is no proposal when nothing changes.
 
-    A branch that exists is left alone: it may hold a colleague's work. Raises `MlopsError` where both sides changed
-    the same lines.
+    A branch that holds it already is left alone, as it may hold a colleague's work, too. Raises `MlopsError` where
+    both sides changed the same lines, or where a file that Git ignores is in the way.
     """
-    root, branch = update.root, update.branch
+    root = update.root
     if update.changes_nothing:
         return None
-    if not vcs.has_branch(root, branch):
-        _require_applicable(update)
+    _require_room(update)
+    place = branches.place_for(root, update.branch, update.old, update.theirs, by_hand=bool(update.conflicts))
+    title = f"{update.target} is proposed"
+    if place.standing:
+        return Proposal(place.branch, title, _next_step(place.standing), is_new=False, replaces=False)
+    if update.conflicts:
+        raise _conflict(update, place.branch)
+    message = f"Update the template to {update.target}\n\n{update.news}"
     return proposals.propose(
-        Project(root), branch, update.merged, f"Update the template to {update.target}\n\n{update.news}",
-        title=f"{update.target} is proposed", replace=False,
-        next_step=f"git diff HEAD...{branch}, git merge {branch}, uv run mlops setup; or git branch -D {branch}",
-    )  # fmt: skip
+        Project(root), place.branch, update.merged, message, title=title, next_step=_next_step(place.branch)
+    )
 
 
-def audit(root: Path) -> tuple[list[ChangedFile], str]:
-    """Compare the last commit with what the recorded version rendered; return the differences and that render's id."""
-    with _rendered(root) as folder:
-        old = _commit(root, folder, "Render the template as recorded")
-        counts = _counts(
-            git(root, "diff", "--numstat", "--no-renames", "-z", "--diff-filter=MDT", "--relative", old, "HEAD")
-        )
-        kept = set(git(root, "ls-tree", "-r", "-z", "--name-only", "HEAD").split("\0"))
-        owners = _owners(folder, list(counts))
-    found = (ChangedFile(path, owners[path], path not in kept, *count) for path, count in counts.items())
-    return sorted(found, key=lambda difference: (difference.owner, difference.path)), old
-
-
-def unused(root: Path) -> list[str]:
-    """Name the module that lets imports of before 0.4.0 go on, once nothing imports it any more."""
-    kept = git(root, "ls-tree", "-r", "-z", "--name-only", "HEAD", "--", "src").split("\0")
-    imports = r"mlops(\.schema\b| import .*\bschema\b)"
-    used = git(root, "grep", "--name-only", "-E", imports, "HEAD", "--", "*.py", ":!vendor", check=False)
-    return [path for path in kept if re.fullmatch(r"src/\w+/mlops/schema\.py", path) and not used]
+def _next_step(branch: str) -> str:
+    return f"git diff HEAD...{branch}; git merge {branch} && uv run mlops setup"
 
 
 def _require_commit(root: Path) -> None:
@@ -161,145 +129,98 @@ def _require_commit(root: Path) -> None:
         )
 
 
-def _require_applicable(update: Update) -> None:
-    if update.conflicts:
-        raise MlopsError(
-            f"this project and {update.target} changed the same lines in {', '.join(update.conflicts)}; "
-            "nothing has been changed here",
-            f"git switch --create {update.branch} && git cherry-pick {update.theirs[:12]}, choose in each file, "
-            "git add it, git cherry-pick --continue; to go back at any time: git cherry-pick --abort",
-        )
-    # Git would write a new file over one that it ignores, and nothing could bring that back.
-    added = git(
-        update.root, "diff", "--name-only", "--no-renames", "--diff-filter=A", "--relative", "-z", "HEAD", update.merged
+def _prepared(root: Path, wanted: Wanted) -> Update:
+    recorded = rendering.record_of(root)
+    record, current = recorded.moved(wanted.source), recorded.version
+    answers.require_form(wanted.answers, recorded.answers)
+    target = wanted.version or (":current:" if wanted.answers else rendering.newest(root, record))
+    with rendering.rendered(root, record) as folder:
+        old = _stored_as_recorded(root, folder, recorded, record)
+        how = [f"--vcs-ref={target}", *(f"--data={answer}" for answer in wanted.answers), *["--trust"][: wanted.trust]]
+        rendering.run_copier(root, record, "update", *how, str(folder))
+        made = rendering.record_in(folder)
+        target = made.version
+        answers.require_asked(wanted.answers, made.answers, target)
+        news = _news(rendering.changelog(root, record, target), current, target)
+        theirs = rendering.store(root, folder, f"Update the template to {target}\n\n{news}", parent=old)
+    merged, conflicts = branches.merge_side(root, "HEAD", old, theirs)
+    packages = (str(one.answers.get("package_name")) for one in (recorded, made))
+    answers.require_whole_package(root, merged, *packages)
+    both = _changed(root, old, "HEAD") & _changed(root, old, theirs)
+    fresh, left = _left(root, made, theirs) if wanted.answers and target == current else ("", [])
+    parts = [target] * (target != current) + ([answers.slug(wanted.answers)] if wanted.answers else [])
+    name = "template/" + "-".join(parts or ["address" if wanted.source else current])
+    return Update(
+        root, name, current, target, news, old, theirs, merged, sorted(both - set(conflicts)), conflicts, left, fresh
     )
-    taken = [path for path in filter(None, added.split("\0")) if (update.root / path).exists()]
-    if taken:
-        raise MlopsError(
-            f"{update.target} adds {', '.join(taken)}, which Git ignores here", "move it away, then run this again"
-        )
 
 
-def _recorded(root: Path) -> dict[str, object]:
-    text = git(root, "show", f"HEAD:./{ANSWERS}", check=False)
-    recorded = yaml.safe_load(text) or {}
-    if not {"_commit", "_src_path"} <= recorded.keys():
-        raise MlopsError(
-            f"the last commit has no {ANSWERS} that names a template and its version",
-            f"restore it: git log --all -- {ANSWERS}",
-        )
-    return recorded
+def _stored_as_recorded(root: Path, folder: Path, recorded: Record, record: Record) -> str:
+    """Store a rendering, with the template's address as the project has it, and remember it."""
+    path = folder / rendering.ANSWERS
+    text = path.read_text("utf-8")
+    address = re.compile(r"^_src_path:.*\n(?: +.*\n)*", flags=re.MULTILINE)
+    if record.source != recorded.source and (as_it_was := address.search(recorded.text)):
+        path.write_text(address.sub(lambda _: as_it_was[0], text), "utf-8")
+    old = rendering.store(root, folder, f"Render the template at {record.version}")
+    path.write_text(text, "utf-8")
+    rendering.keep(root, recorded, old)
+    return old
 
 
-def _source(recorded: dict[str, object]) -> str:
-    """The template's address as Git reads it; Copier knows short ones."""
-    source = str(recorded["_src_path"]).removeprefix("git+")
-    start = source[:3]
-    return SHORT[start] + source[3:] if start in SHORT else source
-
-
-def _newest(root: Path, source: str, current: str) -> str:
-    """The newest released version; trial versions, like v2.0.0rc1, are taken by name only."""
-    tags = git(root, "ls-remote", "--tags", "--refs", source).split()[1::2]
-    names = (tag.removeprefix("refs/tags/") for tag in tags)
-    return max([current, *(name for name in names if re.fullmatch(r"v?\d+\.\d+\.\d+", name))], key=_number)
-
-
-@contextmanager
-def _rendered(root: Path) -> Iterator[Path]:
-    """A repository with nothing but what the recorded version makes of the recorded answers."""
-    with tempfile.TemporaryDirectory() as parent:
-        folder = Path(parent) / root.name
-        folder.mkdir()
-        (folder / ANSWERS).write_text(git(root, "show", f"HEAD:./{ANSWERS}"), "utf-8")
-        _copier(root, "recopy", "--quiet", "--defaults", "--overwrite", "--vcs-ref=:current:", str(folder))
-        git(folder, "init", "--quiet", env=_environment())
-        git(folder, "add", "--all", "--force", env=_environment())
-        who = ("-c", "user.name=mlops", "-c", "user.email=mlops@localhost")
-        git(folder, *who, "commit", "--quiet", "-m", "The recorded version", env=_environment())
-        yield folder
-
-
-def _commit(root: Path, folder: Path, message: str, parent: str | None = None) -> str:
-    """Store the files of a folder as a commit that is on no branch, at the project's place in its repository."""
-    place = git(root, "rev-parse", "--show-prefix").strip()
-    store = git(root, "rev-parse", "--absolute-git-dir").strip()
-    with tempfile.TemporaryDirectory() as made:
-        index = {"GIT_INDEX_FILE": str(Path(made) / "index")}
-        git(folder, f"--git-dir={store}", "--work-tree=.", "add", "--all", "--force", env=_environment() | index)
-        tree = git(root, "write-tree", env=index).strip()
-        if place:
-            git(root, "read-tree", "--empty", env=index)
-            git(root, "read-tree", f"--prefix={place}", tree, env=index)
-            tree = git(root, "write-tree", env=index).strip()
-    return git(root, "commit-tree", tree, *(["-p", parent] if parent else []), "-m", message).strip()
-
-
-def _merge(root: Path, ours: str, theirs: str) -> tuple[str, list[str]]:
-    """Merge as Git merges branches; return the tree and the paths in conflict."""
-    printed = git(
-        root, *MERGE, "merge-tree", "--write-tree", "--name-only", "--no-messages", "-z", ours, theirs, check=False
-    )
-    tree, *paths = printed.split("\0")
-    if not tree:
-        raise MlopsError(f"{git(root, 'version').strip()} cannot merge without a checkout", "install git 2.38 or newer")
-    return tree, list(takewhile(bool, paths))
+def _left(root: Path, made: Record, theirs: str) -> tuple[str, list[str]]:
+    """What a new project of these answers would be, and the files of the team's that would be others there."""
+    with rendering.rendered(root, made) as folder:
+        fresh = rendering.store(root, folder, "Render the template anew", parent=theirs)
+    names = git(root, "diff", "--name-only", "--no-renames", "--relative", "-z", theirs, fresh).split("\0")
+    return fresh, list(filter(None, names))
 
 
 def _changed(root: Path, old: str, new: str) -> set[str]:
     return set(git(root, "diff", "--name-only", "--relative", "--diff-filter=M", "-z", old, new).split("\0")) - {""}
 
 
-def _counts(numstat: str) -> dict[str, tuple[int, int]]:
-    """Lines added and removed by path; a binary file counts none."""
-    entries = (entry.split("\t", 2) for entry in numstat.split("\0") if entry)
-    return {path: (int(added.strip("-") or 0), int(removed.strip("-") or 0)) for added, removed, path in entries}
-
-
-def _owners(folder: Path, paths: list[str]) -> dict[str, str]:
-    """Ask the template's own .gitattributes; the project may have another."""
-    printed = git(folder, "check-attr", "-z", "--stdin", "owner", text="\0".join(paths)).split("\0")
-    return {
-        path: value.replace("unspecified", "yours") for path, value in zip(printed[0::3], printed[2::3], strict=False)
-    }
-
-
-def _changelog(root: Path, source: str, version: str) -> str:
-    with tempfile.TemporaryDirectory() as folder:
-        what = ("--quiet", "--no-checkout", "--depth=1", f"--branch={version}")
-        git(root, "clone", *what, source, folder, env=_environment(), check=False)
-        return git(Path(folder), "show", "HEAD:CHANGELOG.md", check=False)
-
-
 def _news(changelog: str, current: str, target: str) -> str:
     """The entries after one version, up to and with another."""
     sections = re.split(r"^(?=## \[)", changelog, flags=re.MULTILINE)[1:]
-    named = [(_number(section), section.strip()) for section in sections]
-    return "\n\n".join(section for number, section in named if _number(current) < number <= _number(target))
+    named = [(number(section), section.strip()) for section in sections]
+    return "\n\n".join(section for version, section in named if number(current) < version <= number(target))
 
 
-def _number(text: str) -> tuple[int, ...]:
-    found = re.search(r"\d+\.\d+\.\d+", text)
-    return tuple(map(int, found[0].split("."))) if found else ()
-
-
-def _copier(root: Path, *arguments: str) -> None:
-    environment = os.environ | _environment()
-    done = programs.run(sys.executable, "-m", "copier", *arguments, cwd=root, env=environment, install="uv sync")
-    if done.code == 4:
-        raise MlopsError("this update runs scripts of the template, to carry files along that it moves",
-                         "read its hooks/, then run this again with --trust")  # fmt: skip
-    if done.code:
+def _require_room(update: Update) -> None:
+    """Refuse to add where Git ignores what is there: it would write over it, and nothing could bring that back."""
+    what = ("--name-only", "--no-renames", "--diff-filter=A", "--relative", "-z")
+    added = git(update.root, "diff", *what, "HEAD", update.merged).split("\0")
+    tracked = set(git(update.root, "ls-tree", "-r", "-z", "--name-only", "HEAD").split("\0"))
+    taken = sorted({place for path in filter(None, added) for place in _in_the_way(update.root, path)} - tracked)
+    if taken:
         raise MlopsError(
-            f"copier {arguments[0]} says: {done.last_words(1) or 'nothing'}",
-            "mend this; nothing has been changed here. Is it installed? uv sync",
+            f"{update.target} adds {', '.join(taken)}, which Git ignores here", "move it away, then run this again"
         )
 
 
-def _environment() -> dict[str, str]:
-    """Settings of Git for a temporary repository, behind those the environment may hold already."""
-    first = int(os.environ.get("GIT_CONFIG_COUNT", "0"))
-    settings = {"GIT_CONFIG_COUNT": str(first + len(QUIET_GIT))}
-    for number, (key, value) in enumerate(QUIET_GIT.items(), start=first):
-        settings |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
-    return settings
+def _in_the_way(root: Path, path: str) -> Iterator[str]:
+    """What stands in the place of a file, or of a folder around it; a link that leads nowhere, too."""
+    for folder in PurePosixPath(path).parents:
+        here = root / folder
+        if folder.name and (here.is_symlink() or here.is_file()):
+            yield folder.as_posix()
+    here = root / path
+    if here.is_symlink() or here.is_file() or (here.is_dir() and any(here.iterdir())):
+        yield path
+
+
+def _conflict(update: Update, branch: str) -> MlopsError:
+    here = git(update.root, "branch", "--show-current").strip() or "-"
+    steps = (
+        "paste the first line, choose in each file that `git status` calls unmerged, then paste the second;",
+        "the third goes back at any time",
+        f"    git switch --create {branch} && git cherry-pick {update.theirs[:12]}",
+        "    git add --update && git cherry-pick --continue",
+        f"    git cherry-pick --abort; git switch {here} && git branch -D {branch}",
+    )
+    return MlopsError(
+        f"this project and {update.target} changed the same lines in {', '.join(update.conflicts)}; "
+        "nothing has been changed here",
+        "\n       ".join(steps),
+    )

@@ -13,6 +13,8 @@ import msgspec
 import numpy as np
 from scipy.special import stdtrit
 
+from slipway.base.numbers import shown
+
 #: Ages with fewer cut-offs are shown and decide nothing: of two points nobody knows the spread.
 LEAST_CUT_OFFS = 3
 CONFIDENCE = 0.95
@@ -203,5 +205,5 @@ def _next_step(limit: float | None, dropped: Age | None) -> str:
 def _seasons(measured: list[Measurement], metric: str) -> str:
     """What retraining does not cure."""
     fresh = [one.value for one in measured if not one.age_days]
-    spread = f"{min(fresh):.4f} and {max(fresh):.4f}"
+    spread = f"{shown(min(fresh))} and {shown(max(fresh))}"
     return f"mind: {metric} of fresh models is between {spread}; no retraining changes that"

@@ -16,6 +16,7 @@ import polars as pl
 from slipway import kinds, team
 from slipway.base.errors import MlopsError
 from slipway.base.files import write_json
+from slipway.base.numbers import significant
 from slipway.contract.frames import columns
 from slipway.settings.project import Project
 from slipway.team import CONTRACT
@@ -37,8 +38,8 @@ def evaluate(project: Project) -> None:
     baseline = OnnxModel(root / "model" / "baseline.onnx", kind)(rows)
     measured = {
         "rows": len(truth),
-        "model": _rounded(team.metrics(truth, scores, facts.threshold)),
-        "baseline": _rounded(team.metrics(truth, baseline, facts.threshold)),
+        "model": _finite("model", team.metrics(truth, scores, facts.threshold)),
+        "baseline": _finite("baseline", team.metrics(truth, baseline, facts.threshold)),
         "slices": _slices(project, truth, scores, facts.threshold),
     }
     write_json(root / "reports" / "metrics.json", measured)
@@ -54,7 +55,8 @@ def _slices(project: Project, truth: Any, scores: Any, threshold: float) -> list
                 f"policy.yaml, gates.slices: there is no column {name} in the contract",
                 f"choose from {', '.join(field.name for field in CONTRACT.fields)}",
             )
-        for (value,), group in test.with_row_index().group_by([name], maintain_order=True):
+        groups = test.select(pl.col(name).alias("value")).with_row_index().group_by("value", maintain_order=True)
+        for (value,), group in groups:
             inside = group["index"].to_numpy()
             figures = _rounded(team.metrics(truth[inside], scores[inside], threshold))
             found.append({"column": name, "value": str(value), "rows": len(inside), "metrics": figures})
@@ -74,6 +76,16 @@ def _cost(project: Project, model: OnnxModel, names: list[str]) -> dict[str, flo
     return {"model_megabytes": round(size / 1e6, 3), "one_row_ms": round(float(np.median(taken)) * 1e3, 4)}
 
 
+def _finite(whose: str, figures: Metrics) -> Metrics:
+    """Refuse a figure of all test rows that is no number: nothing could be compared with it."""
+    if absent := [name for name, value in figures.items() if not np.isfinite(value)]:
+        raise MlopsError(
+            f"metrics.py gives no number for {', '.join(absent)} of the {whose} on the test rows",
+            "leave it out where it cannot be measured, or split in params.yaml so that the test rows tell",
+        )
+    return _rounded(figures)
+
+
 def _rounded(figures: Metrics) -> Metrics:
     # Six digits keep the files equal across machines whose last bits differ.
-    return {name: round(value, 6) for name, value in sorted(figures.items())}
+    return {name: significant(value, 6) for name, value in sorted(figures.items()) if np.isfinite(value)}

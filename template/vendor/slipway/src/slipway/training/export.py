@@ -9,6 +9,7 @@ import polars as pl
 
 from slipway import kinds
 from slipway.base.files import write_json
+from slipway.base.numbers import significant
 from slipway.contract.frames import as_rows, columns, spread
 from slipway.contract.rows import Field, FieldKind
 from slipway.settings.project import Project
@@ -55,7 +56,7 @@ def _scored(frame: pl.DataFrame, model: OnnxModel, facts: ModelFacts) -> pl.Data
 
 
 def _golden(frame: pl.DataFrame, train: pl.DataFrame) -> Golden:
-    scores = [round(score, 7) for score in frame["score"].to_list()]
+    scores = [significant(score, 9) for score in frame["score"].to_list()]
     (usual,) = msgspec.to_builtins(as_rows(train.select(_usual(train[field.name], field) for field in CONTRACT.fields)))
     return Golden(rows=msgspec.to_builtins(as_rows(frame)), scores=scores, usual=usual)
 

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from slipway.base.errors import MlopsError
+from slipway.base.numbers import shown
 from slipway.forge import git
 from slipway.settings.policy import Gates, SliceGate
 from slipway.settings.project import Project
@@ -44,8 +45,8 @@ def as_markdown(project: Project, checks: list[GateResult], reference: str) -> s
     lines = [f"| metric | {reference} | here | change |", "|---|--:|--:|--:|"]
     for name, value in now.items():
         old = before.get(name)
-        change = ("", "") if old is None else (f"{old:.4f}", f"{value - old:+z.4f}")
-        lines.append(f"| {name} | {change[0]} | {value:.4f} | {change[1]} |")
+        change = ("", "") if old is None else (shown(old), shown(value - old, "+"))
+        lines.append(f"| {name} | {change[0]} | {shown(value)} | {change[1]} |")
     lines += ["", "| gate | value | limit | |", "|---|--:|---|---|"]
     for check in checks:
         figure = "none" if check.value is None else f"{check.value:.4g}"

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from slipway.base.errors import MlopsError
-from slipway.base.files import sha256
+from slipway.base.files import Log, sha256
 from slipway.data.stages import STAGES, run_stage
 from slipway.forge import git
 from slipway.settings.project import Project
 from slipway.training import engines
+from slipway.training.agreement import require_agreement
 from slipway.training.gates import GateResult, check_gates
-from slipway.training.tracking import PIPELINE, connect, find_run, record
+from slipway.training.tracking import PIPELINE, connect, experiment, find_run, record
 
 
-def run(project: Project, force: bool = False) -> list[GateResult]:
+def run(project: Project, force: bool = False, log: Log = print) -> list[GateResult]:
     """Run what has changed, record the run, and judge the result against the policy."""
-    _ = project.params, project.policy  # a wrong setting is refused before any work is done
+    require_agreement(project, log)  # a wrong setting is refused before any work is done
     engine, client = engines.of(project), connect(project)
+    experiment(project, client)
     with project.only_one("pipeline"):
         tags = _code_tags(project)
         if not engine.run(project, force):

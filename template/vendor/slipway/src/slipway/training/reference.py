@@ -6,13 +6,14 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from slipway import team
+from slipway.base.numbers import significant
 from slipway.contract.columns import Column
 from slipway.contract.frames import columns
 from slipway.kinds.base import Kind
 from slipway.team import CONTRACT
 from slipway.training.bundle import Bias, Expected
 from slipway.training.histogram import Histogram
+from slipway.training.team_code import target_of
 
 #: Numbers of days, one for each row.
 Days = NDArray[np.integer]
@@ -27,7 +28,7 @@ def expected(reference: pl.DataFrame, train: pl.DataFrame, scored: pl.DataFrame,
     histogram = Histogram.of(kind.histogram_bounds(scores.to_numpy()))
     for score in scores:
         histogram.observe(score)
-    histogram.total = round(histogram.total, 4)
+    histogram.total = significant(histogram.total, 9)
     fields = [field.name for field in CONTRACT.fields if field.optional]
     missing = {name: round(reference[name].null_count() / reference.height, 4) for name in fields}
     return Expected(scores=histogram, missing=missing, bias=_learned(train, scored))
@@ -56,8 +57,8 @@ def days_of(times: pl.Series) -> Days:
 
 
 def _learned(train: pl.DataFrame, scored: pl.DataFrame) -> Bias | None:
-    truth = team.model.target(columns(train, CONTRACT.outcome_fields))
+    truth = target_of(columns(train, CONTRACT.outcome_fields))
     # Where rows have no time, each is a draw of its own.
     days = np.arange(train.height) if CONTRACT.time is None else days_of(train[CONTRACT.time])
     found = bias(truth, scored["score"].cast(pl.Float64).to_numpy(), days)
-    return found and Bias(value=float(f"{found.value:.6g}"), error=float(f"{found.error:.6g}"), days=found.days)
+    return found and Bias(value=significant(found.value, 6), error=significant(found.error, 6), days=found.days)

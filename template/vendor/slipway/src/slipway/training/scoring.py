@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +11,25 @@ import msgspec
 import numpy as np
 import onnxruntime
 
-from slipway import kinds
+from slipway import kinds, team
 from slipway.base.errors import MlopsError
-from slipway.contract.columns import Column, Columns, RowColumns
+from slipway.contract.columns import Columns, RowColumns
 from slipway.contract.rows import Row
-from slipway.kinds.base import Kind, Matrix, Scores
-from slipway.team import CONTRACT, features
+from slipway.kinds.base import Kind, Matrix, Scores, alike
 from slipway.training.bundle import Bundle, ModelFacts
+from slipway.training.team_code import features_of
+
+#: Which share of a feature's values may fall together, and how near to each other, as part of its spread.
+LOST, ALIKE = 0.01, 1e-6
 
 
 def matrix(columns: Columns, names: Sequence[str] | None = None) -> tuple[list[str], Matrix]:
     """Compute the features and stack them, one column each, in the order of `names`.
 
-    Without `names` the order is the feature function's own: that is how training fixes it.
+    Without `names` the order is the feature function's own: that is how training fixes it, and what it gives is
+    looked at closely.
     """
-    computed: Mapping[str, Column] = features(columns)
+    computed = features_of(team.features, columns) if names is None else team.features(columns)
     names = list(computed) if names is None else list(names)
     if computed.keys() != set(names):
         raise MlopsError(
@@ -36,6 +40,23 @@ def matrix(columns: Columns, names: Sequence[str] | None = None) -> tuple[list[s
     for position, name in enumerate(names):
         stacked[:, position] = computed[name]
     return names, stacked
+
+
+def merged(columns: Columns) -> Iterator[str]:
+    """Say which features lose values that differ, as the model sees 32-bit numbers.
+
+    Neighbours that a millionth of the feature's spread sets apart are alike for any model, and not told.
+    """
+    for name, feature in features(columns).items():
+        values = np.unique(np.asarray(feature, dtype=np.float64))
+        values = values[np.isfinite(values)]
+        kept = np.unique(values.astype(np.float32))
+        step = np.spacing(np.abs(kept).max(initial=0))
+        if len(values) - len(kept) > LOST * len(values) and step > ALIKE * values.std():
+            yield (
+                f"the {len(values):,} values of {name} become {len(kept):,}, as the model sees numbers of 32 bits; "
+                "let features.py take off what all have in common, such as the first day of a time"
+            )
 
 
 class OnnxModel:
@@ -67,7 +88,7 @@ class Scorer:
     def __init__(self, bundle: Bundle, threads: int = 1) -> None:
         self.bundle, self._threads = bundle, threads
         self.facts: ModelFacts = bundle.model
-        self._columns = RowColumns(CONTRACT.fields)
+        self._columns = RowColumns(team.CONTRACT.fields)
         self.kind: Kind = kinds.named(self.facts.kind)
         self._model = OnnxModel(bundle.onnx, self.kind, threads)
         self._prove()
@@ -92,9 +113,9 @@ class Scorer:
         """Refuse to work when today's code gives other scores than the export did."""
         golden = self.bundle.golden
         changed = "the contract differs from the one this model was trained with"
-        if CONTRACT.fingerprint == self.facts.contract:
-            scores = self.score_rows(msgspec.convert(golden.rows, list[CONTRACT.row]))  # type: ignore[name-defined]
-            if np.allclose(scores, golden.scores, rtol=1e-4, atol=1e-5):
+        if team.CONTRACT.fingerprint == self.facts.contract:
+            scores = self.score_rows(msgspec.convert(golden.rows, list[team.CONTRACT.row]))  # type: ignore[name-defined]
+            if alike(np.array(golden.scores), scores, self.kind.rounding).all():
                 return
             changed = "features.py or a library gives other scores for its golden rows than at export"
         raise MlopsError(
@@ -109,9 +130,12 @@ def main() -> None:
     With `answers` as second argument it prints what a client would get. `mlops compare` starts this with the code of
     the commit that trained the model, `mlops deploy` with each of two platforms.
     """
-    scorer = Scorer(Bundle(Path(sys.argv[1])))
-    rows = msgspec.json.decode(sys.stdin.buffer.read(), type=list[CONTRACT.row])  # type: ignore[name-defined]
-    scores = scorer.score_rows(rows)
+    try:
+        scorer = Scorer(Bundle(Path(sys.argv[1])))
+        rows = msgspec.json.decode(sys.stdin.buffer.read(), type=list[team.CONTRACT.row])  # type: ignore[name-defined]
+        scores = scorer.score_rows(rows)
+    except MlopsError as error:
+        sys.exit(str(error))
     content = scorer.answers(scores) if "answers" in sys.argv[2:] else scores.tolist()
     sys.stdout.buffer.write(msgspec.json.encode(content))
 

@@ -5,8 +5,10 @@ A run that cannot be tracked fails: `connect` is called before any work is done.
 
 from __future__ import annotations
 
+import http
 import os
 import platform
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -37,35 +39,107 @@ def connect(project: Project) -> MlflowClient:
 
 
 def store_uri(project: Project) -> str:
-    """The store's address; a relative SQLite path is one inside the project."""
+    """The store's address; a relative SQLite path is one inside the project.
+
+    Refused is a folder whose name would mean something else in an address: the store would lie elsewhere.
+    """
     uri = project.tool.tracking_uri
     if uri.startswith("sqlite:///") and not uri.startswith("sqlite:////"):
         project.state.mkdir(parents=True, exist_ok=True)
-        return f"sqlite:///{(project.root / uri.removeprefix('sqlite:///')).as_posix()}"
+        path = (project.root / uri.removeprefix("sqlite:///")).as_posix()
+        _require_address(path)
+        return f"sqlite:///{path}"
     return uri
+
+
+def _require_address(path: str) -> None:
+    if not {"?", "%"} & set(path):
+        return
+    from sqlalchemy import make_url
+
+    if make_url(f"sqlite:///{path}").database != path:
+        raise MlopsError(
+            f"an SQLite store cannot be addressed at {path}: ? and % mean something else in an address",
+            "move the project to a folder without them, or name a server in pyproject.toml, tool.mlops.tracking_uri",
+        )
 
 
 @contextmanager
 def translated(uri: str) -> Iterator[None]:
-    """Turn what MLflow throws into a sentence."""
+    """Turn what MLflow throws into a sentence that says what is wrong."""
     from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield
-    except (MlflowException, OSError) as error:
+    except (MlflowException, SQLAlchemyError, ImportError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise MlopsError(
-            f"the tracking store {uri} does not answer: {reason[:300]}",
-            "start it, or name another in pyproject.toml, tool.mlops.tracking_uri (MLFLOW_TRACKING_URI wins over it)",
-        ) from error
+        problem, next_step = _what_is_wrong(uri, getattr(error, "error_code", ""))
+        raise MlopsError(f"the tracking store {shown(uri)} {problem}: {reason[:300]}", next_step) from error
+
+
+#: What MLflow calls it when its store was asked and said no.
+_REFUSED = (
+    "RESOURCE_DOES_NOT_EXIST",
+    "RESOURCE_ALREADY_EXISTS",
+    "INVALID_PARAMETER_VALUE",
+    "INVALID_STATE",
+    "NOT_FOUND",
+)
+_NOT_ALLOWED = ("PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED")
+_ANOTHER = "name another in pyproject.toml, tool.mlops.tracking_uri (MLFLOW_TRACKING_URI wins over it)"
+
+
+def _what_is_wrong(uri: str, code: str) -> tuple[str, str]:
+    """What a store does, in a part of a sentence, and the next step."""
+    if code in _NOT_ALLOWED:
+        return "does not let you in", "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or ask for the right"
+    if code in _REFUSED:
+        return "says no", f"look there, whether it was deleted; or {_ANOTHER}"
+    if not uri.startswith("http"):
+        return "cannot be used", f"mend it, or {_ANOTHER}"
+    if _runs(uri):
+        return (
+            "runs, but what it stands on does not answer",
+            "start the server's database, or whatever else its own log says that it lacks",
+        )
+    return "does not answer", f"start it, or {_ANOTHER}"
+
+
+def _runs(uri: str) -> bool:
+    """Whether a server of MLflow says that it is there; that says nothing of its database."""
+    try:
+        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=5) as answer:  # noqa: S310 - http, as named
+            return bool(answer.status == http.HTTPStatus.OK)
+    except (OSError, ValueError):
+        return False
+
+
+def shown(uri: str) -> str:
+    """The address without a user and a password."""
+    scheme, separator, rest = uri.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{separator}{host.rsplit('@', 1)[-1]}{slash}{path}"
 
 
 def find_run(project: Project, client: MlflowClient, pipeline: str) -> str | None:
-    """The id of the finished run that made this `dvc.lock`, if there is one."""
+    """The id of the finished run that made this `dvc.lock`, if there is one that was not deleted."""
+    return _find(project, client, pipeline, deleted=False)
+
+
+def find_deleted_run(project: Project, client: MlflowClient, pipeline: str) -> str | None:
+    """The id of a run that made this `dvc.lock` and was deleted since."""
+    return _find(project, client, pipeline, deleted=True)
+
+
+def _find(project: Project, client: MlflowClient, pipeline: str, *, deleted: bool) -> str | None:
+    from mlflow.entities import ViewType
+
     with translated(store_uri(project)):
         found = client.search_runs(
-            [_experiment(project, client)],
+            [experiment(project, client)],
             filter_string=f"tags.`{PIPELINE}` = '{pipeline}' and attributes.status = 'FINISHED'",
+            run_view_type=ViewType.DELETED_ONLY if deleted else ViewType.ACTIVE_ONLY,
             max_results=1,
         )
     return found[0].info.run_id if found else None
@@ -74,7 +148,7 @@ def find_run(project: Project, client: MlflowClient, pipeline: str) -> str | Non
 def record(project: Project, client: MlflowClient, tags: dict[str, str], *, status: str) -> str:
     """Record one run of the pipeline: parameters, figures, lineage, environment. Returns its id."""
     with translated(store_uri(project)):
-        run = client.create_run(_experiment(project, client), tags=tags | _machine(project))
+        run = client.create_run(experiment(project, client), tags=tags | _machine(project))
         run_id: str = run.info.run_id
         for name, value in _flat(msgspec.to_builtins(project.params)):
             client.log_param(run_id, name, value)
@@ -95,14 +169,22 @@ def _record_results(project: Project, client: MlflowClient, run_id: str) -> None
         client.log_artifact(run_id, str(path))
 
 
-def _experiment(project: Project, client: MlflowClient) -> str:
-    name = project.tool.model
-    found = client.get_experiment_by_name(name)
-    if found:
-        return str(found.experiment_id)
-    # A server keeps artefacts where it was told to; the local file keeps them beside itself.
-    place = (project.state / "artifacts").as_uri() if store_uri(project).startswith("sqlite:") else None
-    return str(client.create_experiment(name, artifact_location=place))
+def experiment(project: Project, client: MlflowClient) -> str:
+    """The id of the project's experiment, which is made where there is none; refused when it was deleted."""
+    name, uri = project.tool.model, store_uri(project)
+    with translated(uri):
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            # A server keeps artefacts where it was told to; the local file keeps them beside itself.
+            place = (project.state / "artifacts").as_uri() if uri.startswith("sqlite:") else None
+            return str(client.create_experiment(name, artifact_location=place))
+    if found.lifecycle_stage == "deleted":
+        raise MlopsError(
+            f"the experiment {name} was deleted in the tracking store {shown(uri)}",
+            f"MLFLOW_TRACKING_URI='{shown(uri)}' uv run mlflow experiments restore --experiment-id "
+            f"{found.experiment_id}, or name another model in pyproject.toml, tool.mlops.model",
+        )
+    return str(found.experiment_id)
 
 
 def _machine(project: Project) -> dict[str, str]:

@@ -10,42 +10,45 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from slipway import kinds, team
 from slipway.base.errors import MlopsError
 from slipway.base.files import write_json
+from slipway.base.numbers import counted
 from slipway.contract.columns import Column
 from slipway.contract.frames import columns
-from slipway.kinds.base import Kind, Matrix, Scores
+from slipway.kinds.base import Kind, Matrix, Scores, alike
 from slipway.settings.project import Project
 from slipway.team import CONTRACT
-from slipway.training import exporters
+from slipway.training import exporters, team_code
 from slipway.training.bundle import ModelFacts
-from slipway.training.scoring import OnnxModel, matrix
+from slipway.training.scoring import OnnxModel, matrix, merged
 
-#: Largest relative difference between the estimator's and the converted model's scores.
+#: Largest difference between the estimator's and the converted model's scores, as a part of their usual size.
 PARITY = 1e-4
 
 
 def train(project: Project) -> None:
     """Fit on the training rows; write `model/model.onnx`, `model/baseline.onnx`, `model/model.json`."""
-    names, rows, truth = learning_set(project.root / "data" / "train.parquet")
+    learned = pl.read_parquet(project.root / "data" / "train.parquet")
+    names, rows, truth = learned_from(learned)
+    for sentence in merged(columns(learned, CONTRACT.fields)):
+        sys.stderr.write(f"train: {sentence}\n")
     _, unseen, _ = learning_set(project.root / "data" / "test.parquet")
-    estimators: dict[str, Any] = {
-        "model": team.model.build(project.params.seed, **project.params.model),
-        "baseline": team.model.baseline(names, project.params.seed),
-    }
+    estimators = team_code.estimators_of(project, names)
     kind, other = (kinds.of(estimator) for estimator in estimators.values())
     if kind is not other:
         raise MlopsError(
             f"model and baseline in model.py give different kinds of answers, {kind.name} and {other.name}",
             "build a baseline that answers as the model does",
         )
+    team_code.require_learnable(kind, truth)
+    if same := team_code.constant(names, rows):
+        _say(f"mind: the same value in every row has the feature {', '.join(same)}")
     for name, estimator in estimators.items():
-        sys.stderr.write(f"train: fitting the {name} on {len(rows):,} rows\n")
-        estimator.fit(rows, truth)
+        _say(f"fitting the {name} on {counted(len(rows), 'row')}")
+        team_code.fit(name, estimator, names, rows, truth)
         convert(estimator, kind, unseen, project.root / "model" / f"{name}.onnx")
     facts = ModelFacts(
         name=project.tool.model,
@@ -66,7 +69,8 @@ def learning_set(path: Path) -> tuple[list[str], Matrix, Column]:
 def learned_from(rows: pl.DataFrame) -> tuple[list[str], Matrix, Column]:
     """The feature names, the feature matrix and the target of rows with outcomes."""
     names, stacked = matrix(columns(rows, CONTRACT.fields))
-    return names, stacked, team.model.target(columns(rows, CONTRACT.outcome_fields))
+    team_code.require_finite(names, stacked)
+    return names, stacked, team_code.target_of(columns(rows, CONTRACT.outcome_fields))
 
 
 def convert(estimator: Any, kind: Kind, unseen: Matrix, path: Path) -> None:
@@ -77,18 +81,22 @@ def convert(estimator: Any, kind: Kind, unseen: Matrix, path: Path) -> None:
     content = exporters.of(estimator).export(estimator, kind, unseen)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
-    require_parity(kind.predicted(estimator, unseen), OnnxModel(path, kind)(unseen), path.name)
+    require_parity(kind.predicted(estimator, unseen), OnnxModel(path, kind)(unseen), kind, path.name)
 
 
-def require_parity(before: Scores, after: Scores, name: str) -> None:
-    """Refuse a conversion that changes what the model says.
+def require_parity(before: Scores, after: Scores, kind: Kind, name: str) -> None:
+    """Refuse a conversion that changes what the model says, whatever the unit of the scores.
 
     A tree may send a row that lies on a threshold to the other side in 32-bit numbers, so
     one row in a thousand may differ by more than rounding.
     """
-    apart = np.abs(before - after) > PARITY * (1 + np.abs(before))
+    apart = ~alike(before, after, kind.rounding, part=PARITY)
     if apart.mean() > 0.001:
         raise MlopsError(
             f"{name} gives other scores than the estimator it was made from, on {apart.mean():.1%} of the test rows",
             "choose another estimator in model.py; this one does not survive the conversion",
         )
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"train: {line}\n")

@@ -16,7 +16,7 @@ from slipway.delivery import environments
 from slipway.delivery.docker import engine_problem, missing_login
 from slipway.registry import cosign, signing
 from slipway.settings.project import Project
-from slipway.training.tracking import store_uri
+from slipway.training.tracking import shown, store_uri
 
 GUIDE = "docs/ci.md"
 
@@ -69,16 +69,18 @@ def _data(project: Project) -> Connection:
 def _registry(project: Project) -> Connection:
     uri = store_uri(project)
     lost = uri.startswith("sqlite:") and _in_job()
-    return Connection("registry", not lost, _for_job("the variable MLFLOW_TRACKING_URI") if lost else _plain(uri))
+    return Connection("registry", not lost, _for_job("the variable MLFLOW_TRACKING_URI") if lost else shown(uri))
 
 
 def _signatures() -> Connection:
     key = signing.key()
-    return Connection("signatures", key is not None, key or _for_job("a key, or the permission id-token: write"))
+    return Connection("signatures", key is not None, key or _for_job("cosign, and a key or the permission id-token: write"))
 
 
 def _machine(project: Project) -> Connection:
-    lost = _in_job() and not os.environ.get("MLOPS_STATE")
+    """Whether what is deployed from here goes on running: a runner that the forge lends goes with its job."""
+    is_lent = os.environ.get("RUNNER_ENVIRONMENT") == "github-hosted"
+    lost = _in_job() and (is_lent or not os.environ.get("MLOPS_STATE"))
     how = _for_job("the variables DEPLOY_RUNNER and MLOPS_STATE") if lost else str(project.state)
     return Connection("machine", not lost, how)
 
@@ -107,9 +109,3 @@ def _engine() -> Connection:
 
 def _for_job(what: str) -> str:
     return f"needs {what}, see {GUIDE}"
-
-
-def _plain(uri: str) -> str:
-    """The address without a user and a password."""
-    scheme, separator, rest = uri.partition("://")
-    return f"{scheme}{separator}{rest.rsplit('@', 1)[-1]}"

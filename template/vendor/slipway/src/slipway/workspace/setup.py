@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from slipway.base.errors import MlopsError
 from slipway.data import dvc
 from slipway.forge import git
 from slipway.settings.project import Project
+from slipway.training.tracking import store_uri
 
 
 def setup(project: Project) -> Iterator[str]:
@@ -22,9 +22,12 @@ def setup(project: Project) -> Iterator[str]:
     Raises `MlopsError` when Git does not know who commits.
     """
     root = project.root
-    if not (root / ".git").exists():
+    store_uri(project)  # refused now, where the folder cannot hold it
+    if not git.holds(root):
         git.git(root, "init", "--quiet", "--initial-branch", "main")
         yield "started a Git repository on branch main"
+    if above := git.prefix(root):
+        yield f"this project is {above} in a larger repository: see vendor/slipway/docs/monorepo.md"
     yield _hooks(root)
     folder = dvc.local_folder(root)
     if folder is not None and not folder.is_dir():
@@ -34,6 +37,8 @@ def setup(project: Project) -> Iterator[str]:
     if not git.git(root, "rev-parse", "--verify", "--quiet", "HEAD", check=False):
         _first_commit(root)
         yield "made the first commit"
+    elif git.prefix(root) and not git.git(root, "ls-files", "--", ".").strip():
+        yield "the files of this project are in no commit yet: git add . && git commit"
     yield from unheard(root)
 
 
@@ -50,7 +55,11 @@ def unheard(root: Path) -> Iterator[str]:
 
 
 def _hooks(root: Path) -> str:
-    prek, environment = str(Path(sys.executable).parent / "prek"), os.environ | {"NO_COLOR": "1"}
+    above = git.prefix(root)
+    hook = root / git.git(root, "rev-parse", "--git-path", "hooks/pre-commit").strip()
+    if above and hook.is_file() and f"--cd={above.rstrip('/')}" not in hook.read_text("utf-8", "replace"):
+        return "the larger repository has commit hooks of its own, which stay as they are"
+    prek, environment = str(Path(sys.executable).parent / "prek"), programs.environment() | {"NO_COLOR": "1"}
     done = programs.run(prek, "install", "--quiet", cwd=root, env=environment, install="uv sync")
     if done.code:
         return f"the commit hooks are not installed: {(done.errors or done.output).strip()}"
@@ -63,5 +72,5 @@ def _first_commit(root: Path) -> None:
             "Git does not know who you are, so it cannot make the first commit",
             'run: git config --global user.name "Your Name" && git config --global user.email you@example.com',
         )
-    git.git(root, "add", "--all")
+    git.git(root, "add", "--all", "--", ".")
     git.git(root, "commit", "--quiet", "--no-verify", "-m", "Start the project")

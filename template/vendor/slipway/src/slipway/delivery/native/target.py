@@ -24,9 +24,9 @@ import time
 
 import msgspec
 
+from slipway.base import programs
 from slipway.base.errors import MlopsError
 from slipway.base.files import Log
-from slipway.data import remotes
 from slipway.delivery.folder import EnvironmentFolder
 from slipway.delivery.native.state import Desired, State
 from slipway.delivery.target import Rival, Run
@@ -35,7 +35,7 @@ from slipway.settings.project import Project
 from slipway.training.bundle import Bundle
 
 POLL_S = 0.05
-_NOT_FOR_SERVERS = ("ACTIONS_", "COSIGN_", "GITHUB_", "MLFLOW_", "RUNNER_", *remotes.PREFIXES)
+_NOT_FOR_SERVERS = ("ACTIONS_", "DVC_", "GIT_", "GITHUB_", "MLFLOW_", "PIP_", "RUNNER_", "UV_")
 
 #: What supervises a run that names no supervisor of its own.
 SUPERVISOR = f"{__package__}.supervisor"
@@ -198,4 +198,4 @@ def server_environment() -> dict[str, str]:
 
     A runner ends every process in which it finds its own RUNNER_ variables, when a job is over.
     """
-    return {name: value for name, value in os.environ.items() if not name.startswith(_NOT_FOR_SERVERS)}
+    return {name: value for name, value in programs.environment().items() if not name.startswith(_NOT_FOR_SERVERS)}

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from slipway.contract.problems import Problem, refusal
+from slipway.contract.problems import Problem, many_rows, not_json
 from slipway.contract.rows import Row
 from slipway.serving.predictor import Made
 from slipway.team import CONTRACT
@@ -73,7 +73,10 @@ class WireProtocol(Protocol):
 
 
 class Request(NamedTuple):
-    """A request that has been read to its end. A client that asks for one `version` gets it or nothing else."""
+    """A request that has been read to its end. A client that asks for one `version` gets it or nothing else.
+
+    A deployment's own question `is_probe`: it is on record as such, and counts as no prediction.
+    """
 
     protocol: WireProtocol
     path: str
@@ -81,6 +84,7 @@ class Request(NamedTuple):
     client: str = ""
     version: int | None = None
     is_explained: bool = False
+    is_probe: bool = False
 
 
 class Reply(NamedTuple):
@@ -108,9 +112,10 @@ def document(body: bytes) -> dict[str, Any]:
     """The object that a body holds; raises `Problem` for anything else."""
     try:
         found = msgspec.json.decode(body)
+    except msgspec.ValidationError as error:
+        raise Problem(422, f"the body is not JSON that can be read: {error}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        status = 422 if isinstance(error, msgspec.ValidationError) else 400
-        raise Problem(status, f"the body is not JSON that can be read: {error}") from None
+        raise not_json(body, error) from None
     if not isinstance(found, dict):
         raise Problem(422, "the body is not a JSON object")
     return found
@@ -124,11 +129,4 @@ def rows_from(columns: dict[str, list[Any]], max_rows: int) -> Sequence[Row]:
 
 def rows_of(records: list[Any], max_rows: int) -> Sequence[Row]:
     """Rows of the contract from parsed objects; raises `Problem` that names every faulty value."""
-    try:
-        if 0 < len(records) <= max_rows:
-            rows: list[Row] = msgspec.convert(records, list[CONTRACT.row])  # type: ignore[name-defined]
-            return rows
-        error: Exception = ValueError("a request holds at least one row")
-    except (msgspec.ValidationError, RecursionError) as wrong:
-        error = wrong
-    raise refusal(msgspec.json.encode({"rows": records}), CONTRACT, error, max_rows) from None
+    return many_rows(records, CONTRACT, ValueError("a request holds at least one row"), max_rows)

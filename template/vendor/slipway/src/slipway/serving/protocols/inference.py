@@ -17,7 +17,7 @@ from slipway.serving.protocols.base import Page, Question, ServedModel, document
 from slipway.team import CONTRACT
 
 DATATYPES = {FieldKind.NUMBER: "FP64", FieldKind.INTEGER: "INT64", FieldKind.FLAG: "BOOL"}
-_FAMILIES = {"FP64": ("FP", "INT", "UINT"), "INT64": ("INT", "UINT"), "BOOL": ("BOOL",), "BYTES": ("BYTES",)}
+_FAMILIES = {"FP64": ("FP", "INT", "UINT"), "INT64": ("INT", "UINT", "FP"), "BOOL": ("BOOL",), "BYTES": ("BYTES",)}
 
 
 class Inference:

@@ -9,12 +9,14 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from slipway.contract.problems import Problem, refusal
+from slipway.contract.problems import Problem, reread
 from slipway.contract.rows import Row
 from slipway.serving.predictor import Made
 from slipway.serving.protocols.base import Page, Question, ServedModel, first, parsed
 from slipway.team import CONTRACT
 
+#: What is wrong with a row that the decoder takes and the contract does not.
+_ZONE = ValueError("a time must have a zone, or none")
 _MANY = re.compile(rb'\s*\{\s*"rows"\s*:')
 
 
@@ -46,9 +48,10 @@ class Predict:
     def row(self, body: bytes) -> Row:
         """Read a request that holds a single row."""
         try:
-            return self._one.decode(body)
+            row = self._one.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise refusal(body, CONTRACT, error, self._max_rows) from None
+            return self._reread(body, error, is_one=True)[0]
+        return row if CONTRACT.settle(row) is None else self._reread(body, _ZONE, is_one=True)[0]
 
     def shown(self, made: Made) -> dict[str, Any]:
         """A prediction as a client sees it."""
@@ -69,8 +72,14 @@ class Predict:
         try:
             rows = self._many.decode(body).rows
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise refusal(body, CONTRACT, error, self._max_rows) from None
+            rows = self._reread(body, error, is_one=False)
+        else:
+            if any(CONTRACT.settle(row) is not None for row in rows):
+                rows = self._reread(body, _ZONE, is_one=False)
         return Question(rows, lambda made: {"predictions": [*map(self.shown, made)], "model": self._model})
+
+    def _reread(self, body: bytes, error: Exception, *, is_one: bool) -> list[Row]:
+        return reread(body, CONTRACT, error, self._max_rows, is_one=is_one)
 
     def value(self, body: bytes, column: str) -> Any:
         """A column of the first row."""

@@ -1,0 +1,92 @@
+"""Do the settings agree with the team's code? Tried on made-up rows in a second, before the pipeline does any work."""
+
+from __future__ import annotations
+
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from slipway import kinds, team
+from slipway.base.errors import MlopsError
+from slipway.base.files import Log
+from slipway.contract.agreement import require_columns, require_split
+from slipway.kinds.base import Kind
+from slipway.settings.policy import Policy
+from slipway.settings.project import Project
+from slipway.team import CONTRACT
+from slipway.training import team_code
+
+
+class _Limit(NamedTuple):
+    """A limit for a metric, and where in policy.yaml it is."""
+
+    place: str
+    metric: str
+    min: float | None
+    max: float | None
+
+
+def require_agreement(project: Project, log: Log) -> None:
+    """Refuse a column, a metric, a limit or a parameter that contract.py, metrics.py or model.py contradict.
+
+    What cannot be tried is said to `log`, and left alone.
+    """
+    policy = project.policy
+    require_columns(policy, CONTRACT, team.model.ANSWER)
+    require_split(project.params.split, CONTRACT)
+    kind = kinds.of(team_code.model_of(project))
+    limits = [*_limits(policy)]
+    try:
+        values = _of_a_perfect_model(kind, project.params.decision.threshold)
+    except MlopsError:
+        raise
+    except Exception as error:  # noqa: BLE001 - what the team measures may not be made for made-up rows
+        log(f"mind: limits in policy.yaml were not tried: metrics.py raises {type(error).__name__} on made-up rows")
+        return
+    for limit in limits:
+        _require_metric(limit, values)
+
+
+def _limits(policy: Policy) -> Iterator[_Limit]:
+    for name, gate in policy.gates.metrics.items():
+        yield _Limit(f"gates.metrics.{name}", name, gate.min, gate.max)
+    for rule in policy.gates.slice_rules:
+        yield _Limit("gates.slices", rule.metric, rule.min, rule.max)
+    quality = policy.monitor.quality
+    if quality and quality.limit is not None:
+        is_more_better = policy.gates.metrics[quality.metric].sign > 0
+        bounds = (quality.limit, None) if is_more_better else (None, quality.limit)
+        yield _Limit("monitor.quality", quality.metric, *bounds)
+
+
+def _of_a_perfect_model(kind: Kind, threshold: float) -> dict[str, list[float]]:
+    """What each metric is when every score is right, for truths of different shares and sizes."""
+    values: dict[str, list[float]] = defaultdict(list)
+    for truth in kind.examples():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            measured = team.metrics(truth, truth.astype(np.float32), threshold)
+        for name, value in measured.items():
+            values[name].append(float(value))
+    return values
+
+
+def _require_metric(limit: _Limit, values: dict[str, list[float]]) -> None:
+    if limit.metric not in values:
+        raise MlopsError(
+            f"policy.yaml, {limit.place}: metrics.py gives no {limit.metric}",
+            f"choose from {', '.join(sorted(values))}",
+        )
+    known = [value for value in values[limit.metric] if np.isfinite(value)]
+    for key, bound, best, is_beyond in (
+        ("min", limit.min, max(known, default=None), np.greater),
+        ("max", limit.max, min(known, default=None), np.less),
+    ):
+        if bound is not None and best is not None and is_beyond(bound, best):
+            raise MlopsError(
+                f"policy.yaml, {limit.place}: {key} is {bound:g}, and a model that is always right has {best:g}",
+                "a metric that is better when higher has a min in its own unit, one that is better when lower a max",
+            )
