@@ -19,8 +19,8 @@ def follow(project: RunningProject, page: str) -> None:
     for language, place, body in blocks:
         if language == "bash":
             subprocess.run(["bash", "-e", "-c", body], cwd=project.root, check=True, timeout=600)
-        elif language == "text":
-            continue  # a drawing
+        elif not place:
+            continue  # a drawing, or what other data would need
         elif place == "run":
             project.run("python", "-c", body)
         else:
@@ -49,6 +49,8 @@ def test_another_data_set_goes_all_the_way_to_an_answer(
     follow(project, "docs/your-own-data.md")
     project.release("staging")
 
+    assert git(project.root, "ls-files", "data/raw").split() == ["data/raw/.gitignore", "data/raw/tumours.csv.dvc"]
+    assert "FAIL" not in project.mlops("audit").stdout
     answer = project.request("POST", "/predict", {"tumour": 570, "radius": 28.1, "texture": 22.1, "concavity": 0.3})
     project.stop()
     assert answer.body["malignant"] is True

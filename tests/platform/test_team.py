@@ -82,6 +82,8 @@ FAULTS = [
     ("model", "model", GOOD["model"].replace("def target", "def aim"), "src/tiny/model.py defines no target"),
     ("model", "model", GOOD["model"].replace("def build", "def make"), "src/tiny/model.py defines no build"),
     ("model", "model", GOOD["model"] + "baseline = 0", "baseline in src/tiny/model.py is not a function"),
+    ("prepare", "prepare", "", "src/tiny/prepare.py defines no prepare"),
+    ("prepare", "prepare", "prepare = 1", "prepare in src/tiny/prepare.py is not a function"),
     ("routes", "routes", "", "src/tiny/routes.py defines no routes"),
     ("routes", "routes", "routes = {}", "routes in src/tiny/routes.py is not a function"),
 ]
@@ -134,7 +136,7 @@ def forget() -> None:
 
 
 def ask(name: str) -> None:
-    team.routes() if name == "routes" else getattr(team, name)
+    getattr(team, name)() if name in ("prepare", "routes") else getattr(team, name)
 
 
 def test_a_whole_package_is_found(alone: Write) -> None:
@@ -145,6 +147,7 @@ def test_a_whole_package_is_found(alone: Write) -> None:
     assert team.features({}) == team.metrics(np.zeros(1), np.zeros(1), 0.5) == {}
     assert team.model.ANSWER == "slow"
     assert team.routes() is None
+    assert team.prepare() is None
     assert team.source("features") == site / "tiny" / "features.py"
 
 

@@ -11,7 +11,6 @@ def metrics(truth: Column, scores: Column, threshold: float) -> dict[str, float]
 
     `threshold` is there for models that decide yes or no.
     """
-    del threshold
     return {
         "mae": float(mean_absolute_error(truth, scores)),
         "median_error": float(median_absolute_error(truth, scores)),

@@ -12,6 +12,11 @@ from slipway.training.bundle import Bundle, seal
 from slipway.training.tracking import connect, record
 
 
+def assert_told_of_the_file(project: Project, refused: MlopsError) -> None:
+    """Two clones without a server both make a version 1, so nobody is sent to look for theirs here."""
+    assert f"This registry is the file {project.state}/mlflow.db: another clone has its own" in refused.next_step
+
+
 # MLflow's own, of its use of SQLAlchemy.
 @pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
 def test_a_bundle_is_held_against_the_digest_that_was_reviewed(project: Project, sealed: Bundle) -> None:
@@ -25,7 +30,13 @@ def test_a_bundle_is_held_against_the_digest_that_was_reviewed(project: Project,
     assert (found.digest, where) == (made.digest, "registry")
     assert bundle_of(project, version.number, made.digest)[1] == "cache"
     shutil.rmtree(cache_folder(project, made.digest))
-    with pytest.raises(MlopsError):
+    with pytest.raises(
+        MlopsError, match="was promised as version 1, and version 1 of the registry is another model"
+    ) as no:
         bundle_of(project, version.number, sealed.digest)
+    assert_told_of_the_file(project, no.value)
+    with pytest.raises(MlopsError, match="has no version or alias '9'") as no:
+        Registry.open(project).find("9")
+    assert_told_of_the_file(project, no.value)
     with pytest.raises(MlopsError):
         Registry.open(project).fetch(replace(version, digest=sealed.digest))

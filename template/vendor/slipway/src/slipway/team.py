@@ -8,8 +8,8 @@ four modules:
     model.py       ANSWER, target(outcomes), build(seed, **params), baseline(features, seed)
     metrics.py     metrics(truth, scores, threshold)
 
-A fifth, routes.py, may add endpoints to the server. Each is imported when something of it is asked for, so that a
-server needs no training library.
+Two more need not be there: routes.py adds endpoints to the server, and prepare.py makes one table of raw files that are
+not rows yet. Each is imported when something of it is asked for, so that a server needs no training library.
 """
 
 from __future__ import annotations
@@ -100,6 +100,14 @@ def routes() -> Callable[[Any], Mapping[str, Callable[[Any], Any]]] | None:
     return found
 
 
+def prepare() -> Callable[[Path], Any] | None:
+    """Return `prepare` of the team's `prepare.py`, which need not be there; see the stage in `data/prepare.py`."""
+    if find_spec(f"{_package()}.prepare") is None:
+        return None
+    found: Callable[[Path], Any] = _part(_package(), "prepare", ("prepare",))
+    return found
+
+
 def source(module: str) -> Path:
     """Return the file of one of the team's modules, such as `features`."""
     found = find_spec(f"{_package()}.{module}")
@@ -179,6 +187,7 @@ def _described(name: str) -> str:
         "target": "def target(outcomes: Columns) -> Column",
         "build": "def build(seed: int, **params) -> an estimator",
         "routes": 'def routes(model): return {"GET /path": function}, or there is no such file',
+        "prepare": "def prepare(raw: Path) -> polars.DataFrame, or there is no such file",
         "baseline": "def baseline(features: list[str], seed: int) -> an estimator",
     }
     return f"it looks like: {words[name]}"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from slipway import kinds
+from slipway import kinds, team
 from slipway.contract.columns import columns as request_columns
 from slipway.contract.files import SOURCE, read_raw
 from slipway.contract.frames import columns, parse
@@ -57,10 +57,11 @@ def small_copy(root: Path, target: Path) -> Project:
         shutil.copyfile(root / name, target / name)
     shutil.copytree(root / "docs", target / "docs")
     data = Project(root).params.data
-    source = at_hand(Project(root))
-    if source is None:
+    made, delivered = team.prepare(), at_hand(Project(root))
+    if delivered is None:
         pytest.skip("no data here, and params.yaml names no data.sample that stays in Git")
-    raw = read_raw(root / source, data.format).drop(SOURCE)
+    path = root / delivered
+    raw = made(path) if made and data.raw else read_raw(path, data.format).drop(SOURCE)
     (target / "data").mkdir()
     raw.gather_every(max(1, raw.height // ROWS)).write_parquet(target / "data" / "raw.parquet")
     params = target / "params.yaml"

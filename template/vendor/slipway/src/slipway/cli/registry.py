@@ -16,6 +16,7 @@ def register(
     """Put a trained model that passed its gates into the registry."""
     from slipway.forge import hosting
     from slipway.registry import register as registration
+    from slipway.registry.models import Registry
 
     project = Project.find()
     version, new = registration.register(project, say)
@@ -23,6 +24,8 @@ def register(
         branch = registration.send(project, version)
         hosting.of(project).output(version=str(version.number), branch=branch)
     typer.echo(f"version {version.number} {'registered' if new else 'was registered before'}, {version.digest}")
+    if new and version.number == 1 and (local := Registry.open(project).of_this_machine()):
+        say(local)
     typer.echo(f"next: uv run mlops promote staging{'' if new else f' --version {version.number}'}")
 
 

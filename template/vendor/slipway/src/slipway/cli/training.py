@@ -66,7 +66,9 @@ def _without_data(project: Project, reason: str, *, is_candidate: bool) -> None:
     host.output(summary=text)
 
 
-def stage(name: Annotated[str, typer.Argument(help="ingest, validate, split, train, evaluate or export.")]) -> None:
+def stage(
+    name: Annotated[str, typer.Argument(help="One of those in dvc.yaml: ingest, validate …")],
+) -> None:
     """Run one stage of the pipeline alone, untracked."""
     from slipway.data.stages import run_stage
 

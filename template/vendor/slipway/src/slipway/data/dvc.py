@@ -13,6 +13,7 @@ import msgspec
 
 from slipway.base import programs
 from slipway.base.errors import MlopsError
+from slipway.base.files import write
 from slipway.data import remotes
 from slipway.settings.project import Project
 
@@ -53,10 +54,48 @@ def dvc(project: Project, *arguments: str, quiet: bool = True) -> tuple[int, str
 
 def repro(project: Project, force: bool = False) -> bool:
     """Run the stages whose inputs have changed; return whether all went well."""
-    # Data that only the remote has is fetched for the stages that need it.
-    options = ["--pull"] if has_pointers(project) else []
+    options: list[str] = []
+    if has_pointers(project):
+        # Data that only the remote has is fetched for the stages that need it.
+        options.append("--pull")
+        _forget_lost(project)
     options += ["--force"] if force else []
     return dvc(project, "repro", *options, quiet=False)[0] == 0
+
+
+def _forget_lost(project: Project) -> None:
+    """Let DVC run a stage again whose output is gone and in no remote, since Git alone keeps it.
+
+    With `--pull` it takes such an output for one that can be fetched, and skips the stage for ever.
+    """
+    lock = project.root / "dvc.lock"
+    if not lock.is_file():
+        return
+    known: dict[str, Any] = msgspec.yaml.decode(lock.read_bytes())
+    kept_by_git = _uncached(project)
+    stages = known.get("stages", {}).values()
+    lost = [one for one in stages for out in one.get("outs", []) if _is_lost(project, out["path"], kept_by_git)]
+    for stage in lost:
+        stage["cmd"] = ""
+    if lost:
+        write(lock, msgspec.yaml.encode(known))
+
+
+def _is_lost(project: Project, path: str, kept_by_git: set[str]) -> bool:
+    return path in kept_by_git and not (project.root / path).exists()
+
+
+def _uncached(project: Project) -> set[str]:
+    """The outputs that dvc.yaml does not let DVC keep."""
+    written: dict[str, Any] = msgspec.yaml.decode((project.root / "dvc.yaml").read_bytes())
+    outputs = [
+        one
+        for stage in written.get("stages", {}).values()
+        for part in ("outs", "metrics", "plots")
+        for one in stage.get(part, [])
+        if isinstance(one, dict)
+    ]
+    return {path for one in outputs for path, how in one.items() if not how.get("cache", True)}
 
 
 def pull_raw(project: Project) -> None:

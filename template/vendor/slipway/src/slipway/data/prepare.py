@@ -1,14 +1,18 @@
-"""The stages `ingest`, `validate` and `split`: from raw files to rows that may be learned from."""
+"""The stages `prepare`, `ingest`, `validate` and `split`: from raw files to rows that may be learned from."""
 
 from __future__ import annotations
 
 import hashlib
 import sys
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import polars as pl
 
+from slipway import team
 from slipway.base.errors import MlopsError
 from slipway.base.files import replacing, write_json
 from slipway.base.numbers import counted, significant
@@ -19,6 +23,45 @@ from slipway.contract.frames import Violation, duplicates, parse
 from slipway.settings.params import SplitParams
 from slipway.settings.project import Project
 from slipway.team import CONTRACT
+
+_PREPARE = "prepare.py in your package"
+
+
+def prepare(project: Project) -> None:
+    """Have the team's own function make one table of files that are not rows yet."""
+    function, data = team.prepare(), project.params.data
+    if function is None:
+        raise MlopsError(f"there is no {_PREPARE}", "write it, or take the stage prepare out of dvc.yaml")
+    if data.raw is None or not data.source.endswith(".parquet"):
+        raise MlopsError(
+            f"the stage prepare makes data.source of data.raw, and params.yaml says {data.source} and {data.raw}",
+            "name the files in data.raw, and in data.source the table that is made of them: data/prepared.parquet",
+        )
+    made = function(project.root / data.raw)
+    if not isinstance(made, pl.DataFrame):
+        raise MlopsError(f"prepare in {_PREPARE} returns {type(made).__name__}", "return a polars.DataFrame")
+    _write(made, project.root / data.source)
+    _log(f"prepare: {made.height:,} rows from {data.raw}")
+
+
+def read_delivered(project: Project, names: Sequence[str] | None = None) -> pl.DataFrame:
+    """The raw rows, all columns or those with `names`, made anew of what is delivered where the team prepares it."""
+    if team.prepare() is not None:
+        prepare(project)
+    data = project.params.data
+    return read_raw(project.root / data.source, data.format, names)
+
+
+def require_prepared(project: Project) -> None:
+    """Refuse a `prepare` of the team's that no stage runs."""
+    if team.prepare() is None:
+        return
+    written: dict[str, Any] = msgspec.yaml.decode((project.root / "dvc.yaml").read_bytes())
+    if "prepare" not in written.get("stages", {}):
+        raise MlopsError(
+            f"{_PREPARE} is there, and dvc.yaml has no stage prepare that runs it",
+            "add the stage, as docs/your-own-data.md shows it",
+        )
 
 
 def ingest(project: Project) -> None:

@@ -31,12 +31,12 @@ def sample(project: Project) -> str | None:
 
 def at_hand(project: Project) -> str | None:
     """The raw data where it can be had, or else the sample; `None` where there is neither."""
-    return sample(project) if out_of_reach(project) else project.params.data.source
+    return sample(project) if out_of_reach(project) else project.params.data.delivered
 
 
 def _open_pointers(project: Project) -> list[Path]:
-    """The pointers to raw data that is not here: inside the source, beside it, or beside a folder around it."""
-    source = project.root / project.params.data.source
+    """The pointers to raw data that is not here: inside what is delivered, beside it, or beside a folder around it."""
+    source = project.root / project.params.data.delivered
     around = [path for path in (source, *source.parents) if project.root in path.parents]
     pointers = [*source.rglob("*.dvc"), *(path.with_name(f"{path.name}.dvc") for path in around)]
     return [path for path in pointers if path.is_file() and not path.with_suffix("").exists()]

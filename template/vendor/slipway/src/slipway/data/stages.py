@@ -19,9 +19,19 @@ STAGES = {
 }
 
 
+#: Only in projects whose team has written a prepare.py, and in their dvc.yaml.
+OPTIONAL = {"prepare": "slipway.data.prepare"}
+
+
+def planned(project: Project) -> list[str]:
+    """The stages of this project, in their order."""
+    return [*OPTIONAL, *STAGES] if project.params.data.raw else [*STAGES]
+
+
 def run_stage(project: Project, name: str) -> None:
     """Run one stage alone, as DVC does."""
-    if name not in STAGES:
-        raise MlopsError(f"there is no stage {name}", f"choose from {', '.join(STAGES)}", exit_code=2)
-    stage: Callable[[Project], None] = getattr(import_module(STAGES[name]), name)
+    stages = OPTIONAL | STAGES
+    if name not in stages:
+        raise MlopsError(f"there is no stage {name}", f"choose from {', '.join(stages)}", exit_code=2)
+    stage: Callable[[Project], None] = getattr(import_module(stages[name]), name)
     stage(project)

@@ -10,7 +10,7 @@ from slipway.base.errors import MlopsError
 from slipway.data import dvc
 from slipway.delivery import environments
 from slipway.forge import git
-from slipway.registry import packaging
+from slipway.registry import cards, packaging
 from slipway.registry.models import Registry, Version
 from slipway.settings.environment import Platform
 from slipway.settings.project import Project
@@ -31,7 +31,7 @@ class AuditFinding:
 def audit(project: Project) -> list[AuditFinding]:
     """Run every check; a part that does not answer is a failed check, not the end of the audit."""
     checks: list[AuditFinding] = []
-    for look in (_lock, _data_card, _pipeline, _remote, _environments):
+    for look in (_lock, _data_card, _model_card, _pipeline, _remote, _environments):
         try:
             checks += look(project)
         except MlopsError as error:
@@ -46,11 +46,22 @@ def _lock(project: Project) -> Iterator[AuditFinding]:
 
 
 def _data_card(project: Project) -> Iterator[AuditFinding]:
-    card = project.root / "data" / "README.md"
+    card = project.root / cards.DATA_CARD
     text = card.read_text("utf-8") if card.is_file() else ""
     absent = [heading for heading in DATA_CARD if f"## {heading}" not in text]
-    detail = f"data/README.md says nothing under: {', '.join(absent)}"
-    yield AuditFinding("the data card tells where the data came from", not absent, detail)
+    detail = f"{cards.DATA_CARD} says nothing under: {', '.join(absent)}"
+    example = cards.of_the_example(project, cards.DATA_CARD)
+    if example:
+        detail = f"{cards.DATA_CARD} tells of the example's flights; write what {project.params.data.source} holds"
+    yield AuditFinding("the data card tells where the data came from", not absent and not example, detail)
+
+
+def _model_card(project: Project) -> Iterator[AuditFinding]:
+    yield AuditFinding(
+        "the model card is this model's",
+        not cards.of_the_example(project, cards.MODEL_CARD),
+        f"{cards.MODEL_CARD} tells of the example's flights; write what this model is for, then: mlops pipeline",
+    )
 
 
 def _pipeline(project: Project) -> Iterator[AuditFinding]:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 
 from slipway.base.errors import MlopsError
-from slipway.contract.files import read_raw
 from slipway.contract.frames import parse
 from slipway.data import dvc
+from slipway.data.prepare import read_delivered
 from slipway.forge import git, proposals
 from slipway.forge.proposals import Proposal
 from slipway.settings import edit
@@ -32,10 +32,10 @@ def propose_retraining(project: Project, finding: str | None = None) -> Proposal
     if not changes:
         raise MlopsError(
             f"there is nothing newer to learn from: the newest raw row is of {newest}, as params.yaml has it",
-            f"add newer rows to {project.params.data.source} and commit them, then: mlops retrain",
+            f"add newer rows to {project.params.data.delivered} and commit them, then: mlops retrain",
             exit_code=3,
         )
-    git.require_committed(project.root, project.params.data.source)
+    git.require_committed(project.root, project.params.data.delivered)
     text = edit.edited((project.root / PARAMS).read_text("utf-8"), changes, Params, PARAMS)
     branch, message = f"retrain/{newest}", _message(project.params, changes, newest, finding)
     title = f"rows until {newest} are proposed for learning"
@@ -53,8 +53,7 @@ def newest_day(project: Project) -> date:
         )
     dvc.pull_raw(project)
     (field,) = (field for field in CONTRACT.fields if field.name == CONTRACT.time)
-    data = project.params.data
-    typed, _ = parse(read_raw(project.root / data.source, data.format, [field.name]), (field,), data.format)
+    typed, _ = parse(read_delivered(project, [field.name]), (field,), project.params.data.format)
     newest = typed[field.name].max() if field.name in typed.columns else None
     if not isinstance(newest, datetime):
         raise MlopsError(f"no raw row has a time in its column {field.name}", "mend the data, or contract.py")

@@ -62,9 +62,20 @@ class Registry:
             if version.number == number:
                 return version
         known = ", ".join([str(version.number) for version in versions] + sorted(self._aliases())) or "none"
+        step = "mlops register" if not versions else "name one of these"
         raise MlopsError(
             f"{self.name} has no version or alias {reference!r} in the registry; there is: {known}",
-            "mlops register" if not versions else "name one of these",
+            f"{step}{f'. {found}' if (found := self.of_this_machine()) else ''}",
+        )
+
+    def of_this_machine(self) -> str:
+        """Say that the registry is a file, which no other clone or machine sees; empty when it is a server."""
+        uri = store_uri(self.project)
+        if not uri.startswith("sqlite:"):
+            return ""
+        return (
+            f"This registry is the file {uri.removeprefix('sqlite:///')}: another clone has its own, "
+            "with versions of its own that begin at 1. A server shares one: tool.mlops.tracking_uri in pyproject.toml"
         )
 
     def require(self, number: int, digest: str) -> Version:
@@ -74,10 +85,11 @@ class Registry:
             return found
         there = f"another version {number}, {found.digest[:19]}, than" if found else f"no version {number} of"
         named = f"{self.name} with {digest[:19]}" if not found else f"the one with {digest[:19]}"
+        file = self.of_this_machine()
         raise MlopsError(
             f"the registry {shown(store_uri(self.project))} has {there} {named}, which a file of an environment names",
             "it was deleted there, or registered in another store: see tool.mlops.tracking_uri in pyproject.toml, and "
-            "mlops audit; promote a version that is there",
+            f"mlops audit; promote a version that is there{f'. {file}' if file else ''}",
         )
 
     def alias(self, alias: str) -> int | None:

@@ -6,12 +6,15 @@ import platform
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from slipway.base.errors import MlopsError
 from slipway.base.files import Log, sha256
 from slipway.data import dvc
 from slipway.forge import git
-from slipway.registry import packaging
+from slipway.registry import cards, packaging
 from slipway.registry.models import Registry, Version
 from slipway.settings.base import read_settings
 from slipway.settings.environment import Environment
@@ -21,8 +24,9 @@ from slipway.training.gates import check_gates, require_passed
 from slipway.training.pipeline import pipeline_digest
 from slipway.training.tracking import find_deleted_run, find_run, shown, store_uri
 
+LOCK, COST = "dvc.lock", "reports/cost.json"
 #: What a version is made from, the code in its bundle included.
-MADE_FROM = ["src", "vendor", "dvc.lock", "params.yaml", "policy.yaml", "uv.lock", "pyproject.toml"]
+MADE_FROM = ["src", "vendor", LOCK, "params.yaml", "policy.yaml", "uv.lock", "pyproject.toml"]
 
 
 def register(project: Project, log: Log = print) -> tuple[Version, bool]:
@@ -42,6 +46,9 @@ def register(project: Project, log: Log = print) -> tuple[Version, bool]:
     with project.only_one("register"):
         log("checking that the outputs are those of the commit")
         _require_current(project)
+        for card in (cards.MODEL_CARD, cards.DATA_CARD):
+            if cards.of_the_example(project, card):
+                log(f"warning: {card} still tells of the example's flights, and this version is registered with it")
         require_passed(check_gates(project), "the model in this checkout")
         lineage = _lineage(project, registry)
         log("sending the data to its remote")
@@ -91,17 +98,26 @@ def _require_current(project: Project) -> None:
     if stale:
         raise MlopsError(
             f"the outputs in this checkout are not those of its code, parameters and data: {', '.join(stale)}",
-            "mlops pipeline, then commit dvc.lock and reports",
+            "commit what you have written, which hooks may format; mlops pipeline; commit dvc.lock and reports",
         )
 
 
 def _same(project: Project, registry: Registry, lineage: Lineage) -> Version | None:
-    """The newest version of the same run whose commit has another id and the same content."""
+    """The newest version of another commit with the same content: only how long things took may differ."""
+    made_from, here = [path for path in MADE_FROM if path != LOCK], _locked(project, lineage.commit)
     for version in reversed(registry.versions()):
-        is_other = version.run_id == lineage.run_id and version.commit != lineage.commit
-        if is_other and git.is_alike(project.root, version.commit, lineage.commit, MADE_FROM):
-            return version
+        is_other = version.commit != lineage.commit
+        if is_other and git.is_alike(project.root, version.commit, lineage.commit, made_from):
+            return version if _locked(project, version.commit) == here else None
     return None
+
+
+def _locked(project: Project, commit: str) -> Any:
+    """What `dvc.lock` says of a commit's pipeline, without the report of what was measured: it differs each time."""
+    lock = yaml.safe_load(git.at_commit(project.root, commit, LOCK) or "{}")
+    for stage in lock.get("stages", {}).values():
+        stage["outs"] = [out for out in stage.get("outs", []) if out["path"] != COST]
+    return lock
 
 
 def _lineage(project: Project, registry: Registry) -> Lineage:

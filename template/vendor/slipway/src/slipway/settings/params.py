@@ -38,13 +38,20 @@ class FileFormat(Settings):
 class DataParams(Settings):
     """The raw data: a file or a folder of files, how they are written, and the day on which they were taken.
 
-    `sample` is a part of it that stays in Git, for checkouts that cannot have the whole.
+    `raw` is what the team's prepare.py reads, if there is one; it makes `source`. `sample` is a part of what is
+    delivered that stays in Git, for checkouts that cannot have the whole.
     """
 
     source: str
     as_of: date
     format: FileFormat = msgspec.field(default_factory=FileFormat)
+    raw: str | None = None
     sample: str | None = None
+
+    @property
+    def delivered(self) -> str:
+        """The files that somebody else makes."""
+        return self.raw or self.source
 
 
 class SplitParams(Settings):

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+from pathlib import Path
+
+from slipway.base import programs
 from slipway.base.errors import MlopsError
 from slipway.base.files import Log, sha256
-from slipway.data.stages import STAGES, run_stage
+from slipway.data.prepare import require_prepared
+from slipway.data.stages import planned, run_stage
 from slipway.forge import git
 from slipway.settings.project import Project
 from slipway.training import engines
@@ -16,6 +22,12 @@ from slipway.training.tracking import PIPELINE, connect, experiment, find_run, r
 def run(project: Project, force: bool = False, log: Log = print) -> list[GateResult]:
     """Run what has changed, record the run, and judge the result against the policy."""
     require_agreement(project, log)  # a wrong setting is refused before any work is done
+    require_prepared(project)
+    if unformatted := to_be_formatted(project.root):
+        sys.stderr.write(
+            f"warning: the commit hooks will rewrite {', '.join(unformatted)}, and what is made here is stale then\n"
+            " next: uv run ruff check --fix, uv run ruff format, and this once more\n"
+        )
     engine, client = engines.of(project), connect(project)
     experiment(project, client)
     with project.only_one("pipeline"):
@@ -37,10 +49,27 @@ def rehearse(project: Project, sample: str) -> None:
     `dvc.lock` stays as it was, so what this leaves behind can never be registered.
     """
     tried = Project(project.root)
-    tried.params.data.source = sample
+    if tried.params.data.raw:
+        tried.params.data.raw = sample
+    else:
+        tried.params.data.source = sample
     with project.only_one("pipeline"):
-        for name in STAGES:
+        for name in planned(tried):
             run_stage(tried, name)
+
+
+def to_be_formatted(root: Path) -> list[str]:
+    """The modules of the team's that are not committed and that ruff would rewrite; none where there is no ruff."""
+    ruff = shutil.which("ruff", path=str(Path(sys.executable).parent))
+    changed = [path for path in git.changes(root) if path.startswith("src/") and path.endswith(".py")]
+    if ruff is None:
+        return []
+    judged = ("format", "--check"), ("check", "--diff")
+    return [
+        path for path in changed
+        if (root / path).is_file()
+        and any(programs.run(ruff, *how, path, cwd=root, install="uv sync").code for how in judged)
+    ]  # fmt: skip
 
 
 def commit(project: Project) -> str | None:

@@ -47,7 +47,7 @@ def merged(columns: Columns) -> Iterator[str]:
 
     Neighbours that a millionth of the feature's spread sets apart are alike for any model, and not told.
     """
-    for name, feature in features(columns).items():
+    for name, feature in team.features(columns).items():
         values = np.unique(np.asarray(feature, dtype=np.float64))
         values = values[np.isfinite(values)]
         kept = np.unique(values.astype(np.float32))

@@ -74,7 +74,9 @@ def _registry(project: Project) -> Connection:
 
 def _signatures() -> Connection:
     key = signing.key()
-    return Connection("signatures", key is not None, key or _for_job("cosign, and a key or the permission id-token: write"))
+    return Connection(
+        "signatures", key is not None, key or _for_job("cosign, and a key or the permission id-token: write")
+    )
 
 
 def _machine(project: Project) -> Connection:

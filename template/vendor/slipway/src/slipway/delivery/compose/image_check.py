@@ -36,12 +36,12 @@ def try_out(project: Project, use: str, image: str, bundle: Bundle | None) -> No
 
 def _try_working(project: Project, use: str, image: str) -> None:
     """Import what the work needs; where the data is in Git, train on it."""
-    from slipway.data.stages import STAGES
+    from slipway.data.stages import planned
 
     modules = ["dvc", "mlflow", "skl2onnx", "slipway.monitoring.run", "slipway.training.train"]
     steps = [f"python -c 'import {', '.join(modules)}'"]
-    if use == "train" and git.git(project.root, "ls-files", "--", project.params.data.source).strip():
-        steps += [f"mlops stage {stage}" for stage in STAGES]
+    if use == "train" and git.git(project.root, "ls-files", "--", project.params.data.delivered).strip():
+        steps += [f"mlops stage {stage}" for stage in planned(project)]
     tried = docker("run", "--rm", *CONFINED, "--volume", "/project", image, "sh", "-ec", "\n".join(steps), check=False)
     if tried.code:
         raise MlopsError(
