@@ -65,8 +65,6 @@ class Week:
         git(self.folder, "clone", "--quiet", str(self.hub.path), str(root))
         git(root, "remote", "set-url", "origin", f"{self.forge.address}/{REPOSITORY}")
         git(root, "switch", "--quiet", "--force-create", branch, commit)
-        # What one job has trained is not trained again, which would take long and change nothing.
-        (root / ".dvc" / "config.local").write_text(f"[cache]\n    dir = {self.project.root}/.dvc/cache\n", "utf-8")
         return root
 
     def main(self) -> str:

@@ -6,6 +6,9 @@ import platform
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from slipway.base.errors import MlopsError
 from slipway.base.files import Log, sha256
@@ -21,8 +24,9 @@ from slipway.training.gates import check_gates, require_passed
 from slipway.training.pipeline import pipeline_digest
 from slipway.training.tracking import find_deleted_run, find_run, shown, store_uri
 
+LOCK, COST = "dvc.lock", "reports/cost.json"
 #: What a version is made from, the code in its bundle included.
-MADE_FROM = ["src", "vendor", "dvc.lock", "params.yaml", "policy.yaml", "uv.lock", "pyproject.toml"]
+MADE_FROM = ["src", "vendor", LOCK, "params.yaml", "policy.yaml", "uv.lock", "pyproject.toml"]
 
 
 def register(project: Project, log: Log = print) -> tuple[Version, bool]:
@@ -99,12 +103,21 @@ def _require_current(project: Project) -> None:
 
 
 def _same(project: Project, registry: Registry, lineage: Lineage) -> Version | None:
-    """The newest version of the same run whose commit has another id and the same content."""
+    """The newest version of another commit with the same content: only how long things took may differ."""
+    made_from, here = [path for path in MADE_FROM if path != LOCK], _locked(project, lineage.commit)
     for version in reversed(registry.versions()):
-        is_other = version.run_id == lineage.run_id and version.commit != lineage.commit
-        if is_other and git.is_alike(project.root, version.commit, lineage.commit, MADE_FROM):
-            return version
+        is_other = version.commit != lineage.commit
+        if is_other and git.is_alike(project.root, version.commit, lineage.commit, made_from):
+            return version if _locked(project, version.commit) == here else None
     return None
+
+
+def _locked(project: Project, commit: str) -> Any:
+    """What `dvc.lock` says of a commit's pipeline, without the report of what was measured: it differs each time."""
+    lock = yaml.safe_load(git.at_commit(project.root, commit, LOCK) or "{}")
+    for stage in lock.get("stages", {}).values():
+        stage["outs"] = [out for out in stage.get("outs", []) if out["path"] != COST]
+    return lock
 
 
 def _lineage(project: Project, registry: Registry) -> Lineage:
