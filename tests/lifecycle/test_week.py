@@ -267,7 +267,7 @@ def wednesday(week: Week) -> None:
     shutil.copy(week.project.root / "uv.lock", root)
     with database(GHSA) as address:
         week.mlops(root, "advisories", "--database", address, red="a weakness")
-    week.push("a-word", "Say it better", "docs/model.md", "# The model\n")
+    week.push("a-word", "Say it better", "README.md", "# The model\n")
     week.ask("POST", "/pulls", "ada", title="Say it better", head="a-word", base="main")
     week.accept("a-word")
     assert week.started_on_main() == []
@@ -300,7 +300,7 @@ def thursday(week: Week) -> None:
 def friday(week: Week) -> None:
     """Two people merge at once, the template has a newer version, and somebody runs an old run again."""
     for person, text in (("one", "# One\n"), ("two", "# Two\n")):
-        week.push(person, f"Write {person}", f"docs/{person}.md" if person == "two" else "docs/model.md", text)
+        week.push(person, f"Write {person}", f"docs/{person}.md" if person == "two" else "README.md", text)
         week.ask("POST", "/pulls", "ada", title=f"Write {person}", head=person, base="main")
     second = week.opened("two")
     week.check(second)
@@ -316,7 +316,7 @@ def friday(week: Week) -> None:
     ]
     week.hub.report(group, **CHECKS)
     assert week.hub.leave_queue(second.number, group) == []
-    assert week.forge.git(REPOSITORY, "show", "main:docs/model.md") == "# One\n"
+    assert week.forge.git(REPOSITORY, "show", "main:README.md") == "# One\n"
 
     Template(week.folder / "template", "").release("v9.0.0", change_a_workflow)
     week.mlops(week.clone(week.main()), "template", "update", red="an update with a job's token")
