@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "docs")]
 
 from own_data import NAMES, put  # noqa: E402 - found by the lines above
-from rendering import Template, snapshot  # noqa: E402
+from rendering import Template, git, snapshot  # noqa: E402
 from running import RunningProject, give_free_ports  # noqa: E402
 
 SHAPES = {
@@ -65,7 +65,8 @@ def measure(name: str, root: Path) -> dict[str, Any]:
     project = RunningProject(root)
     seconds = run(root, BEFORE)
     written = put(name, root)
-    lines = [sum(1 for line in (root / path).read_text("utf-8").splitlines() if line.strip()) for path in written]
+    git(root, "add", "--intent-to-add", *written)
+    lines = [int(line.split()[0]) for line in git(root, "diff", "--numstat", "--", *written).splitlines()]
     seconds += sum(run(root, command) for command in (AFTER, *COMMANDS))
     row = json.loads((root / "model" / "bundle" / "golden.json").read_bytes())["rows"][0]
     answer = project.request("POST", "/predict", row)
@@ -94,7 +95,7 @@ def main() -> None:
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     os.environ.pop("VIRTUAL_ENV", None)
     print(f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
-    print("| set | shape | rows | files written | lines in them | commands | minutes | on test rows |")
+    print("| set | shape | rows | files written | lines written | commands | minutes | on test rows |")
     print("|---|---|--:|--:|--:|--:|--:|---|", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)

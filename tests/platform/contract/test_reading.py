@@ -374,7 +374,12 @@ VALUES = [
     ["", "text", '"a ""b"", c"', '"two\nlines"', "'", 'stray " quote'],
     ["2013-07-01", "2013-07-01T17:30:00", "01/02/2013", "2013-07-01T17:30Z", "2013-07-01 24:00:00", "0000-00-00", ""],
 ]
-PACKERS = {"": bytes, ".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
+PACKERS: dict[str, Callable[[bytes], bytes]] = {
+    "": bytes,
+    ".gz": gzip.compress,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+}
 
 
 def written(chance: random.Random) -> tuple[str, FileFormat]:

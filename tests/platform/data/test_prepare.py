@@ -110,7 +110,7 @@ def test_labels_are_read_by_the_same_code_as_rows(project: Project) -> None:
     found = labels.read(project, rule)
 
     assert found.frame.height == 17
-    assert found.remarks == ["3 labels have no outcome yet and count as unknown"]
+    assert found.remarks == ["without an outcome yet, and unknown: 3 labels"]
     (source.parent / "more.xlsx").write_bytes(b"PK")
     with pytest.raises(MlopsError, match=r"more\.xlsx is neither"):
         labels.read(project, rule)

@@ -153,6 +153,19 @@ def test_an_old_commit_is_not_deployed_where_a_later_one_was(project: Project, t
     assert answering(project) == 1
 
 
+def test_an_old_commit_does_not_say_what_to_go_back_to(project: Project, two_versions: str, names: Names) -> None:
+    """As a rollback of long ago that is run again."""
+    second = commit(project)
+    names("one", version=3)
+    deploy.deploy(project, "staging", quiet)
+    git.git(project.root, "reset", "--quiet", "--hard", second)
+
+    with pytest.raises(MlopsError, match="a later commit was deployed here, in which it names version 3"):
+        rollback.roll_back(project, "staging", quiet)
+
+    assert answering(project) == 3
+
+
 def test_an_old_commit_that_says_the_same_is_deployed(project: Project, names: Names) -> None:
     names("one", version=1)
     first = commit(project)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
+
 import numpy as np
 import polars as pl
 import pytest
@@ -13,7 +15,7 @@ from slipway.settings.policy import MonitorPolicy
 LIMITS = MonitorPolicy(min_rows=200, watch=0.1, act=0.25, p_value=0.01)
 
 
-def judged(before: list[object], now: list[object]) -> ColumnDrift:
+def judged(before: Sequence[object], now: Sequence[object]) -> ColumnDrift:
     (column,) = find(pl.DataFrame({"x": before}), pl.DataFrame({"x": now}), LIMITS)
     return column
 
@@ -58,11 +60,12 @@ def test_a_few_values_of_another_unit_are_worth_a_look_and_say_where() -> None:
 @pytest.mark.parametrize("shape", ["normal", "lognormal", "pareto"])
 def test_far_values_are_not_found_where_nothing_has_changed(shape: str) -> None:
     chance, runs = np.random.default_rng(3), 200
-    draw = {
+    draws: dict[str, Callable[[int], Iterable[float]]] = {
         "normal": chance.standard_normal,
         "lognormal": lambda rows: chance.lognormal(0, 2, rows),
         "pareto": lambda rows: chance.pareto(1.2, rows),
-    }[shape]
+    }
+    draw = draws[shape]
 
     found = sum(judged([*draw(2000)], [*draw(1000)]).far is not None for _ in range(runs))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -56,11 +55,14 @@ def test_the_page_shows_how_files_become_rows(rendered: Path, tmp_path: Path) ->
     root = tmp_path / "project"
     shutil.copytree(rendered, root)
     page = (root / "docs" / "your-own-data.md").read_text("utf-8")
-    contract = re.findall(r"^```python \S+/contract\.py\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
+    modules = {name: blocks(page, rf"python \S+/{name}\.py")[0] for name in ("contract", "features", "model")}
+    (usual,) = blocks(page, r"yaml params\.yaml")
+    (policy,) = blocks(page, r"yaml policy\.yaml")
     (_, prepare), (stage, params) = blocks(page, "python"), blocks(page, "yaml")
-    for module, text in (("contract", contract[0]), ("prepare", prepare)):
+    for module, text in (modules | {"prepare": prepare}).items():
         (root / "src" / PACKAGE / f"{module}.py").write_text(text, encoding="utf-8")
-    written = yaml.safe_load((root / "params.yaml").read_text("utf-8")) | yaml.safe_load(params)
+    (root / "policy.yaml").write_text(policy, encoding="utf-8")
+    written = yaml.safe_load(usual) | yaml.safe_load(params)
     (root / "params.yaml").write_text(yaml.safe_dump(written), encoding="utf-8")
     (root / "data" / "raw").mkdir()
     for number in (1, 2):

@@ -10,6 +10,7 @@ import pytest
 from parts import TOOLS, needs
 from slipway.base.errors import MlopsError
 from slipway.base.files import write_json
+from slipway.base.programs import Done
 from slipway.registry import cosign, signing
 from slipway.settings.environment import Release
 from slipway.settings.project import Project
@@ -88,7 +89,12 @@ def test_what_is_signed_here_can_be_checked_by_the_second_major(
     kept = sign("3, old")
     asked: list[tuple[str, ...]] = []
     real = cosign.run
-    monkeypatch.setattr(cosign, "run", lambda *words: asked.append(words) or real(*words))
+
+    def listen(*words: str) -> Done:
+        asked.append(words)
+        return real(*words)
+
+    monkeypatch.setattr(cosign, "run", listen)
     signing.verify(demanding, release, sealed)
 
     run(OLD, demanding.root, *asked[0])

@@ -329,9 +329,13 @@ class Reading(Row):
     value: float | None
 
 
+class Happened(Row):
+    outcome: bool
+
+
 def watched(*requests: list[tuple[datetime, float | None]]) -> tuple[dict[str, int], dict[float, int]]:
     """What is missing, and the ages by upper bound, where a row is old after two days."""
-    watch = Watch(Contract(row=Reading, outcome=Reading, key=("read",), time="read", max_age_days=2))
+    watch = Watch(Contract(row=Reading, outcome=Happened, key=("read",), time="read", max_age_days=2))
     missing, ages = watch.missing(), watch.ages()
     assert ages is not None
     asked = [[Reading(read=at, value=value) for at, value in readings] for readings in requests]
@@ -357,7 +361,7 @@ def test_a_request_is_as_old_as_its_newest_row() -> None:
 
 
 def test_a_sum_of_ages_never_falls() -> None:
-    watch = Watch(Contract(row=Reading, outcome=Reading, key=("read",), time="read"))
+    watch = Watch(Contract(row=Reading, outcome=Happened, key=("read",), time="read"))
     ages = watch.ages()
     assert ages is not None
     still_to_come = [Reading(read=datetime.now(UTC) + timedelta(days=1), value=1.0)] * 2
@@ -379,7 +383,7 @@ def test_what_was_counted_is_not_counted_again(client: TestClient, rows: list[di
 
 
 def test_rows_without_a_time_have_no_age() -> None:
-    watch = Watch(Contract(row=Reading, outcome=Reading, key=("read",)))
+    watch = Watch(Contract(row=Reading, outcome=Happened, key=("read",)))
     missing = watch.missing()
 
     watch.look([Reading(read=datetime.now(UTC), value=None)], missing, watch.ages())

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import slipway
 from flight_delays import model as team
 from flight_delays.features import features
 from sklearn.base import BaseEstimator
@@ -49,7 +50,7 @@ def test_values_that_fall_together_in_32_bits_are_told(
     seconds = 1_356_998_400 + 30.0 * np.arange(3000)
     made = {"epoch": seconds, "since": seconds - seconds[0], "share": np.random.default_rng(1).random(100_000)}
 
-    monkeypatch.setattr(scoring, "features", lambda _: made)
+    monkeypatch.setitem(vars(slipway.team), "features", lambda _: made)
     (told,) = scoring.merged({})
 
     assert told.startswith("the 3,000 values of epoch become 704, as the model sees numbers of 32 bits")
@@ -58,6 +59,6 @@ def test_values_that_fall_together_in_32_bits_are_told(
         known = features(rows)
         return known | {"epoch": 1_356_998_400 + np.arange(len(next(iter(known.values()))))}
 
-    monkeypatch.setattr(scoring, "features", with_epoch)
+    monkeypatch.setitem(vars(slipway.team), "features", with_epoch)
     train(project)
     assert "values of epoch become" in capsys.readouterr().err

@@ -102,13 +102,16 @@ def _whole(file: RawFile, path: Path, separator: str, width: int, folder: Path) 
 
     Raises `MlopsError` for a row of more or fewer values than the header has names, with its line.
     """
-    sign = re.escape(separator)
-    unquoted = pl.col("line").str.replace_all(f'(^|{sign})"(?:[^"]|"")*"', "${1}\0")
-    is_odd = unquoted.str.count_matches(separator, literal=True) != width - 1
-    is_odd |= unquoted.str.contains(f'["\\r]|\\x00[^{sign}]')
+    line, sign = pl.col("line"), re.escape(separator)
+    is_quoted = line.str.contains('"', literal=True) | line.str.contains("\r", literal=True)
+    unquoted = line.str.replace_all(f'(^|{sign})"(?:[^"]|"")*"', "${1}\0")
+    is_open = unquoted.str.contains(f'["\\r]|\\x00[^{sign}]')
+    of_other_width = [text.str.count_matches(separator, literal=True) != width - 1 for text in (line, unquoted)]
     with _told_of_encoding(file, path):
-        if pl.scan_lines(path, glob=False).filter(is_odd).head(1).collect().is_empty():
-            return path
+        # Mostly there are no quotes, and looking through them is dear.
+        for is_odd in (is_quoted | of_other_width[0], is_open | of_other_width[1]):
+            if pl.scan_lines(path, glob=False).filter(is_odd).head(1).collect().is_empty():
+                return path
     clean = folder / "clean.csv"
     with clean.open("w", encoding="utf-8", newline="") as target:
         writer = csv.writer(target, delimiter=separator, lineterminator="\n", quoting=csv.QUOTE_ALL)

@@ -9,7 +9,8 @@ from slipway.settings.params import FileFormat
 
 #: Where floating-point numbers have a gap wider than one, so that an integer written as one may be its neighbour.
 EXACT = 2**53
-_DATE, _CLOCK, _ZONE = r"(\d{4}-\d{2}-\d{2})", r"(\d{2}:\d{2})(:[0-5]\d(?:\.\d{1,9})?)?", r"(Z|[+-]\d{2}:?\d{2})"
+_TIME, _ZONE = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:[0-5]\d(\.\d{1,9})?)?)?", r"(?:Z|[+-]\d{2}:?\d{2})"
+_DAY, _MINUTE = len("2013-07-01"), len("2013-07-01T17:30")
 
 
 def typed(text: pl.Expr, field: Field, form: FileFormat) -> pl.Expr:
@@ -39,14 +40,16 @@ def moments(text: pl.Expr, *, zoned: bool, form: str = "", unit: str = "ms") -> 
         if ("%z" in form or "%:z" in form or "%#z" in form) is not zoned:
             return pl.lit(None, dtype)
         return text.str.to_datetime(form, time_unit=unit, strict=False).cast(dtype)  # type: ignore[arg-type]
-    parts = text.str.extract_groups(f"^{_DATE}(?:[T ]{_CLOCK})?{_ZONE if zoned else ''}$").struct
-    date, clock, seconds = (parts.field(str(place)) for place in (1, 2, 3))
-    whole = pl.concat_str(date, pl.lit(" "), clock.fill_null("00:00"), seconds.fill_null(":00"))
-    if not zoned:
-        return whole.str.to_datetime("%Y-%m-%d %H:%M:%S%.f", time_unit=unit, strict=False)  # type: ignore[arg-type]
-    zone = parts.field("4").replace("Z", "+0000").str.replace(":", "", literal=True)
-    stamped = pl.concat_str(whole, zone)
-    return stamped.str.to_datetime("%Y-%m-%d %H:%M:%S%.f%z", time_unit=unit, strict=False).cast(dtype)  # type: ignore[arg-type]
+    is_time = text.str.contains(f"^{_TIME}{_ZONE if zoned else ''}$")
+    base = text.str.replace(f"{_ZONE}$", "") if zoned else text
+    length, plain = base.str.len_bytes(), base.str.replace("T", " ", literal=True)
+    whole = (
+        pl.when(length == _DAY).then(plain + " 00:00:00").when(length == _MINUTE).then(plain + ":00").otherwise(plain)
+    )
+    zone = text.str.extract(f"({_ZONE})$").str.replace("Z", "+0000", literal=True).str.replace(":", "", literal=True)
+    stamped, how = (whole + zone, "%Y-%m-%d %H:%M:%S%.f%z") if zoned else (whole, "%Y-%m-%d %H:%M:%S%.f")
+    moment = stamped.str.to_datetime(how, time_unit=unit, strict=False)  # type: ignore[arg-type]
+    return pl.when(is_time).then(moment.cast(dtype))
 
 
 def _number_text(text: pl.Expr, form: FileFormat) -> pl.Expr:

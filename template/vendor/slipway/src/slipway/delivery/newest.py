@@ -29,10 +29,15 @@ def require_newest(project: Project, name: str, log: Log) -> None:
             f"merge the rollback, or promote a version; mlops rollback {name} serves the one before again, and "
             f"mlops deploy {name} --force brings version {release.version} back",
         )
+    require_not_before(project, name)
+    _require_origin(project, name, git.head(project.root), log)
+
+
+def require_not_before(project: Project, name: str) -> None:
+    """Refuse a commit of before the last deployment on this machine, unless it says the same."""
     here, last = git.head(project.root), ledger.last_checkout(project, name)
     if last != here and git.is_ancestor(project.root, here, last):
         _require_same(project, name, last, "a later commit was deployed here, in which it names")
-    _require_origin(project, name, here, log)
 
 
 def hold_on(project: Project, name: str, release: Release) -> Hold | None:

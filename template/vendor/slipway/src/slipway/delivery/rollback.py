@@ -54,6 +54,7 @@ def roll_back(project: Project, name: str, log: Log = print) -> Release:
     git.require_branch(project.root)
     with project.only_one("promote"):
         environments.require_committed(project, name)
+        newest.require_not_before(project, name)  # an old run of a workflow that is run again
         left, release = environments.champion(project, name), previous(project, name)
         text = environments.changed_file(project, name, _changes(project, name, release))
         hold = Hold(release=left, at="", named_by=newest.named_by(project, name, left))

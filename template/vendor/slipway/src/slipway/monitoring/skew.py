@@ -73,7 +73,7 @@ def replay(bundle: Bundle, log: pl.DataFrame, hidden: Collection[str] = ()) -> S
     try:
         _require_its_code(bundle)
         sample = spread(own, MOST_ROWS)
-        return _counted(_replay(Scorer(bundle), sample, hidden), sample.height)
+        return _replay(Scorer(bundle), sample, hidden)
     except MlopsError as error:
         return _unknown(error.problem)
 
@@ -81,11 +81,11 @@ def replay(bundle: Bundle, log: pl.DataFrame, hidden: Collection[str] = ()) -> S
 def _replay(scorer: Scorer, sample: pl.DataFrame, hidden: Collection[str]) -> Skew:
     whole = _whole(sample, hidden)
     left_out = _left_out(sample, whole, hidden)
-    if 2 * whole.height < sample.height:
-        return _unknown(f"too few logged rows can be replayed: {left_out}")
+    if whole.is_empty():
+        return _unknown(f"no row of the champion is whole in the log: {left_out}")
     decoded, refused = _decoded(scorer.bundle, whole, hidden)
     if refused:
-        return _judged(whole.height, refused, [], left_out)
+        return _counted(_judged(whole.height, refused, []), sample.height, left_out)
     replayed = columns(whole, tuple(field for field in CONTRACT.fields if field.name not in hidden))
     try:
         names, trained = matrix(replayed, scorer.facts.features)
@@ -95,17 +95,16 @@ def _replay(scorer: Scorer, sample: pl.DataFrame, hidden: Collection[str]) -> Sk
             raise
         return _unknown(f"features.py needs {absent.args[0]}, which privacy.fields keeps out of the log")
     found = [*_features(whole, names, trained, served), *_scores(whole, scorer.scores(replayed), scorer.kind.rounding)]
-    return _judged(whole.height, found, names, left_out)
+    return _counted(_judged(whole.height, found, names), sample.height, left_out)
 
 
-def _counted(found: Skew, asked: int) -> Skew:
+def _counted(found: Skew, asked: int, left_out: str) -> Skew:
     """Say how many rows could not be replayed; most of them make what the others show no answer."""
-    left_out = asked - found.rows
-    if not found.rows or not left_out:
+    if not left_out:
         return found
-    sentence = f"{found.sentence}; {left_out:,} of {asked:,} rows are left out, as the log does not hold all of them"
-    state = SkewState.UNKNOWN if found.state is SkewState.OK and left_out > found.rows else found.state
-    return msgspec.structs.replace(found, sentence=sentence, state=state)
+    is_most = asked - found.rows > found.rows
+    state = SkewState.UNKNOWN if found.state is SkewState.OK and is_most else found.state
+    return msgspec.structs.replace(found, sentence=f"{found.sentence}; {left_out}", state=state)
 
 
 def _whole(sample: pl.DataFrame, hidden: Collection[str]) -> pl.DataFrame:
@@ -171,11 +170,10 @@ def _difference(
         yield SkewedColumn(name, int(differs.sum()), example)
 
 
-def _judged(rows: int, found: list[SkewedColumn], features: list[str], left_out: str) -> Skew:
-    aside = f"; {left_out}" if left_out else ""
+def _judged(rows: int, found: list[SkewedColumn], features: list[str]) -> Skew:
     if not found:
         same = "get the features and the score that they got when they were asked"
-        sentence = f"{counted(rows, 'logged row')}, replayed through training, {same}{aside}"
+        sentence = f"{counted(rows, 'logged row')}, replayed through training, {same}"
         return Skew(state=SkewState.OK, sentence=sentence, rows=rows)
     worst = found[0]
     others = f"; {len(found) - 1} more differ" if len(found) > 1 else ""
@@ -184,7 +182,7 @@ def _judged(rows: int, found: list[SkewedColumn], features: list[str], left_out:
         next_step = "let features.py make each row's features from that row alone, then train again: mlops pipeline"
     return Skew(
         state=SkewState.SKEWED,
-        sentence=f"{worst.name} differs in {worst.rows:,} of {rows:,} replayed rows: {worst.example}{others}{aside}",
+        sentence=f"{worst.name} differs in {worst.rows:,} of {rows:,} replayed rows: {worst.example}{others}",
         rows=rows,
         differences=found,
         next_step=next_step,

@@ -58,11 +58,8 @@ def place_for(root: Path, name: str, old: str, theirs: str, *, by_hand: bool = F
 
 def _tips(root: Path, branch: str) -> dict[str, str]:
     """The last commits of a branch, here and at origin, by what Git here calls them."""
-    refs = {branch: f"refs/heads/{branch}"}
-    if vcs.is_at_origin(root, branch):
-        refs[f"origin/{branch}"] = there = f"refs/remotes/origin/{branch}"
-        git(root, "fetch", "--quiet", "--no-tags", "origin", f"+refs/heads/{branch}:{there}")
-    tips = {one: git(root, "rev-parse", "--verify", "--quiet", ref, check=False).strip() for one, ref in refs.items()}
+    here = git(root, "rev-parse", "--verify", "--quiet", f"refs/heads/{branch}", check=False).strip()
+    tips = {branch: here, f"origin/{branch}": vcs.fetched(root, branch)}
     return {one: tip for one, tip in tips.items() if tip}
 
 
