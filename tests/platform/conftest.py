@@ -55,3 +55,9 @@ def an_environment_of_its_own(clean_environment: None) -> Iterator[None]:
     yield
     os.environ.clear()
     os.environ.update(before)
+
+
+@pytest.fixture(autouse=True)
+def a_store_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take back what MLflow sets when it opens a store: it would win over what the next project names."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)

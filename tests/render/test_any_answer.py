@@ -20,6 +20,7 @@ PIECES = st.sampled_from([*VISIBLE.split(), *HIDDEN])
 SHAPES = {
     "project_name": r"[A-Za-z][A-Za-z0-9 _-]{0,50}",
     "package_name": r"[a-z_][a-z0-9_]{0,41}",
+    "reviewers": r"nobody|@[A-Za-z0-9-]{1,41}(/[a-z0-9._-]{1,102})?( @[A-Za-z0-9-]{1,41})?",
     "repository": r"[A-Za-z0-9-]{1,41}/[A-Za-z0-9._-]{1,102}",
     "author": r"[^\x00-\x1f\"\\{}<>]{1,50} <[a-z0-9.+-]{1,20}@[a-z0-9-]{1,20}\.[a-z]{1,9}>",
     "data_remote_url": r"(\.\./|/|[A-Z]:/)[^\x00-\x1f\"\\{}<>]{1,50}",

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +23,6 @@ NEWS = "- Lateness is told in minutes. Updating needs nothing from you."
 LATER = "# From the next version.\n"
 ENGINE = "from pathlib import Path; from slipway.template import update as t; t.propose_update(t.prepare(Path.cwd()))"
 KILLS = 20
-# About what one update takes.
-LONGEST_S = 6.0
 
 
 @dataclass(frozen=True)
@@ -73,12 +72,41 @@ def improve(template: Path) -> None:
 @pytest.fixture
 def project(made: Path, tmp_path: Path) -> Checkout:
     """A copy to work in, with files that Git ignores."""
-    root = tmp_path / "project"
+    return copied(made, tmp_path / "project")
+
+
+def copied(made: Path, root: Path) -> Checkout:
     shutil.copytree(made, root, ignore=shutil.ignore_patterns(".venv"))
     (root / ".mlops").mkdir()
     (root / ".mlops" / "runs.db").write_bytes(b"\0every run\0")
     (root / ".env").write_text("TOKEN=mine\n", encoding="utf-8")
     return Checkout(root, made / ".venv" / "bin" / "python")
+
+
+@dataclass(frozen=True)
+class Updated:
+    """A checkout in which an update was proposed, what that said, the bytes before it, and the seconds it took."""
+
+    project: Checkout
+    said: Result
+    before: dict[str, bytes]
+    seconds: float
+
+
+@pytest.fixture(scope="module")
+def updated(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Updated:
+    """One update for all tests that only look at it, or go on from it in a copy."""
+    project = copied(made, tmp_path_factory.mktemp("updated") / "project")
+    before, started = state(project.root), time.monotonic()
+    said = project.template("update")
+    return Updated(project, said, before, time.monotonic() - started)
+
+
+@pytest.fixture
+def proposed(updated: Updated, tmp_path: Path) -> Checkout:
+    """A copy of it to work in."""
+    root = Path(shutil.copytree(updated.project.root, tmp_path / "project"))
+    return Checkout(root, updated.project.python)
 
 
 def state(root: Path) -> dict[str, bytes]:
@@ -87,19 +115,17 @@ def state(root: Path) -> dict[str, bytes]:
     return found | {name: (root / ".git" / name).read_bytes() for name in ("index", "HEAD", "refs/heads/main")}
 
 
-def test_an_update_is_a_branch_and_the_checkout_stays_as_it_is(project: Checkout) -> None:
-    before = state(project.root)
+def test_an_update_is_a_branch_and_the_checkout_stays_as_it_is(updated: Updated, proposed: Checkout) -> None:
+    first = updated.said.stdout.splitlines()[0]
 
-    done = project.template("update")
-
-    assert (done.exit_code, done.stdout.splitlines()[0]) == (0, f"{NEXT} is proposed in branch template/{NEXT}")
-    assert state(project.root) == before
-    git(project.root, "merge", "--quiet", f"template/{NEXT}")
-    assert (project.root / "dvc.yaml").read_text(encoding="utf-8").startswith(LATER)
+    assert (updated.said.exit_code, first) == (0, f"{NEXT} is proposed in branch template/{NEXT}")
+    assert state(updated.project.root) == updated.before
+    git(proposed.root, "merge", "--quiet", f"template/{NEXT}")
+    assert (proposed.root / "dvc.yaml").read_text(encoding="utf-8").startswith(LATER)
 
 
-def test_an_update_shows_what_the_project_will_see(project: Checkout) -> None:
-    said = project.template("update").stderr
+def test_an_update_shows_what_the_project_will_see(updated: Updated) -> None:
+    said = updated.said.stderr
 
     assert NEWS in said
     assert f"to {NEXT}: what your project will see" in said
@@ -114,25 +140,23 @@ def test_an_update_names_the_files_it_merges_with_an_edit(project: Checkout) -> 
     assert "merged with your changes: dvc.yaml" in project.template("update").stderr
 
 
-def test_a_second_update_leaves_the_proposal_alone(project: Checkout) -> None:
+def test_a_second_update_leaves_the_proposal_alone(proposed: Checkout) -> None:
     """A colleague may have worked on it."""
-    project.template("update")
-    git(project.root, "switch", "--quiet", f"template/{NEXT}")
-    project.edit("dvc.yaml", "# a colleague's\n")
-    git(project.root, "switch", "--quiet", "main")
-    before = git(project.root, "rev-parse", f"template/{NEXT}")
+    git(proposed.root, "switch", "--quiet", f"template/{NEXT}")
+    proposed.edit("dvc.yaml", "# a colleague's\n")
+    git(proposed.root, "switch", "--quiet", "main")
+    before = git(proposed.root, "rev-parse", f"template/{NEXT}")
 
-    done = project.template("update")
+    done = proposed.template("update")
 
     assert done.exit_code == 0
-    assert git(project.root, "rev-parse", f"template/{NEXT}") == before
+    assert git(proposed.root, "rev-parse", f"template/{NEXT}") == before
 
 
-def test_an_update_of_the_newest_version_changes_nothing(project: Checkout) -> None:
-    project.template("update")
-    git(project.root, "merge", "--quiet", f"template/{NEXT}")
+def test_an_update_of_the_newest_version_changes_nothing(proposed: Checkout) -> None:
+    git(proposed.root, "merge", "--quiet", f"template/{NEXT}")
 
-    done = project.template("update")
+    done = proposed.template("update")
 
     assert (done.exit_code, done.stdout) == (0, f"nothing changes: this project is at {NEXT}\n")
 
@@ -308,11 +332,11 @@ def start_and_kill(project: Checkout, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("point", range(KILLS))
-def test_a_killed_update_leaves_every_byte(point: int, project: Checkout) -> None:
-    """The points are spread over the time one update takes, the last ones beyond its end."""
-    before = state(project.root)
+def test_a_killed_update_leaves_every_byte(point: int, project: Checkout, updated: Updated) -> None:
+    """The points are spread over the time that one update took, the last ones beyond its end."""
+    before, longest = state(project.root), 1.1 * updated.seconds
 
-    start_and_kill(project, random.Random(point).uniform(point, point + 1) * LONGEST_S / KILLS)
+    start_and_kill(project, random.Random(point).uniform(point, point + 1) * longest / KILLS)
 
     assert state(project.root) == before
     git(project.root, "fsck", "--connectivity-only")
@@ -320,8 +344,8 @@ def test_a_killed_update_leaves_every_byte(point: int, project: Checkout) -> Non
         assert "+# From the next version." in git(project.root, "diff", "main", f"template/{NEXT}")
 
 
-def test_an_update_after_a_killed_one_is_whole(project: Checkout) -> None:
-    start_and_kill(project, LONGEST_S / 3)
+def test_an_update_after_a_killed_one_is_whole(project: Checkout, updated: Updated) -> None:
+    start_and_kill(project, updated.seconds / 3)
 
     project.template("update")
 

@@ -303,7 +303,7 @@ def test_columns_that_nobody_asks_for_are_named_and_not_touched(tmp_path: Path) 
         ("weight", "1.234,5", PLAIN, "must be a number; a decimal comma has to be named as format.decimal"),
         ("weight", "1.234", FileFormat(decimal=","), "must be a number"),
         ("weight", "1e999", PLAIN, "must be finite"),
-        ("fragile", "1", PLAIN, "must be a flag"),
+        ("fragile", "1", PLAIN, "must be true or false"),
         ("sent", "2013-07-01", PLAIN, None),
         ("sent", "2013-07-01 17:30", PLAIN, None),
         ("sent", "2013-02-30", PLAIN, "must be a time without a zone, like 2013-07-01T17:30:00"),

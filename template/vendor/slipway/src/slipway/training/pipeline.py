@@ -23,13 +23,13 @@ def run(project: Project, force: bool = False, log: Log = print) -> list[GateRes
     """Run what has changed, record the run, and judge the result against the policy."""
     require_agreement(project, log)  # a wrong setting is refused before any work is done
     require_prepared(project)
+    engine, client = engines.of(project), connect(project)
+    experiment(project, client)
     if unformatted := to_be_formatted(project.root):
         sys.stderr.write(
             f"warning: the commit hooks will rewrite {', '.join(unformatted)}, and what is made here is stale then\n"
             " next: uv run ruff check --fix, uv run ruff format, and this once more\n"
         )
-    engine, client = engines.of(project), connect(project)
-    experiment(project, client)
     with project.only_one("pipeline"):
         tags = _code_tags(project)
         if not engine.run(project, force):
