@@ -121,7 +121,7 @@ def test_a_detached_head_and_a_shallow_clone_are_refused(trained_project: Runnin
     assert "next: git fetch --unshallow" in shallow.stderr
 
 
-@pytest.mark.parametrize("command", ["pipeline", "register", "promote staging", "deploy staging"])
+@pytest.mark.parametrize("command", ["pipeline", "register", "promote staging"])
 def test_a_second_one_is_refused_while_one_runs(trained_project: RunningProject, command: str) -> None:
     """The lock is held by a process of ours, so that nothing depends on timing."""
     what = command.removesuffix(" staging") if "promote" in command else command

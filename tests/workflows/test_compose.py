@@ -267,7 +267,7 @@ def test_a_hidden_column_is_hidden_in_containers_too(deployed: ContainerProject)
     answers = [deployed.request("POST", "/predict", row).body["id"] for row in deployed.flights(1) * 2]
     wait_until(lambda: answers[1] in recorded(deployed, "champion"))
     git(deployed.root, "reset", "--quiet", "--hard", head)
-    deployed.mlops("deploy", "staging")
+    deployed.mlops("deploy", "staging", "--force")  # an older commit, which is refused otherwise
 
     first, second = (recorded(deployed, "champion")[answer]["row"] for answer in answers)
     assert first["flight"].startswith("hmac:")
@@ -348,7 +348,7 @@ def test_each_of_several_workers_answers_and_their_counts_are_one(deployed: Cont
 
     wait_until(lambda: metric(deployed, 'mlops_predictions_total{version="2"}') == before + 40)
     git(deployed.root, "reset", "--quiet", "--hard", head)
-    deployed.mlops("deploy", "staging")
+    deployed.mlops("deploy", "staging", "--force")  # an older commit, which is refused otherwise
 
     assert listed.count("slipway.serving.run") == 2
 
@@ -362,7 +362,7 @@ def test_one_line_moves_an_environment_to_another_target_and_back(deployed: Cont
         there = deployed.mlops("deploy", "staging")
         on_the_machine = deployed.request("POST", "/predict", row).body
         containers = [deployed.container(name) for name in ("proxy", "blue", "green")]
-    back = deployed.mlops("deploy", "staging")
+    back = deployed.mlops("deploy", "staging", "--force")  # `changed` goes back to the commit of before
     in_a_container = deployed.request("POST", "/predict", row).body
 
     assert ", on compose, and its file says native" in status

@@ -35,9 +35,10 @@ def deploy_beside_another(project: Project, seconds: float) -> str:
     return refused.value.problem
 
 
-def test_one_waits_for_the_other(project: Project) -> None:
+def test_one_waits_for_the_other_and_says_so(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     """The next refusal is that nothing of this is in Git."""
     assert "another `mlops deploy" not in deploy_beside_another(project, 0.3)
+    assert "another `mlops deploy staging` is running; waiting for it, 600 s at the most" in capsys.readouterr().err
 
 
 def test_it_does_not_wait_for_ever(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

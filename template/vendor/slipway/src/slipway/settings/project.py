@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -87,14 +88,24 @@ class Project:
 
     @contextmanager
     def only_one(self, what: str, wait_s: float = 0) -> Iterator[None]:
-        """Let one process at a time do `what` in this checkout; a second one waits so long, and is refused then."""
+        """Let one process at a time do `what` in this checkout; a second one says that it waits, and is refused then."""
         import filelock
 
         self.state.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(self.state / f"{what.replace(' ', '-')}.lock")
         try:
-            with filelock.FileLock(self.state / f"{what.replace(' ', '-')}.lock", timeout=wait_s):
-                yield
+            try:
+                lock.acquire(timeout=0)
+            except filelock.Timeout:
+                if not wait_s:
+                    raise
+                sys.stderr.write(f"another `mlops {what}` is running; waiting for it, {wait_s:g} s at the most\n")
+                lock.acquire(timeout=wait_s)
         except filelock.Timeout as busy:
             raise MlopsError(
                 f"another `mlops {what}` is running in {self.root}", "wait until it has ended, then run this again"
             ) from busy
+        try:
+            yield
+        finally:
+            lock.release()
