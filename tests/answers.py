@@ -35,7 +35,7 @@ def pairwise() -> list[Answers]:
     return _pairs() + TYPED
 
 
-def _pairs(form: dict[str, Any] | None = None) -> list[Answers]:
+def _pairs(form: dict[str, Any] | None = None, together: int = 2) -> list[Answers]:
     choices = {question.key: list(question.choices.values()) for question in questions(form) if question.choices}
     axes = [[((key, value),) for value in values] for key, values in choices.items() if key not in ("size", "target")]
     # A size without containers asks for no target, so the two are one choice.
@@ -44,14 +44,15 @@ def _pairs(form: dict[str, Any] | None = None) -> list[Answers]:
         (("size", size), ("target", target)) for size in sizes if size != "small" for target in targets
     ]
     shapes += [(("size", "small"),)] if sizes else [(("target", target),) for target in targets]
-    return [dict(chain(*row)) for row in AllPairs([*axes, shapes])]
+    return [dict(chain(*row)) for row in AllPairs([*axes, shapes], n=together)]
 
 
 def released() -> dict[str, tuple[str, Answers]]:
-    """Return the newest release with each of the sets of its own form, and those before it with two, by a test id."""
+    """Return the newest release with few sets that hold each choice of its own form, those before it with two."""
     forms = {version: git(ROOT, "show", f"{commit}:copier.yml") for version, commit in releases().items()}
     newest = list(forms)[-1]
-    sets = {version: _pairs(yaml.safe_load(form)) if version == newest else FEW for version, form in forms.items()}
+    choices = _pairs(yaml.safe_load(forms[newest]), together=1)
+    sets = {version: choices if version == newest else FEW for version in forms}
     return {f"{version}-{name(answers)}": (version, answers) for version, known in sets.items() for answers in known}
 
 

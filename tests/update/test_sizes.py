@@ -33,8 +33,11 @@ def by_copier(project: Path, size: str) -> None:
     copier.run_update(project, data={"size": size}, defaults=True, overwrite=True, quiet=True, vcs_ref=current)
 
 
-@pytest.mark.parametrize("way", [by_command, by_copier])
-@pytest.mark.parametrize(("before", "after"), list(permutations(SIZES, 2)))
+#: Copier's own way is what the command takes, too, so that it is tried once in either direction.
+WAYS = [(by_command, *two) for two in permutations(SIZES, 2)] + [(by_copier, *two) for two in permutations(SIZES[:2])]
+
+
+@pytest.mark.parametrize(("way", "before", "after"), WAYS)
 def test_a_size_becomes_another(
     before: str,
     after: str,

@@ -88,7 +88,7 @@ class Project:
 
     @contextmanager
     def only_one(self, what: str, wait_s: float = 0) -> Iterator[None]:
-        """Let one process at a time do `what` in this checkout; a second one says that it waits, and is refused then."""
+        """Let one process at a time do `what` in this checkout; a second one is refused, or says that it waits."""
         import filelock
 
         self.state.mkdir(parents=True, exist_ok=True)
