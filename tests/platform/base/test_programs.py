@@ -32,7 +32,7 @@ def secrets(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 def test_every_local_variable_of_git_is_known() -> None:
     done = subprocess.run(["git", "rev-parse", "--local-env-vars"], capture_output=True, text=True, check=True)
 
-    assert set(done.stdout.split()) <= programs.GIT_LOCAL
+    assert set(done.stdout.split()) <= programs.GIT_LOCAL | set(programs.GIT_SETTINGS)
 
 
 def test_git_works_in_the_folder_it_is_told_inside_of_a_hook_of_another(
@@ -95,3 +95,21 @@ def test_proxies_and_certificates_reach_every_child(name: str, monkeypatch: pyte
 
     for given in (programs.environment(), dvc.declared_environment(), target.server_environment()):
         assert given[name] == "kept"
+
+
+def test_settings_of_git_reach_git_alone_and_what_is_added_comes_after_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a company sends a host elsewhere, or lets Git in there, it often says so in the environment."""
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
+    monkeypatch.setenv("GIT_CONFIG_KEY_0", "url.file:///mirror/.insteadOf")
+    monkeypatch.setenv("GIT_CONFIG_VALUE_0", "https://example.org/")
+    git.git(tmp_path, "init", "--quiet")
+    git.git(tmp_path, "remote", "add", "origin", "https://example.org/a")
+
+    shown = git.git(tmp_path, "config", "--get", "core.abbrev", settings={"core.abbrev": "11"})
+
+    assert shown == "11\n"
+    assert git.git(tmp_path, "remote", "get-url", "origin", settings={"core.abbrev": "11"}) == "file:///mirror/a\n"
+    for given in (programs.environment(), target.server_environment()):
+        assert not [name for name in given if name.startswith(programs.GIT_SETTINGS)]

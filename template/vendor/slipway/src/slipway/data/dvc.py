@@ -37,7 +37,7 @@ class DataVersion(msgspec.Struct, frozen=True, kw_only=True):
 
 def declared_environment() -> dict[str, str]:
     """The part of this process's environment that a stage may rely on."""
-    own = programs.environment(*programs.CLOUDS, *programs.TRACKING)
+    own = programs.environment(*programs.CLOUDS, *programs.TRACKING, *programs.GIT_SETTINGS)
     kept = {k: v for k, v in own.items() if k.upper() in DECLARED or k.upper().startswith(DECLARED_PREFIXES)}
     kept["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", "")])
     return kept | {"DVC_NO_ANALYTICS": "true"}

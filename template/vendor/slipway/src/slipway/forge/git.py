@@ -25,6 +25,7 @@ def git(
     *arguments: str,
     check: bool = True,
     env: dict[str, str] | None = None,
+    settings: Mapping[str, str] | None = None,
     text: str | None = None,
     timeout_s: float | None = None,
 ) -> str:
@@ -32,7 +33,8 @@ def git(
     # Helpers for passwords read what lets them in, and only where there is something to ask for.
     needed = (*programs.CLOUDS, *programs.FORGE) if REMOTE & set(arguments) else ()
     # A question for a password that nobody sees would be waited on for ever.
-    environment = programs.environment(*needed) | {"GIT_TERMINAL_PROMPT": "0"} | (env or {})
+    environment = programs.environment(*needed, *programs.GIT_SETTINGS) | {"GIT_TERMINAL_PROMPT": "0"} | (env or {})
+    environment = programs.with_git_settings(environment, settings or {})
     given = None if text is None else text.encode()
     command, install = ("git", "-C", str(root), *arguments), "install git and run this again"
     done = programs.run(*command, env=environment, stdin=given, install=install, timeout_s=timeout_s)
@@ -159,12 +161,11 @@ def has_origin(root: Path) -> bool:
 def ask_origin(root: Path, *arguments: str, check: bool = True, timeout_s: float | None = None) -> str:
     """Run a git command that talks to origin; a workflow's token is used where there is one, and written nowhere."""
     token, server = os.environ.get("GITHUB_TOKEN"), os.environ.get("GITHUB_SERVER_URL", "https://github.com")
-    env = {}
+    settings = {}
     if token and git(root, "remote", "get-url", "origin").startswith(server):
         basic = base64.b64encode(f"x-access-token:{token}".encode()).decode()
-        env = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"http.{server}/.extraheader"}
-        env["GIT_CONFIG_VALUE_0"] = f"AUTHORIZATION: basic {basic}"
-    return git(root, *arguments, env=env, check=check, timeout_s=timeout_s)
+        settings = {f"http.{server}/.extraheader": f"AUTHORIZATION: basic {basic}"}
+    return git(root, *arguments, settings=settings, check=check, timeout_s=timeout_s)
 
 
 def push(root: Path, branch: str, *, over: str | None = None) -> None:

@@ -301,8 +301,8 @@ def uv() -> str:
 
 
 def _uv(folder: Path, *arguments: str) -> str:
-    # An index of a cloud is asked with the credentials of that cloud.
-    kept = programs.environment(*programs.CLOUDS)
+    # An index of a cloud is asked with the credentials of that cloud, and a package may come from a Git repository.
+    kept = programs.environment(*programs.CLOUDS, *programs.GIT_SETTINGS)
     kept.pop("VIRTUAL_ENV", None)
     done = programs.run(uv(), "--quiet", *arguments, cwd=folder, env=kept, install="install uv")
     if done.code:

@@ -27,11 +27,6 @@ QUIET = {
     "core.sparseCheckout": "false",
     "commit.gpgSign": "false",
 }  # fmt: skip
-QUIET_GIT = {"GIT_CONFIG_COUNT": str(len(QUIET))} | {
-    f"GIT_CONFIG_{part}_{number}": text
-    for number, setting in enumerate(QUIET.items())
-    for part, text in zip(("KEY", "VALUE"), setting, strict=True)
-}
 NOBODY = {"NAME": "mlops", "EMAIL": "mlops@localhost"}
 
 
@@ -91,7 +86,7 @@ def rendered(root: Path, record: Record) -> Iterator[Path]:
         folder.mkdir()
         (folder / ANSWERS).write_text(record.text, "utf-8")
         run_copier(root, record, "recopy", "--overwrite", "--vcs-ref=:current:", str(folder))
-        git(folder, "init", "--quiet", env=QUIET_GIT)
+        git(folder, "init", "--quiet", settings=QUIET)
         save(folder, "The recorded version")
         yield folder
 
@@ -99,8 +94,8 @@ def rendered(root: Path, record: Record) -> Iterator[Path]:
 def save(folder: Path, message: str) -> None:
     """Commit all files of a temporary repository."""
     who = ("-c", f"user.name={NOBODY['NAME']}", "-c", f"user.email={NOBODY['EMAIL']}")
-    git(folder, "add", "--all", "--force", env=QUIET_GIT)
-    git(folder, *who, "commit", "--quiet", "--allow-empty", "-m", message, env=QUIET_GIT)
+    git(folder, "add", "--all", "--force", settings=QUIET)
+    git(folder, *who, "commit", "--quiet", "--allow-empty", "-m", message, settings=QUIET)
 
 
 def store(root: Path, folder: Path, message: str, parent: str | None = None) -> str:
@@ -108,11 +103,12 @@ def store(root: Path, folder: Path, message: str, parent: str | None = None) -> 
     place = git(root, "rev-parse", "--show-prefix").strip()
     database = git(root, "rev-parse", "--absolute-git-dir").strip()
     with index_of(root) as index:
-        git(folder, f"--git-dir={database}", "--work-tree=.", "add", "--all", "--force", env=index)
+        where = (f"--git-dir={database}", "--work-tree=.")
+        git(folder, *where, "add", "--all", "--force", env=index, settings=QUIET)
         tree = git(root, "write-tree", env=index).strip()
         if place:
-            git(root, "read-tree", "--empty", env=index)
-            git(root, "read-tree", f"--prefix={place}", tree, env=index)
+            git(root, "read-tree", "--empty", env=index, settings=QUIET)
+            git(root, "read-tree", f"--prefix={place}", tree, env=index, settings=QUIET)
             tree = git(root, "write-tree", env=index).strip()
     return commit_of(root, tree, message, parent)
 
@@ -121,9 +117,9 @@ def store(root: Path, folder: Path, message: str, parent: str | None = None) -> 
 def index_of(root: Path, commit: str | None = None) -> Iterator[dict[str, str]]:
     """The environment in which Git has an index of its own: an empty one, or that of a commit."""
     with tempfile.TemporaryDirectory() as made:
-        index = QUIET_GIT | {"GIT_INDEX_FILE": str(Path(made) / "index")}
+        index = {"GIT_INDEX_FILE": str(Path(made) / "index")}
         if commit:
-            git(root, "read-tree", commit, env=index)
+            git(root, "read-tree", commit, env=index, settings=QUIET)
         yield index
 
 
@@ -179,13 +175,14 @@ def changelog(root: Path, record: Record, version: str) -> str:
     """The template's changelog as of a version; empty where it has none."""
     with tempfile.TemporaryDirectory() as folder:
         what = ("--quiet", "--no-checkout", "--depth=1", f"--branch={version}")
-        git(root, "clone", *what, record.address, folder, env=QUIET_GIT, check=False)
+        git(root, "clone", *what, record.address, folder, settings=QUIET, check=False)
         return git(Path(folder), "show", "HEAD:CHANGELOG.md", check=False)
 
 
 def run_copier(root: Path, record: Record, command: str, *arguments: str) -> None:
     """Run Copier on a temporary folder, with no credentials but those of the forge that may hold the template."""
-    environment = programs.environment(*programs.FORGE) | {"GIT_TERMINAL_PROMPT": "0"} | QUIET_GIT
+    kept = programs.environment(*programs.FORGE, *programs.GIT_SETTINGS) | {"GIT_TERMINAL_PROMPT": "0"}
+    environment = programs.with_git_settings(kept, QUIET)
     how = (sys.executable, "-m", "copier", command, "--quiet", "--defaults", *arguments)
     done = programs.run(*how, cwd=root, env=environment, install="uv sync")
     if done.code == 4:
