@@ -84,7 +84,7 @@ import json, sys
 import msgspec, numpy as np, polars as pl
 from flight_delays import model
 from flight_delays.contract import CONTRACT
-from slipway.monitoring import bins, concept, drift, judge
+from slipway.monitoring import concept, drift, judge
 from slipway.training.reference import bias, days_of
 from slipway.contract.frames import columns
 from slipway.data.labels import TRUTH
@@ -115,7 +115,7 @@ def biased(part, with_days):
 def judged(drawn, with_days=True):
     # Beside a reference of the other days.
     before, now = reference.filter(~day.is_in(drawn)), log.filter(day.is_in(drawn))
-    days = bins.Days.of(before["departs"], now["departs"]) if with_days else None
+    days = drift.Days.of(before["departs"], now["departs"]) if with_days else None
     findings = drift.find(before.select(compared), now.select(compared), policy, days)
     found, tested = biased(now, with_days), biased(log.filter(~day.is_in(drawn)), with_days)
     outcome = concept.Outcome(expected=tested.value, happened=found.value, error=found.error, days=found.days)

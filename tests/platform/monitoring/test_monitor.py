@@ -16,7 +16,7 @@ from slipway.contract.rows import Contract, Row
 from slipway.log import predictions
 from slipway.log.predictions import Prediction
 from slipway.monitoring import run
-from slipway.monitoring.bins import Days
+from slipway.monitoring.days import Days
 from slipway.monitoring.checks import CHECKS, CheckContext
 from slipway.monitoring.drift import Verdict, find
 from slipway.monitoring.judge import judge_log
@@ -80,6 +80,7 @@ def champion(tmp_path: Path) -> Bundle:
     facts = ModelFacts(name="late-parcels", answer="late", kind="class", threshold=0.5, features=[], contract="")
     write_json(tmp_path / "model.json", facts)
     parcels(2000, seed=1).write_parquet(tmp_path / "reference.parquet")
+    parcels(2000, seed=3).select("sent", "score").write_parquet(tmp_path / "scores.parquet")
     (tmp_path / SUMS).write_text("the champion")
     return Bundle(tmp_path)
 
@@ -106,7 +107,9 @@ def test_rows_like_the_reference_are_ok_as_json_too(champion: Bundle) -> None:
 
     assert judged.exit_code == 0
     assert {column.verdict for column in judged.columns} == {Verdict.OK}
-    assert {column.name for column in judged.columns} == {"weight", "pieces", "service", "fragile", "score", "late"}
+    assert {column.name for column in judged.columns} == {
+        "weight", "pieces", "service", "fragile", "note", "score", "late"
+    }  # fmt: skip
     assert msgspec.json.decode(msgspec.json.encode(judged), type=Report) == judged
 
 
@@ -181,8 +184,8 @@ def test_what_is_not_compared_is_said(champion: Bundle) -> None:
 
     judged = judge(champion, parcels(1000, seed=2).with_columns(pl.col("weight") * 3), policy)
 
-    assert {column.name for column in judged.columns} == {"pieces", "service", "fragile", "score"}
-    assert judged.left_out.keys() == {"sent", "note", "weight", "late"}
+    assert {column.name for column in judged.columns} == {"pieces", "service", "fragile", "note", "score"}
+    assert judged.left_out.keys() == {"sent", "weight", "late"}
     assert "not compared: weight, ignored by policy.yaml" in report_text(judged)
 
 
@@ -243,7 +246,19 @@ def test_days_that_all_moved_are_told_from_days_that_differ() -> None:
     (found,) = find(before, now, POLICY, Days.of(times, times.head(24 * 20)))
 
     assert found.verdict is Verdict.ACT
-    assert Days.of(times.head(24 * 9), times) is None
+
+
+def test_days_that_are_too_few_to_tell_say_so_and_raise_no_alarm() -> None:
+    rng = np.random.default_rng(7)
+    times = pl.Series([datetime(2013, 1, 1) + timedelta(hours=hour) for hour in range(24 * 60)])
+    before, now = (pl.DataFrame({"size": rng.normal(shift, size=len(times))}) for shift in (0, 0.8))
+    few = times.head(24 * 9)
+
+    (found,) = find(before.head(len(few)), now, POLICY, Days.of(few, times))
+    (alike,) = find(before.head(len(few)), before, POLICY, Days.of(few, times))
+
+    assert (found.verdict, alike.verdict) == (Verdict.INSUFFICIENT_DATA, Verdict.OK)
+    assert "the reference is of 9 days, and at least 10 tell what is chance" in found.sentence
 
 
 def test_a_run_reads_the_log_of_the_environment(project: Project, sealed: Bundle) -> None:
@@ -384,7 +399,7 @@ def test_the_page_shows_every_column_and_escapes_what_it_shows(champion: Bundle)
     assert '<b>"' not in html
     assert "service is &lt;b&gt;&#34; in 100.0 % of rows" in html
     assert "share of rows: day 7" in html
-    assert html.count('role="img"') == len(judged.columns) == 6
+    assert html.count('role="img"') == len(judged.columns) == 7
 
 
 def test_a_page_of_five_hundred_columns_holds_everything_and_is_below_two_megabytes(champion: Bundle) -> None:

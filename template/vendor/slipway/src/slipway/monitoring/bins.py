@@ -1,29 +1,25 @@
-"""Columns counted over bins that only the reference decides, and the days that their rows are of."""
+"""Columns counted over bins that only the reference decides."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import msgspec
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
-from slipway.training.reference import days_of
-
-Ints = NDArray[np.int64]
-Floats = NDArray[np.floating[Any]]
+from slipway.monitoring.days import Floats, Ints
 
 MISSING = "missing"
 DECILES = np.linspace(0, 1, 11)
 
-#: Fewer days of the reference do not tell how much days differ.
-FEWEST_DAYS = 10
+#: Whole numbers with more values than this are quantities; with fewer they may be codes, whose neighbours mean nothing.
+MOST_CODES = 50
 
-#: Enough for a mean and a variance; the same ones in every run.
-DRAWS, SEED = 400, 0
+#: More names than this are shown together, as others and as new ones.
+MOST_NAMES = 100
+OTHERS, NEW = "other values", "new values"
 
 
 class Bin(msgspec.Struct, frozen=True):
@@ -34,111 +30,48 @@ class Bin(msgspec.Struct, frozen=True):
     now: float
 
 
-class FarValues(msgspec.Struct, frozen=True):
-    """Numbers far outside of all that the reference holds: how many rows of now, the farthest, and what is held.
-
-    `p_value` is the chance of so many beyond the reference when nothing has changed.
-    """
-
-    rows: int
-    farthest: float
-    lowest: float
-    highest: float
-    p_value: float
-
-    @classmethod
-    def of(cls, reference: pl.Series, current: pl.Series) -> FarValues | None:
-        """Look for them; none are there in what is no number.
-
-        Far is what lies beyond the reference by more than its whole range: no season does that, another unit does.
-        """
-        if not (reference.dtype.is_numeric() and current.dtype.is_numeric()):
-            return None
-        held, now = (side.cast(pl.Float64).drop_nulls().drop_nans().to_numpy() for side in (reference, current))
-        if not held.size:
-            return None
-        lowest, highest = float(held.min()), float(held.max())
-        beyond = np.maximum(lowest - now, now - highest)
-        far = now[beyond > highest - lowest]
-        if not far.size:
-            return None
-        # Of all rows in order, the outermost are all of now: any other order is as likely. Either end may be it.
-        order = np.arange(far.size)
-        p_value = min(1.0, 2 * float(np.prod((now.size - order) / (now.size + held.size - order))))
-        return cls(far.size, float(now[beyond.argmax()]), lowest, highest, p_value)
-
-    @property
-    def sentence(self) -> str:
-        """What was found, in words."""
-        held = f"{self.lowest:,.6g} to {self.highest:,.6g}"
-        return f"is far from {held}, which is all the reference has, in {self.rows:,} rows: {self.farthest:,.6g}"
-
-
-@dataclass(frozen=True)
-class Days:
-    """The day of each row of the reference, counted from 0, and draws from all of them.
-
-    A draw, one line of `drawn`, says how often it took each day, in all as many as the rows of now are worth.
-    """
-
-    places: Ints
-    drawn: Ints
-
-    @classmethod
-    def of(cls, reference: pl.Series, current: pl.Series) -> Days | None:
-        """Read the days from the times of the rows; `None` where they are too few to tell anything."""
-        before, places = np.unique(days_of(reference), return_inverse=True)
-        now = np.unique(days_of(current), return_counts=True)[1]
-        if len(before) < FEWEST_DAYS or not now.size:
-            return None
-        # Days with few rows count less (L. Kish, "Survey Sampling", 1965).
-        worth = round(now.sum() ** 2 / np.square(now, dtype=np.float64).sum())
-        equal = np.full(len(before), 1 / len(before))
-        return cls(places, np.random.default_rng(SEED).multinomial(worth, equal, size=DRAWS))
-
-    def table(self, bins: Ints, width: int) -> Ints:
-        """Count the rows of the reference by day and by bin."""
-        height = self.drawn.shape[1]
-        return np.bincount(self.places * width + bins, minlength=height * width).reshape(height, width)
-
-
 @dataclass(frozen=True)
 class BinCounts:
-    """The name of each bin, how many rows of the reference and of now it holds, and of the reference by day."""
+    """The name of each bin, its rows in the reference and now, and the bin of each row of the reference."""
 
     labels: list[str]
     before: Ints
     now: Ints
-    by_day: Ints | None = None
+    places: Ints
 
     @classmethod
-    def of(cls, reference: pl.Series, current: pl.Series, days: Days | None = None) -> BinCounts:
-        """Count both columns over the same bins: numbers by size, anything else by name; missing values have a bin."""
-        labels, (old, new) = (_by_size if reference.dtype.is_numeric() else _by_name)(reference, current)
-        before, now = (np.bincount(bins, minlength=len(labels)) for bins in (old, new))
-        return cls(labels, before, now, days.table(old, len(labels)) if days else None)
+    def of(cls, reference: pl.Series, current: pl.Series) -> BinCounts:
+        """Count both columns over the same bins, which the reference decides; missing values have one.
+
+        Numbers are counted by size, anything else by name, and so are whole numbers of few values.
+        """
+        return (_by_size if is_quantity(reference) else _by_name)(reference, current)
 
     def shares(self) -> list[Bin]:
-        """Each bin that has a row on either side, with its share of both."""
+        """Each bin that has a row on either side, with its share of both; of very many names, rare ones together."""
         before, now = (counts / max(1, counts.sum()) for counts in (self.before, self.now))
-        return [
-            Bin(label, float(one), float(other))
-            for label, one, other in zip(self.labels, before, now, strict=True)
-            if one or other
+        shown = np.argsort(-np.maximum(before, now), kind="stable")[:MOST_NAMES]
+        found = [
+            Bin(self.labels[at], float(before[at]), float(now[at])) for at in sorted(shown) if before[at] or now[at]
         ]
+        rest = np.setdiff1d(np.arange(len(self.labels)), shown)
+        for label, part in ((OTHERS, rest[self.before[rest] > 0]), (NEW, rest[self.before[rest] == 0])):
+            if part.size:
+                found.append(Bin(label, float(before[part].sum()), float(now[part].sum())))
+        return found
 
 
 def decile_edges(reference: Floats) -> Floats:
-    """Return the edges between bins that each hold about a tenth of the reference, given in ascending order.
+    """Return the edges between bins that each hold about a tenth of the reference.
 
     A value that alone fills a tenth or more, such as the zero of a rain gauge, gets a bin of
     its own: between its own edge and that of the next number a computer knows.
     """
-    known = reference[: np.searchsorted(reference, np.nan)]
+    known = reference[~np.isnan(reference)]
     if not known.size:
         return np.empty(0)
-    places = np.ceil(DECILES * len(known)).astype(np.int64) - 1
-    values, times = np.unique(known[np.maximum(places, 0)], return_counts=True)
+    places = np.maximum(np.ceil(DECILES * len(known)).astype(np.int64) - 1, 0)
+    values, times = np.unique(np.partition(known, places)[places], return_counts=True)
     heavy = values[times > 1]
     return np.unique(np.concatenate([values[1:-1], heavy, np.nextafter(heavy, np.inf)]))
 
@@ -169,16 +102,45 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def _by_size(*sides: pl.Series) -> tuple[list[str], list[Ints]]:
-    """Name the bins of numbers, and find that of each; the reference is the first side."""
-    numbers = [side.cast(pl.Float64, strict=False).fill_null(float("nan")).to_numpy() for side in sides]
-    edges = decile_edges(np.sort(numbers[0]))
-    return [*ranges(edges), MISSING], [place(values, edges) for values in numbers]
+def is_quantity(column: pl.Series) -> bool:
+    """Whether a column is counted by size: numbers, but whole ones only where they have many values.
+
+    Few may be codes, whose neighbours have nothing in common.
+    """
+    if not column.dtype.is_integer():
+        return column.dtype.is_numeric()
+    return column.n_unique() > MOST_CODES
 
 
-def _by_name(*sides: pl.Series) -> tuple[list[str], list[Ints]]:
-    """Let each name be a bin, the most frequent of the reference first."""
-    names = [side.cast(pl.String).fill_null(MISSING) for side in sides]
-    before = dict(names[0].alias("label").value_counts().iter_rows())
-    labels = sorted({*before, *names[1].unique()}, key=lambda label: (-before.get(label, 0), label))
-    return labels, [side.cast(pl.Enum(labels)).to_physical().cast(pl.Int64).to_numpy() for side in names]
+def as_numbers(column: pl.Series) -> Floats:
+    """A column as floating point numbers, NaN where it holds none."""
+    return column.cast(pl.Float64, strict=False).fill_null(float("nan")).to_numpy()
+
+
+def _by_size(reference: pl.Series, current: pl.Series) -> BinCounts:
+    """Let a bin hold about a tenth of the reference."""
+    numbers = [as_numbers(side) for side in (reference, current)]
+    edges = decile_edges(numbers[0])
+    labels = [*ranges(edges), MISSING]
+    old, new = (place(values, edges) for values in numbers)
+    before, now = (np.bincount(side, minlength=len(labels)) for side in (old, new))
+    return BinCounts(labels, before, now, old)
+
+
+def _by_name(reference: pl.Series, current: pl.Series) -> BinCounts:
+    """Let each name be a bin: those of the reference first, the most frequent of them at the head."""
+    old, new = (pl.DataFrame({"label": side}) for side in (reference, current))
+    if old.schema != new.schema:
+        old, new = (side.cast(pl.String) for side in (old, new))
+    counted = (
+        old.group_by("label")
+        .len()
+        .join(new.group_by("label").len("now"), on="label", how="full", coalesce=True, nulls_equal=True)
+        .with_columns(pl.col("len", "now").fill_null(0).cast(pl.Int64), name=pl.col("label").cast(pl.String))
+        .sort(["len", "name"], descending=[True, False])
+        .with_row_index("bin")
+    )
+    places = old.join(counted.select("label", "bin"), on="label", how="left", nulls_equal=True, maintain_order="left")
+    labels = counted["name"].fill_null(MISSING).to_list()
+    before, now = (counted[side].to_numpy() for side in ("len", "now"))
+    return BinCounts(labels, before, now, places["bin"].cast(pl.Int64).to_numpy())

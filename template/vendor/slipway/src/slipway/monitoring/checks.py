@@ -109,7 +109,7 @@ def drift(context: CheckContext) -> Finding:
     next_steps = {
         Verdict.ACT: RETRAIN,
         Verdict.WATCH: _look(context.judged),
-        Verdict.INSUFFICIENT_DATA: "wait for more rows, or lower monitor.min_rows in policy.yaml",
+        Verdict.INSUFFICIENT_DATA: _wait(context),
         Verdict.OK: "nothing to do",
     }
     return Finding(
@@ -117,9 +117,16 @@ def drift(context: CheckContext) -> Finding:
     )  # fmt: skip
 
 
+def _wait(context: CheckContext) -> str:
+    """What there has to be more of."""
+    if context.judged.columns and context.judged.predictions >= context.limits.min_rows:
+        return "let the model learn from more days, and look at this column until then"
+    return "wait for more rows, or lower monitor.min_rows in policy.yaml"
+
+
 def _look(judged: JudgedLog) -> str:
     """What to look at: a few rows that cannot be are mended at their source, and no training cures them."""
-    far = [column.name for column in judged.columns if column.far]
+    far = [column.name for column in judged.columns if column.far or column.extremes]
     if not far:
         return "look again when there are more predictions"
     return f"look at these rows of {', '.join(far)}: is it another unit, or a code for no value?"

@@ -22,8 +22,12 @@ import polars as pl
 
 from slipway.base import plugins
 from slipway.base.errors import MlopsError
+from slipway.base.numbers import counted
 from slipway.monitoring import psi
-from slipway.monitoring.bins import Bin, BinCounts, Days, FarValues, percent
+from slipway.monitoring.bins import Bin, BinCounts, percent
+from slipway.monitoring.days import FEWEST_DAYS, FEWEST_STRETCHES, Days
+from slipway.monitoring.extremes import MORE, Extremes, extremes
+from slipway.monitoring.far import FarValues
 from slipway.settings.policy import MonitorPolicy
 
 GROUP = "slipway.drift"
@@ -51,11 +55,15 @@ class Scale(msgspec.Struct, frozen=True):
 
 
 class Size(msgspec.Struct, frozen=True):
-    """How far a column has moved, 0 for not at all, and the chance of as much when nothing has changed."""
+    """How far a column has moved, 0 for not at all, and the chance of as much when nothing has changed.
+
+    `unknown` says why that chance is not known, where it is not.
+    """
 
     value: float
     p_value: float
     scale: Scale
+    unknown: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,9 +83,9 @@ DriftTest = Callable[[ColumnPair, MonitorPolicy], Size]
 class ColumnDrift(msgspec.Struct, frozen=True, kw_only=True):
     """What one column shows; `limit` is the size it crossed or would cross first, on the scale of its test.
 
-    `p_value` is corrected for everything that a run judges. Of the bins, those without a row are left out. `far` are
-    numbers far outside of the reference, where there are more of them than chance explains: too few to move the column,
-    they are worth a look.
+    `p_value` is corrected for everything that a run judges; the verdict asks for one below `chance`, the policy's. Of
+    the bins, those without a row are left out. `far` are numbers far outside of the reference and `extremes` those at
+    its ends, where there are more of them than chance explains: too few to move the column, they are worth a look.
     """
 
     name: str
@@ -90,37 +98,62 @@ class ColumnDrift(msgspec.Struct, frozen=True, kw_only=True):
     sentence: str
     bins: list[Bin]
     far: FarValues | None = None
+    extremes: Extremes | None = None
+    chance: float = 0.0
+
+
+@dataclass(frozen=True)
+class Side:
+    """Columns of a reference and of now by the same names, and the days of their rows if known."""
+
+    reference: pl.DataFrame
+    current: pl.DataFrame
+    days: Days | None = None
+
+    def pairs(self) -> dict[str, ColumnPair]:
+        """The columns, counted."""
+        sides = {name: (self.reference[name], self.current[name]) for name in self.current.columns}
+        return {name: ColumnPair(*both, BinCounts.of(*both), self.days) for name, both in sides.items()}
 
 
 def find(
     reference: pl.DataFrame, current: pl.DataFrame, limits: MonitorPolicy, days: Days | None = None
 ) -> list[ColumnDrift]:
-    """Compare each column of `current` with the reference, judge them together, the worst first.
+    """Compare each column of `current` with the reference, judge them together, the worst first; see `judge`."""
+    return judge([Side(reference, current, days)], limits)
+
+
+def judge(sides: Sequence[Side], limits: MonitorPolicy) -> list[ColumnDrift]:
+    """Judge the columns of all sides together, the worst first.
 
     Without `days` each row counts as a draw of its own. Where the policy judges labels as well, these have half of the
     chance of a false alarm, and the columns together the other half. Raises `MlopsError` when the policy names a drift
     test that nothing offers.
     """
-    tests = {name: find_test(limits.tests.get(name) or limits.tests.get("default", "psi")) for name in current.columns}
-    pairs = [
-        ColumnPair(reference[name], current[name], BinCounts.of(reference[name], current[name], days), days)
-        for name in tests
-    ]
-    sizes = [test(pair, limits) for pair, test in zip(pairs, tests.values(), strict=True)]
-    p_values = [min(1.0, limits.parts * p_value) for p_value in correct([size.p_value for size in sizes])]
-    found = [
-        _judged(name, pair.counts, size, p_value, limits, _far(pair, limits, len(pairs)))
-        for name, pair, size, p_value in zip(tests, pairs, sizes, p_values, strict=True)
+    pairs = {name: pair for side in sides for name, pair in side.pairs().items()}
+    tests = {name: find_test(limits.tests.get(name) or limits.tests.get("default", "psi")) for name in pairs}
+    sizes = {name: tests[name](pair, limits) for name, pair in pairs.items()}
+    ends = {name: found for name, pair in pairs.items() if (found := extremes(pair.reference, pair.current, pair.days))}
+    given = [size.p_value for size in sizes.values()] + [one.p_value for one in ends.values()]
+    corrected = [min(1.0, limits.parts * p_value) for p_value in correct(given)]
+    ends = {
+        name: msgspec.structs.replace(one, p_value=p_value)
+        for (name, one), p_value in zip(ends.items(), corrected[len(sizes) :], strict=True)
+    }
+    judged = [
+        _judged(name, pair.counts, sizes[name], p_value, limits, _far(pair, limits, len(pairs)), ends.get(name))
+        for (name, pair), p_value in zip(pairs.items(), corrected, strict=False)
     ]
     order = list(Verdict)
     # Sizes of different tests are compared by how many times their limit they are.
-    return sorted(found, key=lambda one: (order.index(one.verdict), -one.size / one.scale.watch, one.name))
+    return sorted(judged, key=lambda one: (order.index(one.verdict), -one.size / one.scale.watch, one.name))
 
 
 def population_stability(pair: ColumnPair, limits: MonitorPolicy) -> Size:
     """Measure a column by its population stability index, whose limits are `watch` and `act` of the policy."""
-    value, p_value = psi.measure(pair.counts, pair.days)
-    return Size(value, p_value, Scale("psi", "population stability index", limits.watch, limits.act))
+    measured = psi.measure(pair.counts, pair.days)
+    scale = Scale("psi", "population stability index", limits.watch, limits.act)
+    return Size(measured.size, measured.p_value, scale, _unknown(pair.days, measured.run))
 
 
 #: The tests of this platform; others come by entry point.
@@ -162,7 +195,11 @@ def verdict_of(size: Size, p_value: float, rows: int, limits: MonitorPolicy) -> 
     # Too few rows comes first: a large change on forty rows is noise, and noise must page nobody.
     if rows < limits.min_rows:
         return Verdict.INSUFFICIENT_DATA
-    if p_value >= limits.p_value or size.value < size.scale.watch:
+    if size.value < size.scale.watch:
+        return Verdict.OK
+    if size.unknown:
+        return Verdict.INSUFFICIENT_DATA
+    if p_value >= limits.p_value:
         return Verdict.OK
     return Verdict.ACT if size.value >= size.scale.act else Verdict.WATCH
 
@@ -178,15 +215,42 @@ def _far(pair: ColumnPair, limits: MonitorPolicy, columns: int) -> FarValues | N
     return far if far and limits.parts * columns * far.p_value < limits.p_value else None
 
 
+def _unknown(days: Days | None, run: int) -> str:
+    """Why the days of a reference do not tell what is chance; empty where they do."""
+    if days is None or days.tell(run):
+        return ""
+    if days.many < FEWEST_DAYS:
+        return f"the reference is of {counted(days.many, 'day')}, and at least {FEWEST_DAYS} tell what is chance"
+    return (
+        f"its days resemble their neighbours over {run}, and the {days.many} of the reference are fewer than "
+        f"{FEWEST_STRETCHES} such stretches, so they do not tell what is chance"
+    )
+
+
+def _is_more(ends: Extremes, limits: MonitorPolicy) -> bool:
+    """Whether more rows than before are at the ends, and no chance."""
+    return ends.now - ends.before >= MORE and ends.p_value < limits.p_value
+
+
 def _judged(
-    name: str, counts: BinCounts, size: Size, p_value: float, limits: MonitorPolicy, far: FarValues | None
+    name: str,
+    counts: BinCounts,
+    size: Size,
+    p_value: float,
+    limits: MonitorPolicy,
+    far: FarValues | None,
+    ends: Extremes | None,
 ) -> ColumnDrift:
     rows, bins = int(counts.now.sum()), counts.shares()
-    verdict = verdict_of(size, p_value, min(rows, int(counts.before.sum())), limits)
-    words = _in_words(verdict, bins, is_large=size.value >= size.scale.watch)
-    if far and verdict is Verdict.OK:
-        verdict, words = Verdict.WATCH, far.sentence
-    elif far and verdict is not Verdict.INSUFFICIENT_DATA:
+    verdict = verdict_of(size, p_value, fewer := min(rows, int(counts.before.sum())), limits)
+    words = _in_words(verdict, bins, size, is_few=fewer < limits.min_rows)
+    # Where the bins have moved, so have the ends.
+    if ends and (verdict is not Verdict.OK or size.value >= size.scale.watch or not _is_more(ends, limits)):
+        ends = None
+    told = [one.sentence for one in (far, ends) if one and fewer >= limits.min_rows]
+    if told and verdict in (Verdict.OK, Verdict.INSUFFICIENT_DATA):
+        verdict, words = Verdict.WATCH, told[0]
+    elif far and told:
         words += f", and {far.sentence}"
     return ColumnDrift(
         name=name,
@@ -199,13 +263,16 @@ def _judged(
         sentence=f"{name} {words}",
         bins=bins,
         far=far,
+        extremes=ends,
+        chance=limits.p_value,
     )
 
 
-def _in_words(verdict: Verdict, bins: list[Bin], *, is_large: bool) -> str:
+def _in_words(verdict: Verdict, bins: list[Bin], size: Size, *, is_few: bool) -> str:
     if verdict is Verdict.INSUFFICIENT_DATA:
-        return "has too few rows to be judged"
+        return "has too few rows to be judged" if is_few else f"differs, and that may be chance: {size.unknown}"
     if verdict is Verdict.OK:
+        is_large = size.value >= size.scale.watch
         return "differs by no more than chance explains" if is_large else "looks like the reference"
     # Both values of a flag move by the same share. How often it is true is the one to report: it sorts last.
     most = max(bins, key=lambda group: (round(abs(group.now - group.reference), 9), group.label))

@@ -12,14 +12,15 @@ from slipway import kinds
 from slipway.base.errors import MlopsError
 from slipway.base.numbers import counted
 from slipway.contract.rows import Contract, FieldKind
-from slipway.monitoring.bins import Days
-from slipway.monitoring.drift import ColumnDrift, Verdict, find, moved
+from slipway.monitoring.days import Days
+from slipway.monitoring.drift import ColumnDrift, Side, Verdict, judge, moved
 from slipway.settings.policy import Hidden, MonitorPolicy
 from slipway.team import CONTRACT
 from slipway.training.bundle import Bundle, ModelFacts
 
 _HIDDEN: dict[Hidden, str] = {"hash": "hashed in the log", "drop": "dropped from the log"}
-_NOT_COMPARED = {FieldKind.TIME: "a time always moves on", FieldKind.TEXT: "free text has no groups to count"}
+_NOT_COMPARED = {FieldKind.TIME: "a time always moves on"}
+_IN_SAMPLE = "its bundle has only the scores of rows that it learned from; register that version once more"
 
 
 class JudgedLog(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,10 +65,18 @@ def judge_log(
     version, since, until = seen.row(0)
     left_out = _left_out(reference, policy, contract, model)
     left_out |= {name: f"{_HIDDEN[rule]} by policy.yaml" for name, rule in (hidden or {}).items()}
+    scores = _scores(bundle)
+    absent = _IN_SAMPLE if scores is None else _too_few(scores, policy)
+    outputs = {output.meta.output_name(): output for output in _outputs(model)}
+    left_out |= {name: absent for name in outputs if absent and name not in left_out}
     inputs = [pl.col(field.name) for field in contract.fields if field.name not in left_out]
-    outputs = [output for output in _outputs(model) if output.meta.output_name() not in left_out]
-    before, now = (frame.select(*inputs, *outputs) for frame in (reference, own))
-    columns = find(before, now, policy, _days(reference, own, contract, hidden or {}))
+    answers = [output for name, output in outputs.items() if name not in left_out]
+    sides = [
+        Side(held.select(columns), own.select(columns), _days(held, own, contract, hidden or {}))
+        for held, columns in ((reference, inputs), (scores, answers))
+        if held is not None
+    ]
+    columns = judge(sides, policy)
     return JudgedLog(
         model=model.name,
         kind=model.kind,
@@ -100,6 +109,18 @@ def _left_out(reference: pl.DataFrame, policy: MonitorPolicy, contract: Contract
     return kinds | dict.fromkeys(new, "not in the reference") | dict.fromkeys(policy.ignore, "ignored by policy.yaml")
 
 
+def _scores(bundle: Bundle) -> pl.DataFrame | None:
+    """Scores of rows that the model did not learn from; `None` in an older bundle."""
+    return pl.read_parquet(bundle.scores) if bundle.scores.is_file() else None
+
+
+def _too_few(scores: pl.DataFrame, policy: MonitorPolicy) -> str:
+    """Why so few test rows tell nothing; empty where they are enough."""
+    if scores.height >= policy.min_rows:
+        return ""
+    return f"its bundle has the scores of {counted(scores.height, 'test row')}, at least {policy.min_rows:,} are needed"
+
+
 def _days(reference: pl.DataFrame, own: pl.DataFrame, contract: Contract, hidden: Mapping[str, Hidden]) -> Days | None:
     """Which rows are of the same day, and so may be alike; unknown where the log does not hold their time."""
     if contract.time is None or contract.time in hidden or contract.time not in reference.columns:
@@ -129,6 +150,8 @@ def _sentence(columns: list[ColumnDrift], predictions: int, reference_rows: int,
         )
     if not columns:
         return "there is no column to compare"
+    if columns[0].verdict is Verdict.INSUFFICIENT_DATA:
+        return columns[0].sentence
     if not (worst := moved(columns)):
         return f"all {len(columns)} columns look like the reference"
     others = f", and {len(worst) - 1} more moved" if len(worst) > 1 else ""

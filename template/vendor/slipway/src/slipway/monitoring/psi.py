@@ -11,19 +11,25 @@ J. Naranjo, "Statistical properties of the population stability index", Journal 
 Validation 14(4), 2020). So each PSI has a p-value.
 
 That takes every row for a draw of its own. Rows of one day are often alike, as all flights of a
-stormy one, and a month is then worth thirty draws and not thousands. Where rows have a time, chance
-is measured instead: as many days as now are drawn from those of the reference, and as many rows
-from them (a bootstrap of clusters: A. C. Davison and D. V. Hinkley, "Bootstrap Methods and their
-Application", 1997, 3.8), and a gamma distribution gets the mean and variance of their PSI.
+stormy one, and so are days that follow each other. Where rows have a time, chance is measured by the
+days of the reference instead (see `days`): runs of them, as many days as now, give a mean and a variance
+of the PSI by days, which come on top of those above. A gamma distribution gets both (F. E. Satterthwaite,
+"An approximate distribution of estimates of variance components", Biometrics 2(6), 1946); an F
+distribution, as what the days add is itself only measured, on so many stretches of days that do not
+resemble each other (D. R. Thomas and J. N. K. Rao, "Small-sample comparisons of level and power for
+simple goodness-of-fit statistics under cluster sampling", JASA 82, 1987).
 """
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-from scipy.special import gammaincc
+from math import sqrt
+from typing import NamedTuple
 
-from slipway.monitoring.bins import SEED, BinCounts, Days, Floats, Ints
+import numpy as np
+from scipy.special import fdtrc, gammaincc
+
+from slipway.monitoring.bins import BinCounts
+from slipway.monitoring.days import DRAWS, SEED, Days, Floats, Ints, resemblance
 
 #: Bins with a smaller share of the reference are measured together: a handful of rows makes
 #: a share that jumps, and the chi-square distribution above no longer describes it.
@@ -33,8 +39,19 @@ RARE = 0.01
 NEVER_BY_CHANCE = 0.001
 
 
-def measure(counted: BinCounts, days: Days | None = None) -> tuple[float, float]:
-    """Return the PSI of a column, and the chance of this much or more when nothing has changed.
+class Measured(NamedTuple):
+    """The PSI of a column, and the chance of this much or more when nothing has changed.
+
+    Days of the reference were drawn in runs of so many, as days resemble their neighbours; 1 where there are none.
+    """
+
+    size: float
+    p_value: float
+    run: int = 1
+
+
+def measure(counted: BinCounts, days: Days | None = None) -> Measured:
+    """Measure how far a column has moved.
 
     What the reference has hardly seen is one bin together, and what it has never seen is another. How much of that is
     nothing new tell the values it holds once: each would be unseen without its own row (I. J. Good, "The population
@@ -43,23 +60,54 @@ def measure(counted: BinCounts, days: Days | None = None) -> tuple[float, float]
     """
     rows_before, rows_now = counted.before.sum(), counted.now.sum()
     if not (rows_before and rows_now):
-        return 0.0, 1.0
-    once, never = counted.before == 1, counted.before == 0
-    chance = (rows_now / (rows_before + rows_now)) ** counted.now.astype(np.float64)  # that none of them came before
-    rare = (counted.before < RARE * rows_before) & ~(never & (chance * len(chance) < NEVER_BY_CHANCE))
-    before, now = _merged(counted.before, rare, once), _merged(counted.now, rare, never)
+        return Measured(0.0, 1.0)
+    bins_before, bins_now, bins = _merged(counted)
+    before, now = (
+        np.bincount(to, side, bins).astype(np.int64)
+        for to, side in ((bins_before, counted.before), (bins_now, counted.now))
+    )
     filled = before + now > 0
-    size = float(psi(before[filled], now[filled]))
-    if filled.sum() == 1:
-        return size, 1.0  # a single bin leaves nothing that could move
-    freedom = int(filled.sum()) - 1
+    size, freedom = float(psi(before[filled], now[filled])), int(filled.sum()) - 1
+    if not freedom:
+        return Measured(size, 1.0)  # a single bin leaves nothing that could move
     mean = freedom * (1 / rows_before + 1 / rows_now)
-    variance = 2 * mean**2 / freedom
-    if days and counted.by_day is not None:
-        sizes = _drawn_sizes(days, _merged(counted.by_day, rare, once)[:, filled], int(rows_now))
-        mean, variance = max(mean, sizes.mean()), max(variance, sizes.var())
-    # A gamma distribution of this mean and variance; without days it is the chi-square distribution above.
-    return size, float(gammaincc(mean**2 / variance, size * mean / variance))
+    if days is None:
+        return Measured(size, float(gammaincc(freedom / 2, freedom / 2 * size / mean)))
+    by_day = days.table(bins_before[counted.places], bins)[:, filled]
+    return _by_days(size, mean, 2 * mean**2 / freedom, days, by_day, int(rows_now))
+
+
+def _by_days(size: float, mean: float, variance: float, days: Days, by_day: Ints, rows: int) -> Measured:
+    """Add what days make of chance to the `mean` and `variance` that rows of their own give."""
+    run = resemblance(by_day)
+    more, spread = _by_drawing(days, by_day, run, rows)
+    more, spread = more * days.wider(run), spread * days.wider(run) ** 2
+    mean, variance = mean + more, variance + spread
+    shape = mean**2 / variance
+    if not more:
+        return Measured(size, float(gammaincc(shape, shape * size / mean)), run)
+    known = 2 * shape * max(1.0, days.many / run - 1) * (mean / more) ** 2
+    return Measured(size, float(fdtrc(2 * shape, known, size / mean)), run)
+
+
+def _by_drawing(days: Days, by_day: Ints, run: int, rows: int) -> tuple[float, float]:
+    """How much the PSI of days that were drawn exceeds, in mean and variance, that of as many rows of no day.
+
+    A day of the reference may have few rows, and those who draw it draw their noise as well. So the same is done with
+    rows drawn from all days: what comes of that is noise alone.
+    """
+    chance, reference = np.random.default_rng(SEED), by_day.sum(axis=0)
+    drawn = days.draws(by_day, run)
+    of_no_day = chance.multinomial(drawn.sum(axis=1), reference / reference.sum())
+    sizes, noise = (
+        psi(reference, chance.multinomial(rows, counts / counts.sum(axis=1, keepdims=True)))
+        for counts in (drawn, of_no_day)
+    )
+    more = max(0.0, float(sizes.mean() - noise.mean() - 2 * noise.std() / sqrt(DRAWS)))
+    # A variance is known less well than a mean: what may be noise of it is taken for that of days that differ in one
+    # way, where it is twice the square of the mean.
+    unknown = 1 + 4 / sqrt(days.many / max(run, days.worth))
+    return more, max(float(sizes.var() - noise.var() * unknown), 2 * more**2)
 
 
 def psi(reference: Ints, current: Ints) -> Floats:
@@ -77,18 +125,19 @@ def psi(reference: Ints, current: Ints) -> Floats:
     return sizes
 
 
-def _drawn_sizes(days: Days, by_day: Ints, rows: int) -> Floats:
-    """The PSI of each draw of days, of so many rows, against all days."""
-    reference = by_day.sum(axis=0)
-    counts = days.drawn @ by_day
-    shares = counts / counts.sum(axis=1, keepdims=True)
-    drawn = np.random.default_rng(SEED).multinomial(rows, shares)
-    # The days of now are other ones than those of the reference, while a draw holds days of the reference.
-    sizes: Floats = psi(reference, drawn) * (1 + days.drawn[0].sum() / len(by_day))
-    return sizes
+def _merged(counted: BinCounts) -> tuple[Ints, Ints, int]:
+    """The bin that each one is measured in, for the rows of the reference and for those of now, and how many there are.
 
-
-def _merged(counts: Ints, rare: NDArray[np.bool_], new: NDArray[np.bool_]) -> Ints:
-    """Put the rare bins together, as the last two: those that are not `new`, and those that are."""
-    known, new = (counts[..., rare & kind].sum(axis=-1, keepdims=True) for kind in (~new, new))
-    return np.concatenate([counts[..., ~rare], known, new], axis=-1)
+    The last two are of rare values: those that are known, and those that are new. Where most rows have a value of
+    their own, such as an identifier, new is what is usual, and both are one.
+    """
+    before, now = counted.before, counted.now
+    rows_before, rows_now = before.sum(), now.sum()
+    once, never = before == 1, before == 0
+    chance = (rows_now / (rows_before + rows_now)) ** now.astype(np.float64)  # that none of them came before
+    rare = (before < RARE * rows_before) & ~(never & (chance * len(chance) < NEVER_BY_CHANCE))
+    own = int((~rare).sum())
+    places = np.cumsum(~rare) - 1
+    is_new = once.sum() <= rows_before / 2
+    of_before, of_now = (np.where(rare, own + (new & is_new), places) for new in (once, never))
+    return of_before, of_now, own + 2

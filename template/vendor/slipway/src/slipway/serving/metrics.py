@@ -211,7 +211,7 @@ class Telemetry(Collector):
         )
         yield _histogram("prediction_seconds", "From a read request to its answer.", counts.seconds)
         yield _histogram("prediction_score", "Scores of rows, also of those shown to nobody.", counts.scores)
-        yield _histogram("reference_score", "Scores of the rows the model learned from.", counts.expected)
+        yield _histogram("reference_score", "Scores of test rows, which the model did not learn from.", counts.expected)
         yield _histogram("row_age_seconds", "Age of a request's newest row when it is answered.", counts.ages)
         yield _histogram(
             "requests_in_progress", "Requests that a new one finds in progress in its worker.", counts.in_progress

@@ -4,8 +4,9 @@
     model.json          what it answers, its features in order, its threshold
     contract.json       what a request must look like
     golden.json         a few rows with their scores: proof that features and model still agree
-    reference.parquet   training rows with their scores, what monitoring compares against
-    expected.json       the same in a few numbers, what live metrics are compared with
+    reference.parquet   training rows with their scores: what monitoring compares requests with
+    scores.parquet      scores of test rows, which the model did not learn from: what it compares answers with
+    expected.json       both in a few numbers, what live metrics are compared with
     metrics.json        quality on the test rows, by slice, beside the baseline
     card.md             the model card
     lineage.json        commit, data, lock, run: added when the bundle is sealed
@@ -66,10 +67,10 @@ class Bias(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Expected(msgspec.Struct, frozen=True, kw_only=True):
-    """`expected.json`: how the scores of the training rows spread, and which part of each field's values is missing.
+    """`expected.json`: how scores of test rows spread, and which part of each field's values training rows miss.
 
     `scores` has the bounds that the scores of live rows are counted by, `bias` is that of the training rows.
-    Older bundles have no such file.
+    The oldest bundles have no such file; in those of 0.4.0 and before the scores are of training rows.
     """
 
     scores: Histogram = msgspec.field(default_factory=lambda: Histogram.of([]))
@@ -137,6 +138,11 @@ class Bundle:
     def reference(self) -> Path:
         """Training rows with their scores."""
         return self.path / "reference.parquet"
+
+    @property
+    def scores(self) -> Path:
+        """Scores of test rows, with their time where they have one; bundles of 0.4.0 and before have none."""
+        return self.path / "scores.parquet"
 
     @property
     def digest(self) -> str:

@@ -15,7 +15,7 @@ from slipway.contract.rows import Field, FieldKind
 from slipway.settings.project import Project
 from slipway.team import CONTRACT
 from slipway.training.bundle import Bundle, Golden, ModelFacts
-from slipway.training.reference import expected
+from slipway.training.reference import expected, out_of_sample
 from slipway.training.scoring import OnnxModel, matrix
 
 REFERENCE_ROWS = 5_000
@@ -42,8 +42,10 @@ def export(project: Project) -> None:
     scored = _scored(ordered, model, bundle.model)
     reference = spread(scored, REFERENCE_ROWS)
     reference.write_parquet(bundle.reference)
-    write_json(folder / "expected.json", expected(reference, ordered, scored, kind))
     test = pl.read_parquet(project.root / "data" / "test.parquet")
+    unseen = out_of_sample(_scored(spread(test, REFERENCE_ROWS), model, bundle.model))
+    unseen.write_parquet(bundle.scores)
+    write_json(folder / "expected.json", expected(reference, unseen, ordered, scored, kind))
     write_json(folder / "golden.json", _golden(_scored(spread(test, GOLDEN_ROWS), model, bundle.model), train))
     card = _card(bundle, train, project)
     (folder / "card.md").write_text(card, encoding="utf-8", newline="\n")

@@ -1,4 +1,8 @@
-"""What a model is later compared with: the scores of the rows it learned from, and how far off it is on them."""
+"""What a model is later compared with: its scores on rows it did not learn from, and how far off it is on those it did.
+
+A model is surer of the rows that it learned from than of any other, the more so the more it overfits. Its scores on
+those say nothing of what comes.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +26,19 @@ Days = NDArray[np.integer]
 FEWEST_DAYS = 5
 
 
-def expected(reference: pl.DataFrame, train: pl.DataFrame, scored: pl.DataFrame, kind: Kind) -> Expected:
-    """The `reference` in a few numbers, and the bias on all rows of `train`, which have the scores of `scored`."""
-    scores = reference["score"].cast(pl.Float64)
+def out_of_sample(scored: pl.DataFrame) -> pl.DataFrame:
+    """What is kept of scored test rows: their score, and their time where they have one."""
+    return scored.select(*([] if CONTRACT.time is None else [CONTRACT.time]), "score")
+
+
+def expected(
+    reference: pl.DataFrame, unseen: pl.DataFrame, train: pl.DataFrame, scored: pl.DataFrame, kind: Kind
+) -> Expected:
+    """The scores of `unseen` rows and the `reference` in a few numbers, and the bias on all rows of `train`.
+
+    `scored` are the same rows as `train`, with their scores.
+    """
+    scores = unseen["score"].cast(pl.Float64)
     histogram = Histogram.of(kind.histogram_bounds(scores.to_numpy()))
     for score in scores:
         histogram.observe(score)
