@@ -258,7 +258,7 @@ def test_days_that_are_too_few_to_tell_say_so_and_raise_no_alarm() -> None:
     (alike,) = find(before.head(len(few)), before, POLICY, Days.of(few, times))
 
     assert (found.verdict, alike.verdict) == (Verdict.INSUFFICIENT_DATA, Verdict.OK)
-    assert "the reference is of 9 days, and at least 10 tell what is chance" in found.sentence
+    assert "the reference is of 9 days, and at least 90 tell how much days differ" in found.sentence
 
 
 def test_a_run_reads_the_log_of_the_environment(project: Project, sealed: Bundle) -> None:

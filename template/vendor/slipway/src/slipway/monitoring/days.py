@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil, log10, sqrt
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -22,8 +22,11 @@ from slipway.training.reference import days_of
 Ints = NDArray[np.int64]
 Floats = NDArray[np.floating[Any]]
 
-#: Fewer days of the reference, or stretches of days that do not resemble each other, tell nothing of chance.
-FEWEST_DAYS, FEWEST_STRETCHES = 10, 5
+#: Fewer days of the reference tell nothing of chance, and fewer stretches of days that do not resemble each other.
+FEWEST_DAYS, FEWEST_STRETCHES = 10, 2
+
+#: Fewer days do not show how long they resemble their neighbours: they tell what is chance only where days are alike.
+FEWEST_TO_SEE = 90
 
 #: Enough for a mean and a variance; the same ones in every run.
 DRAWS, SEED = 400, 0
@@ -61,9 +64,10 @@ class Days:
         counts: Ints = by_day[drawn].sum(axis=1)
         return counts
 
-    def tell(self, run: int) -> bool:
-        """Whether days that resemble those of a `run` are enough to tell what is chance."""
-        return self.many >= FEWEST_DAYS and self.many / run >= FEWEST_STRETCHES
+    def tell(self, run: int, *, differ: bool) -> bool:
+        """Whether days are enough to tell what is chance, which resemble those of a `run`, and `differ` or do not."""
+        least = FEWEST_TO_SEE if differ else FEWEST_DAYS
+        return self.many >= least and self.many / run >= FEWEST_STRETCHES
 
     def wider(self, run: int) -> float:
         """By how much the variance between days of now and all of the reference exceeds that between draws and all.
@@ -74,14 +78,25 @@ class Days:
         return (1 + max(run, self.worth) / self.many) / (1 - min(run / self.many, 0.5))
 
 
-def resemblance(by_day: Ints) -> int:
-    """In runs of how many days the days of a column have to be drawn: 1 where none resembles its neighbours.
+class Resemblance(NamedTuple):
+    """In runs of how many days the days of a column have to be drawn, 1 where none resembles its neighbours.
 
-    It is the length that D. N. Politis and H. White ("Automatic block-length selection for the dependent bootstrap",
-    Econometric Reviews 23(1), 2004; corrected by A. Patton, D. N. Politis and H. White, 28(4), 2009) choose for the
-    mean of a series. Here the series are the shares of all bins: their autocovariances are added up in the metric
-    that the population stability index is near to, (b - a)^2 / a, and what chance adds to that of lag 0, as a day
-    has only so many rows, is taken out: it would hide how much days resemble each other.
+    `between` is by how much the population stability index of as many days as now, that follow each other, exceeds
+    that of rows of no day on average.
+    """
+
+    run: int
+    between: float
+
+
+def resemblance(by_day: Ints, worth: int) -> Resemblance:
+    """Measure how much days differ and resemble their neighbours, from counts by day and bin.
+
+    The run is the length that D. N. Politis and H. White ("Automatic block-length selection for the dependent
+    bootstrap", Econometric Reviews 23(1), 2004; corrected by A. Patton, D. N. Politis and H. White, 28(4), 2009) choose
+    for the mean of a series. Here the series are the shares of all bins: their autocovariances are added up in the
+    metric that the population stability index is near to, (b - a)^2 / a, and what chance adds to that of lag 0, as a
+    day has only so many rows, is taken out: it would hide how much days resemble each other.
     """
     days, rows = len(by_day), by_day.sum(axis=1, keepdims=True)
     shares = by_day.sum(axis=0) / rows.sum()
@@ -89,15 +104,18 @@ def resemblance(by_day: Ints) -> int:
     apart = (by_day - rows * shares)[:, is_in] / np.sqrt(shares[is_in]) / rows.mean()
     lags, most = _lags(days)
     spectrum = np.abs(np.fft.rfft(apart, 2 * days, axis=0)) ** 2
-    covariances = np.fft.irfft(spectrum.sum(axis=1))[: lags + 1] / days
+    covariances = np.fft.irfft(spectrum.sum(axis=1))[:days] / days
     covariances[0] -= (is_in.sum() - 1) / rows.mean()  # the noise of so few rows a day
+    near = np.arange(1, min(worth, days // 2))
+    between = float(covariances[0] + 2 * ((1 - near / worth) * covariances[near]).sum()) / worth
     if covariances[0] <= 0:
-        return 1
+        return Resemblance(1, max(0.0, between))
     # Lags of many bins are less by chance than those of one.
-    between = apart.T @ apart / days
-    dimensions = np.trace(between) ** 2 / np.square(between).sum()
-    limit = 2 * sqrt(log10(days) / days / dimensions) * np.trace(between)
-    return min(most, max(1, round(_best(covariances, limit, days))))
+    shared = apart.T @ apart / days
+    dimensions = np.trace(shared) ** 2 / np.square(shared).sum()
+    limit = 2 * sqrt(log10(days) / days / dimensions) * np.trace(shared)
+    run = min(most, max(1, round(_best(covariances[: lags + 1], limit, days))))
+    return Resemblance(run, max(0.0, between))
 
 
 def _lags(days: int) -> tuple[int, int]:

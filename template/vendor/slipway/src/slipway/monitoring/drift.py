@@ -25,7 +25,7 @@ from slipway.base.errors import MlopsError
 from slipway.base.numbers import counted
 from slipway.monitoring import psi
 from slipway.monitoring.bins import Bin, BinCounts, percent
-from slipway.monitoring.days import FEWEST_DAYS, FEWEST_STRETCHES, Days
+from slipway.monitoring.days import FEWEST_TO_SEE, Days
 from slipway.monitoring.extremes import MORE, Extremes, extremes
 from slipway.monitoring.far import FarValues
 from slipway.settings.policy import MonitorPolicy
@@ -57,13 +57,15 @@ class Scale(msgspec.Struct, frozen=True):
 class Size(msgspec.Struct, frozen=True):
     """How far a column has moved, 0 for not at all, and the chance of as much when nothing has changed.
 
-    `unknown` says why that chance is not known, where it is not.
+    `least` is that chance for the largest change there is: where the policy asks for a smaller one, nothing can be told
+    from chance, and `days` says in words what that chance is measured on.
     """
 
     value: float
     p_value: float
     scale: Scale
-    unknown: str = ""
+    least: float = 0.0
+    days: str = ""
 
 
 @dataclass(frozen=True)
@@ -140,10 +142,15 @@ def judge(sides: Sequence[Side], limits: MonitorPolicy) -> list[ColumnDrift]:
         name: msgspec.structs.replace(one, p_value=p_value)
         for (name, one), p_value in zip(ends.items(), corrected[len(sizes) :], strict=True)
     }
+    least = {name: limits.parts * len(given) * size.least for name, size in sizes.items()}
+    unknown = {name: size.days for name, size in sizes.items() if least[name] >= limits.p_value}
     judged = [
-        _judged(name, pair.counts, sizes[name], p_value, limits, _far(pair, limits, len(pairs)), ends.get(name))
+        _judged(
+            name, pair.counts, sizes[name], p_value, limits, _far(pair, limits, len(pairs)), ends.get(name),
+            unknown.get(name, ""),
+        )
         for (name, pair), p_value in zip(pairs.items(), corrected, strict=False)
-    ]
+    ]  # fmt: skip
     order = list(Verdict)
     # Sizes of different tests are compared by how many times their limit they are.
     return sorted(judged, key=lambda one: (order.index(one.verdict), -one.size / one.scale.watch, one.name))
@@ -153,7 +160,9 @@ def population_stability(pair: ColumnPair, limits: MonitorPolicy) -> Size:
     """Measure a column by its population stability index, whose limits are `watch` and `act` of the policy."""
     measured = psi.measure(pair.counts, pair.days)
     scale = Scale("psi", "population stability index", limits.watch, limits.act)
-    return Size(measured.size, measured.p_value, scale, _unknown(pair.days, measured.run))
+    if pair.days is None:
+        return Size(measured.size, measured.p_value, scale)
+    return Size(measured.size, measured.p_value, scale, measured.least, _days_in_words(pair.days, measured.run))
 
 
 #: The tests of this platform; others come by entry point.
@@ -190,14 +199,17 @@ def correct(p_values: Sequence[float]) -> list[float]:
     return [float(p_value) for p_value in adjusted]
 
 
-def verdict_of(size: Size, p_value: float, rows: int, limits: MonitorPolicy) -> Verdict:
-    """Turn a size, its corrected p-value and the rows behind it into what to do about it."""
+def verdict_of(size: Size, p_value: float, rows: int, limits: MonitorPolicy, unknown: str = "") -> Verdict:
+    """Turn a size, its corrected p-value and the rows behind it into what to do about it.
+
+    `unknown` says why no size could be told from chance, where that is so.
+    """
     # Too few rows comes first: a large change on forty rows is noise, and noise must page nobody.
     if rows < limits.min_rows:
         return Verdict.INSUFFICIENT_DATA
     if size.value < size.scale.watch:
         return Verdict.OK
-    if size.unknown:
+    if unknown:
         return Verdict.INSUFFICIENT_DATA
     if p_value >= limits.p_value:
         return Verdict.OK
@@ -215,16 +227,12 @@ def _far(pair: ColumnPair, limits: MonitorPolicy, columns: int) -> FarValues | N
     return far if far and limits.parts * columns * far.p_value < limits.p_value else None
 
 
-def _unknown(days: Days | None, run: int) -> str:
-    """Why the days of a reference do not tell what is chance; empty where they do."""
-    if days is None or days.tell(run):
-        return ""
-    if days.many < FEWEST_DAYS:
-        return f"the reference is of {counted(days.many, 'day')}, and at least {FEWEST_DAYS} tell what is chance"
-    return (
-        f"its days resemble their neighbours over {run}, and the {days.many} of the reference are fewer than "
-        f"{FEWEST_STRETCHES} such stretches, so they do not tell what is chance"
-    )
+def _days_in_words(days: Days, run: int) -> str:
+    """What chance is measured on."""
+    held = f"the reference is of {counted(days.many, 'day')}"
+    if days.many < FEWEST_TO_SEE:
+        return f"{held}, and at least {FEWEST_TO_SEE} tell how much days differ"
+    return f"{held}, which resemble their neighbours over {run}"
 
 
 def _is_more(ends: Extremes, limits: MonitorPolicy) -> bool:
@@ -240,10 +248,11 @@ def _judged(
     limits: MonitorPolicy,
     far: FarValues | None,
     ends: Extremes | None,
+    unknown: str,
 ) -> ColumnDrift:
     rows, bins = int(counts.now.sum()), counts.shares()
-    verdict = verdict_of(size, p_value, fewer := min(rows, int(counts.before.sum())), limits)
-    words = _in_words(verdict, bins, size, is_few=fewer < limits.min_rows)
+    verdict = verdict_of(size, p_value, fewer := min(rows, int(counts.before.sum())), limits, unknown)
+    words = _in_words(verdict, bins, size, "" if fewer < limits.min_rows else unknown)
     # Where the bins have moved, so have the ends.
     if ends and (verdict is not Verdict.OK or size.value >= size.scale.watch or not _is_more(ends, limits)):
         ends = None
@@ -268,9 +277,9 @@ def _judged(
     )
 
 
-def _in_words(verdict: Verdict, bins: list[Bin], size: Size, *, is_few: bool) -> str:
+def _in_words(verdict: Verdict, bins: list[Bin], size: Size, unknown: str) -> str:
     if verdict is Verdict.INSUFFICIENT_DATA:
-        return "has too few rows to be judged" if is_few else f"differs, and that may be chance: {size.unknown}"
+        return f"differs as days may by chance: {unknown}" if unknown else "has too few rows to be judged"
     if verdict is Verdict.OK:
         is_large = size.value >= size.scale.watch
         return "differs by no more than chance explains" if is_large else "looks like the reference"

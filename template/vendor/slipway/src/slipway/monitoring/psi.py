@@ -43,11 +43,13 @@ class Measured(NamedTuple):
     """The PSI of a column, and the chance of this much or more when nothing has changed.
 
     Days of the reference were drawn in runs of so many, as days resemble their neighbours; 1 where there are none.
+    `least` is the chance of the largest change there is: where it is not small, no change can be told from chance.
     """
 
     size: float
     p_value: float
     run: int = 1
+    least: float = 0.0
 
 
 def measure(counted: BinCounts, days: Days | None = None) -> Measured:
@@ -74,20 +76,32 @@ def measure(counted: BinCounts, days: Days | None = None) -> Measured:
     if days is None:
         return Measured(size, float(gammaincc(freedom / 2, freedom / 2 * size / mean)))
     by_day = days.table(bins_before[counted.places], bins)[:, filled]
-    return _by_days(size, mean, 2 * mean**2 / freedom, days, by_day, int(rows_now))
+    return _by_days(size, mean, freedom, days, by_day, int(rows_now))
 
 
-def _by_days(size: float, mean: float, variance: float, days: Days, by_day: Ints, rows: int) -> Measured:
-    """Add what days make of chance to the `mean` and `variance` that rows of their own give."""
-    run = resemblance(by_day)
-    more, spread = _by_drawing(days, by_day, run, rows)
-    more, spread = more * days.wider(run), spread * days.wider(run) ** 2
-    mean, variance = mean + more, variance + spread
+def _by_days(size: float, mean: float, freedom: int, days: Days, by_day: Ints, rows: int) -> Measured:
+    """Add what days make of chance to the `mean` that rows of their own give, with so many degrees of freedom."""
+    run, between = resemblance(by_day, days.worth)
+    drawn, spread = _by_drawing(days, by_day, run, rows)
+    more = max(drawn, between) * days.wider(run)
+    can_tell = days.tell(run, differ=more > 0)
+    # Days are taken to differ in one way at least, in which rows differ as well.
+    variance = 2 * mean**2 / freedom + max(spread * days.wider(run) ** 2, 2 * more**2 + 4 * more * mean / freedom)
+    mean += more
     shape = mean**2 / variance
-    if not more:
-        return Measured(size, float(gammaincc(shape, shape * size / mean)), run)
-    known = 2 * shape * max(1.0, days.many / run - 1) * (mean / more) ** 2
-    return Measured(size, float(fdtrc(2 * shape, known, size / mean)), run)
+    known = 2 * shape * max(1.0, days.many / run - 1) * (mean / more) ** 2 if more else np.inf
+    # All rows in the bin that had the fewest.
+    reference = by_day.sum(axis=0)
+    largest = psi(reference, rows * (np.arange(len(reference)) == reference.argmin()))
+    p_value, least = (_beyond(float(one) / mean, 2 * shape, known) for one in (size, largest))
+    return Measured(size, p_value, run, least if can_tell else 1.0)
+
+
+def _beyond(ratio: float, freedom: float, known: float) -> float:
+    """The chance that an F distribution exceeds a ratio, or a gamma distribution where its denominator is known."""
+    if np.isinf(known):
+        return float(gammaincc(freedom / 2, freedom / 2 * ratio))
+    return float(fdtrc(freedom, known, ratio))
 
 
 def _by_drawing(days: Days, by_day: Ints, run: int, rows: int) -> tuple[float, float]:
@@ -104,10 +118,9 @@ def _by_drawing(days: Days, by_day: Ints, run: int, rows: int) -> tuple[float, f
         for counts in (drawn, of_no_day)
     )
     more = max(0.0, float(sizes.mean() - noise.mean() - 2 * noise.std() / sqrt(DRAWS)))
-    # A variance is known less well than a mean: what may be noise of it is taken for that of days that differ in one
-    # way, where it is twice the square of the mean.
+    # A variance is known less well than a mean, so what may be noise of it is taken out as well.
     unknown = 1 + 4 / sqrt(days.many / max(run, days.worth))
-    return more, max(float(sizes.var() - noise.var() * unknown), 2 * more**2)
+    return more, float(sizes.var() - noise.var() * unknown)
 
 
 def psi(reference: Ints, current: Ints) -> Floats:

@@ -18,7 +18,8 @@ from slipway.training.bundle import Bundle, Golden, ModelFacts
 from slipway.training.reference import expected, out_of_sample
 from slipway.training.scoring import OnnxModel, matrix
 
-REFERENCE_ROWS = 5_000
+#: Some megabytes at most; enough of each day for years.
+REFERENCE_ROWS = 50_000
 GOLDEN_ROWS = 8
 
 
