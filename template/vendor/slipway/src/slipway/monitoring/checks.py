@@ -19,6 +19,7 @@ import polars as pl
 from slipway.base import plugins
 from slipway.base.errors import MlopsError
 from slipway.monitoring.concept import Concept, ConceptState
+from slipway.monitoring.domain import Domain
 from slipway.monitoring.drift import Verdict
 from slipway.monitoring.judge import JudgedLog
 from slipway.monitoring.quality import Quality, QualityState
@@ -38,6 +39,7 @@ RETRAIN = f"mlops retrain --finding {WHY}"
 class Rank(IntEnum):
     """What outranks what, among findings of the same verdict; a check from outside may choose any number."""
 
+    DOMAIN = 5
     DRIFT = 10
     AGE = 20
     CONCEPT = 30
@@ -78,6 +80,7 @@ class CheckContext:
     start: datetime | None = None
     windows: list[Window] = field(default_factory=list)
     concept: Concept | None = None
+    domain: Domain | None = None
     refused: list[Refused] = field(default_factory=list)
     skew: Skew | None = None
     quality: Quality | None = None
@@ -154,6 +157,17 @@ def age(context: CheckContext) -> Finding | None:
     )  # fmt: skip
 
 
+def domain(context: CheckContext) -> Finding | None:
+    """Whether rows can be told from the reference by all columns together."""
+    found = context.domain
+    if found is None or found.verdict is not Verdict.WATCH:
+        return None
+    return Finding(
+        check="domain", rank=Rank.DOMAIN, verdict=Verdict.WATCH, sentence=found.sentence,
+        next_step="look at how these columns go together",
+    )  # fmt: skip
+
+
 def concept(context: CheckContext) -> Finding | None:
     """What the labels say of the champion's expectations; what happens is worth more than any column."""
     found = context.concept
@@ -201,7 +215,8 @@ def quality(context: CheckContext) -> Finding | None:
 
 #: The checks of this platform, by the names that their findings bear.
 CHECKS: dict[str, MonitorCheck] = {
-    "drift": drift, "age": age, "concept": concept, "refused": refused, "skew": skew, "quality": quality,
+    "drift": drift, "domain": domain, "age": age, "concept": concept, "refused": refused, "skew": skew,
+    "quality": quality,
 }  # fmt: skip
 
 

@@ -63,19 +63,7 @@ def judge_log(
     own = log.filter(pl.col("digest") == bundle.digest)
     seen = own.select(pl.last("version"), pl.min("at").alias("since"), pl.max("at").alias("until"))
     version, since, until = seen.row(0)
-    left_out = _left_out(reference, policy, contract, model)
-    left_out |= {name: f"{_HIDDEN[rule]} by policy.yaml" for name, rule in (hidden or {}).items()}
-    scores = _scores(bundle)
-    absent = _IN_SAMPLE if scores is None else _too_few(scores, policy)
-    outputs = {output.meta.output_name(): output for output in _outputs(model)}
-    left_out |= {name: absent for name in outputs if absent and name not in left_out}
-    inputs = [pl.col(field.name) for field in contract.fields if field.name not in left_out]
-    answers = [output for name, output in outputs.items() if name not in left_out]
-    sides = [
-        Side(held.select(columns), own.select(columns), _days(held, own, contract, hidden or {}))
-        for held, columns in ((reference, inputs), (scores, answers))
-        if held is not None
-    ]
+    sides, left_out = _sides(bundle, reference, own, policy, contract, hidden or {})
     columns = judge(sides, policy)
     return JudgedLog(
         model=model.name,
@@ -93,6 +81,44 @@ def judge_log(
         left_out=left_out,
         learned_until=_newest(reference, contract),
     )
+
+
+def inputs_of(
+    bundle: Bundle,
+    log: pl.DataFrame,
+    policy: MonitorPolicy,
+    contract: Contract = CONTRACT,
+    hidden: Mapping[str, Hidden] | None = None,
+) -> Side:
+    """The columns of requests that `judge_log` compares: of the reference, and of what a version has answered."""
+    own = log.filter(pl.col("digest") == bundle.digest)
+    sides, _ = _sides(bundle, pl.read_parquet(bundle.reference), own, policy, contract, hidden or {})
+    return sides[0]
+
+
+def _sides(
+    bundle: Bundle,
+    reference: pl.DataFrame,
+    own: pl.DataFrame,
+    policy: MonitorPolicy,
+    contract: Contract,
+    hidden: Mapping[str, Hidden],
+) -> tuple[list[Side], dict[str, str]]:
+    """Requests beside training rows, and answers beside those to test rows; and why other columns are left out."""
+    left_out = _left_out(reference, policy, contract, bundle.model)
+    left_out |= {name: f"{_HIDDEN[rule]} by policy.yaml" for name, rule in hidden.items()}
+    scores = _scores(bundle)
+    absent = _IN_SAMPLE if scores is None else _too_few(scores, policy)
+    outputs = {output.meta.output_name(): output for output in _outputs(bundle.model)}
+    left_out |= {name: absent for name in outputs if absent and name not in left_out}
+    inputs = [pl.col(field.name) for field in contract.fields if field.name not in left_out]
+    answers = [output for name, output in outputs.items() if name not in left_out]
+    sides = [
+        Side(held.select(columns), own.select(columns), _days(held, own, contract, hidden))
+        for held, columns in ((reference, inputs), (scores, answers))
+        if held is not None
+    ]
+    return sides, left_out
 
 
 def _left_out(reference: pl.DataFrame, policy: MonitorPolicy, contract: Contract, model: ModelFacts) -> dict[str, str]:

@@ -12,6 +12,7 @@ from slipway.base.numbers import counted, shown
 from slipway.monitoring import checks
 from slipway.monitoring.checks import CheckContext, Finding, MonitorCheck
 from slipway.monitoring.concept import Concept, ConceptState
+from slipway.monitoring.domain import Domain
 from slipway.monitoring.drift import ColumnDrift, Verdict, moved
 from slipway.monitoring.judge import JudgedLog
 from slipway.monitoring.quality import Quality, QualityState
@@ -42,6 +43,7 @@ class Report(JudgedLog, frozen=True, kw_only=True):
     windows: list[Window] = msgspec.field(default_factory=list)
     quality: Quality | None = None
     concept: Concept | None = None
+    domain: Domain | None = None
     skew: Skew | None = None
     deleted: int = 0
     refused: list[Refused] = msgspec.field(default_factory=list)
@@ -94,6 +96,7 @@ def report_of(context: CheckContext, run: Iterable[MonitorCheck]) -> Report:
         windows=context.windows,
         quality=context.quality,
         concept=context.concept,
+        domain=context.domain,
         skew=context.skew,
         deleted=context.deleted,
         refused=context.refused,
@@ -108,6 +111,7 @@ def report_text(report: Report) -> str:
         _table(report.columns),
         [f"not compared: {name}, {reason}" for name, reason in report.left_out.items()],
         [column.sentence for column in moved(report.columns)[1:]],
+        [f"domain {report.domain.verdict.value}: {report.domain.sentence}"] if report.domain else [],
         _window_lines(report),
         [refusal_line(one) for one in report.refused],
         [f"concept {report.concept.state.value}: {report.concept.sentence}"] if report.concept else [],

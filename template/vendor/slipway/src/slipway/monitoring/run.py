@@ -8,8 +8,8 @@ import polars as pl
 
 from slipway.data import labels
 from slipway.log import masks, predictions
-from slipway.monitoring import checks, concept, quality, refused, skew
-from slipway.monitoring.judge import judge_log
+from slipway.monitoring import checks, concept, domain, quality, refused, skew
+from slipway.monitoring.judge import inputs_of, judge_log
 from slipway.monitoring.report import Report, report_of
 from slipway.monitoring.windows import judge_windows
 from slipway.settings.project import Project
@@ -51,6 +51,7 @@ def run(
         now=now,
         start=start,
         windows=windows,
+        domain=domain.measure(inputs_of(bundle, latest, policy.monitor, hidden=hidden), policy.monitor),
         concept=concept.measure(bundle, log, policy, None if since else now),
         refused=refused.describe(refused.recorded(project, environment, start), latest.height),
         skew=skew.replay(bundle, latest, hidden),

@@ -153,7 +153,8 @@ class MonitorPolicy(Settings):
     without it nobody asks. What the contract refused less than `min_refused` times is left alone; more of it is worth
     a look, and worth doing something from the share `max_refused` of all values of its field on. Without that it is
     only shown. Labels may differ from what was expected by `max_bias` on average, in the unit of the answer; without
-    it nobody asks.
+    it nobody asks. From an area under the ROC curve of `max_domain_auc` on it is worth a look when a classifier can
+    tell rows of now from the reference; without it none is asked.
     """
 
     min_rows: Count
@@ -168,6 +169,7 @@ class MonitorPolicy(Settings):
     max_bias: Positive | None = None
     quality: QualityPolicy | None = None
     max_age_days: Positive | None = None
+    max_domain_auc: Annotated[float, Meta(gt=0.5, lt=1)] | None = None
 
     @property
     def parts(self) -> int:
