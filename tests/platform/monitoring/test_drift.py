@@ -70,3 +70,41 @@ def test_far_values_are_not_found_where_nothing_has_changed(shape: str) -> None:
     found = sum(judged([*draw(2000)], [*draw(1000)]).far is not None for _ in range(runs))
 
     assert found <= 0.02 * runs
+
+
+def test_a_column_may_be_called_as_anything_that_is_counted() -> None:
+    rows = pl.DataFrame({name: [str(row % 3) for row in range(300)] for name in ("count", "label", "len", "bin", "now")})
+
+    assert {column.verdict for column in find(rows, rows, LIMITS)} == {Verdict.OK}
+
+
+def test_codes_are_no_quantities_and_their_neighbours_no_neighbours() -> None:
+    codes = [row % 10 for row in range(5000)]
+
+    column = judged(codes, [8 if code == 7 else code for code in codes[:1000]])
+
+    assert column.verdict is Verdict.ACT
+    assert column.sentence == "x is 8 in 20.0 % of rows, before in 10.0 %"
+
+
+def test_identifiers_that_come_again_are_not_taken_for_other_rows() -> None:
+    orders = [f"order {place}" for place in range(4000)]
+
+    assert judged(orders, orders[:1000]).verdict is Verdict.OK
+
+
+def test_a_few_rows_at_the_ends_are_worth_a_look_though_no_bin_moves() -> None:
+    chance = np.random.default_rng(2)
+    before, now = chance.lognormal(0, 1, 5000), chance.lognormal(0, 1, 1000)
+    now[:30] *= 20
+
+    column = judged([*before], [*now])
+
+    assert (column.verdict, column.size < 0.1, column.far) == (Verdict.WATCH, True, None)
+    assert column.extremes is not None and column.extremes.now > 0.015
+
+
+def test_the_chance_that_decides_stands_beside_the_one_that_is_asked_for() -> None:
+    column = judged([*range(1000)], [*range(500)] * 2)
+
+    assert (column.p_value < column.chance, column.chance) == (True, LIMITS.p_value)

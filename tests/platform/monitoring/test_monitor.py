@@ -412,3 +412,41 @@ def test_a_page_of_five_hundred_columns_holds_everything_and_is_below_two_megaby
     assert html.count('role="img"') == 500
     assert len(html.encode()) < 2_000_000
     assert [word for word in ("<script", "<link", "src=", "url(", "@import") if word in html] == []
+
+
+def test_answers_are_compared_with_those_to_rows_that_the_model_did_not_learn_from(champion: Bundle) -> None:
+    """A model that overfits is sure of what it learned from, and of nothing else."""
+    sure = parcels(2000, seed=1).with_columns(score=(pl.col("score") > 0.2).cast(pl.Float64))
+    sure.write_parquet(champion.reference)
+
+    assert judge(champion, parcels(1000, seed=2)).verdict is Verdict.OK
+
+
+def test_a_bundle_without_such_scores_says_why_they_are_not_compared(champion: Bundle) -> None:
+    champion.scores.unlink()
+
+    judged = judge(champion, parcels(1000, seed=2).with_columns(pl.lit(0.9).alias("score")))
+
+    assert judged.verdict is Verdict.OK
+    assert judged.left_out.keys() == {"sent", "score", "late"}
+    assert "not compared: score, its bundle has only the scores of rows that it learned from" in report_text(judged)
+
+
+def test_too_few_test_rows_are_said_and_decide_nothing(champion: Bundle) -> None:
+    pl.read_parquet(champion.scores).head(199).write_parquet(champion.scores)
+
+    judged = judge(champion, parcels(1000, seed=2))
+
+    assert judged.verdict is Verdict.OK
+    assert judged.left_out["score"] == "its bundle has the scores of 199 test rows, at least 200 are needed"
+
+
+def test_exported_scores_are_of_test_rows(project: Project) -> None:
+    """In the bundle, and in what the live metric of scores is compared with."""
+    export.export(project)
+
+    bundle, test = Bundle(project.bundle), pl.read_parquet(project.root / "data" / "test.parquet")
+    scores = pl.read_parquet(bundle.scores)
+    assert scores.height == test.height == sum(bundle.expected.scores.counts)
+    if TIME is not None:
+        assert scores[TIME].equals(test[TIME])

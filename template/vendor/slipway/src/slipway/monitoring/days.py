@@ -25,8 +25,9 @@ Floats = NDArray[np.floating[Any]]
 #: Fewer days of the reference tell nothing of chance, and fewer stretches of days that do not resemble each other.
 FEWEST_DAYS, FEWEST_STRETCHES = 10, 2
 
-#: Fewer days do not show how long they resemble their neighbours: they tell what is chance only where days are alike.
-FEWEST_TO_SEE = 90
+#: Fewer days do not show how long they resemble each other. They are taken to do so for as long as is judged, and to
+#: be worth one in so many.
+FEWEST_TO_SEE, USUAL = 90, 7
 
 #: Enough for a mean and a variance; the same ones in every run.
 DRAWS, SEED = 400, 0
@@ -64,10 +65,9 @@ class Days:
         counts: Ints = by_day[drawn].sum(axis=1)
         return counts
 
-    def tell(self, run: int, *, differ: bool) -> bool:
-        """Whether days are enough to tell what is chance, which resemble those of a `run`, and `differ` or do not."""
-        least = FEWEST_TO_SEE if differ else FEWEST_DAYS
-        return self.many >= least and self.many / run >= FEWEST_STRETCHES
+    def tell(self, run: int) -> bool:
+        """Whether days that resemble those of a `run` are enough to tell what is chance."""
+        return self.many >= FEWEST_DAYS and self.many / run >= FEWEST_STRETCHES
 
     def wider(self, run: int) -> float:
         """By how much the variance between days of now and all of the reference exceeds that between draws and all.
@@ -108,13 +108,16 @@ def resemblance(by_day: Ints, worth: int) -> Resemblance:
     covariances[0] -= (is_in.sum() - 1) / rows.mean()  # the noise of so few rows a day
     near = np.arange(1, min(worth, days // 2))
     between = float(covariances[0] + 2 * ((1 - near / worth) * covariances[near]).sum()) / worth
+    least = USUAL if days < FEWEST_TO_SEE else 1
+    if days < FEWEST_TO_SEE:
+        between = max(between, float(covariances[0]))
     if covariances[0] <= 0:
-        return Resemblance(1, max(0.0, between))
+        return Resemblance(least, max(0.0, between))
     # Lags of many bins are less by chance than those of one.
     shared = apart.T @ apart / days
     dimensions = np.trace(shared) ** 2 / np.square(shared).sum()
     limit = 2 * sqrt(log10(days) / days / dimensions) * np.trace(shared)
-    run = min(most, max(1, round(_best(covariances[: lags + 1], limit, days))))
+    run = min(most, max(least, round(_best(covariances[: lags + 1], limit, days))))
     return Resemblance(run, max(0.0, between))
 
 

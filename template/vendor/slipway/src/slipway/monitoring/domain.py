@@ -97,7 +97,12 @@ class _Learner:
         from sklearn.ensemble import HistGradientBoostingClassifier
 
         self._classifier = HistGradientBoostingClassifier(
-            max_iter=30, max_leaf_nodes=15, early_stopping=False, categorical_features=categorical, random_state=SEED
+            max_iter=50,
+            max_leaf_nodes=15,
+            early_stopping=False,
+            class_weight="balanced",
+            categorical_features=categorical,
+            random_state=SEED,
         )
 
     def auc(self, one: Floats, other: Floats) -> float:

@@ -68,12 +68,11 @@ def _chance(old: NDArray[np.bool_], found: int, rows: int, days: Days | None) ->
     if days is not None:
         by_day = days.table(old.astype(np.int64), 2)
         run = resemblance(by_day, days.worth).run
+        if not days.tell(run):
+            return None
         drawn = days.draws(by_day, run)
         many = drawn.sum(axis=1)
-        noise = (rate * (1 - rate) / many).mean()
-        between = (drawn[:, 1] / many).var() - noise
-        if not days.tell(run, differ=between > noise):
-            return None
+        between = (drawn[:, 1] / many).var() - (rate * (1 - rate) / many).mean()
         varies += max(0.0, float(between)) * days.wider(run) / rate**2
     expected = rate * rows
     return float(betainc(found, 1 / varies, expected * varies / (1 + expected * varies))) if found else 1.0

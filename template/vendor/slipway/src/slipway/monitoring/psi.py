@@ -84,7 +84,6 @@ def _by_days(size: float, mean: float, freedom: int, days: Days, by_day: Ints, r
     run, between = resemblance(by_day, days.worth)
     drawn, spread = _by_drawing(days, by_day, run, rows)
     more = max(drawn, between) * days.wider(run)
-    can_tell = days.tell(run, differ=more > 0)
     # Days are taken to differ in one way at least, in which rows differ as well.
     variance = 2 * mean**2 / freedom + max(spread * days.wider(run) ** 2, 2 * more**2 + 4 * more * mean / freedom)
     mean += more
@@ -94,7 +93,7 @@ def _by_days(size: float, mean: float, freedom: int, days: Days, by_day: Ints, r
     reference = by_day.sum(axis=0)
     largest = psi(reference, rows * (np.arange(len(reference)) == reference.argmin()))
     p_value, least = (_beyond(float(one) / mean, 2 * shape, known) for one in (size, largest))
-    return Measured(size, p_value, run, least if can_tell else 1.0)
+    return Measured(size, p_value, run, least if days.tell(run) else 1.0)
 
 
 def _beyond(ratio: float, freedom: float, known: float) -> float:
