@@ -105,9 +105,12 @@ def resemblance(by_day: Ints, worth: int) -> Resemblance:
     lags, most = _lags(days)
     spectrum = np.abs(np.fft.rfft(apart, 2 * days, axis=0)) ** 2
     covariances = np.fft.irfft(spectrum.sum(axis=1))[:days] / days
-    covariances[0] -= (is_in.sum() - 1) / rows.mean()  # the noise of so few rows a day
-    near = np.arange(1, min(worth, days // 2))
-    between = float(covariances[0] + 2 * ((1 - near / worth) * covariances[near]).sum()) / worth
+    noise = (is_in.sum() - 1) / rows.mean()  # of so few rows a day
+    covariances[0] -= noise
+    weights = 1 - np.arange(1, max(1, min(worth, days // 2))) / worth
+    between = float(covariances[0] + 2 * (weights * covariances[1 : len(weights) + 1]).sum()) / worth
+    # What noise leaves uncertain of it counts as days that differ.
+    between += noise * sqrt((2 + 4 * np.square(weights).sum()) / (is_in.sum() * days)) / worth
     least = USUAL if days < FEWEST_TO_SEE else 1
     if days < FEWEST_TO_SEE:
         between = max(between, float(covariances[0]))

@@ -86,13 +86,20 @@ def _by_days(size: float, mean: float, freedom: int, days: Days, by_day: Ints, r
     more = max(drawn, between) * days.wider(run)
     # Days are taken to differ in one way at least, in which rows differ as well.
     variance = 2 * mean**2 / freedom + max(spread * days.wider(run) ** 2, 2 * more**2 + 4 * more * mean / freedom)
-    mean += more
-    shape = mean**2 / variance
-    known = 2 * shape * max(1.0, days.many / run - 1) * (mean / more) ** 2 if more else np.inf
+    chances = [(mean + more, 2 * (mean + more) ** 2 / variance, 0.0)]
+    # What is far out, days of one way alone explain: of many bins the sum above would make it too rare.
+    chances += [(more + mean / freedom, 1.0, mean - mean / freedom)] if more else []
+    stretches = max(1.0, days.many / max(run, days.worth) - 1)
     # All rows in the bin that had the fewest.
     reference = by_day.sum(axis=0)
-    largest = psi(reference, rows * (np.arange(len(reference)) == reference.argmin()))
-    p_value, least = (_beyond(float(one) / mean, 2 * shape, known) for one in (size, largest))
+    largest = float(psi(reference, rows * (np.arange(len(reference)) == reference.argmin())))
+    p_value, least = (
+        max(
+            _beyond(max(0.0, one - other) / scale, shape, shape * stretches * (scale / more) ** 2 if more else np.inf)
+            for scale, shape, other in chances
+        )
+        for one in (size, largest)
+    )
     return Measured(size, p_value, run, least if days.tell(run) else 1.0)
 
 
