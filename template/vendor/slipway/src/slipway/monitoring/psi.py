@@ -29,7 +29,7 @@ import numpy as np
 from scipy.special import fdtrc, gammaincc
 
 from slipway.monitoring.bins import BinCounts
-from slipway.monitoring.days import DRAWS, SEED, Days, Floats, Ints, resemblance
+from slipway.monitoring.days import DRAWS, SEED, USUAL, Days, Floats, Ints, resemblance
 
 #: Bins with a smaller share of the reference are measured together: a handful of rows makes
 #: a share that jumps, and the chi-square distribution above no longer describes it.
@@ -89,7 +89,7 @@ def _by_days(size: float, mean: float, freedom: int, days: Days, by_day: Ints, r
     chances = [(mean + more, 2 * (mean + more) ** 2 / variance, 0.0)]
     # What is far out, days of one way alone explain: of many bins the sum above would make it too rare.
     chances += [(more + mean / freedom, 1.0, mean - mean / freedom)] if more else []
-    stretches = max(1.0, days.many / max(run, days.worth) - 1)
+    stretches = max(1.0, days.many / max(run, min(days.worth, USUAL)) - 1)
     # All rows in the bin that had the fewest.
     reference = by_day.sum(axis=0)
     largest = float(psi(reference, rows * (np.arange(len(reference)) == reference.argmin())))
