@@ -73,7 +73,9 @@ def test_far_values_are_not_found_where_nothing_has_changed(shape: str) -> None:
 
 
 def test_a_column_may_be_called_as_anything_that_is_counted() -> None:
-    rows = pl.DataFrame({name: [str(row % 3) for row in range(300)] for name in ("count", "label", "len", "bin", "now")})
+    rows = pl.DataFrame(
+        {name: [str(row % 3) for row in range(300)] for name in ("count", "label", "len", "bin", "now")}
+    )
 
     assert {column.verdict for column in find(rows, rows, LIMITS)} == {Verdict.OK}
 

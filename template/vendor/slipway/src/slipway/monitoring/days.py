@@ -25,8 +25,7 @@ Floats = NDArray[np.floating[Any]]
 #: Fewer days of the reference tell nothing of chance, and fewer stretches of days that do not resemble each other.
 FEWEST_DAYS, FEWEST_STRETCHES = 10, 2
 
-#: Fewer days do not show how long they resemble each other. They are taken to do so for as long as is judged, and to
-#: be worth one in so many.
+#: Fewer days do not show how long they resemble each other. They are taken to do so over so many.
 FEWEST_TO_SEE, USUAL = 90, 7
 
 #: Enough for a mean and a variance; the same ones in every run.
@@ -113,7 +112,7 @@ def resemblance(by_day: Ints, worth: int) -> Resemblance:
     between += noise * sqrt((2 + 4 * np.square(weights).sum()) / (is_in.sum() * days)) / worth
     least = USUAL if days < FEWEST_TO_SEE else 1
     if days < FEWEST_TO_SEE:
-        between = max(between, float(covariances[0]))
+        between = max(between, float(covariances[0]) * min(1.0, USUAL / worth))
     if covariances[0] <= 0:
         return Resemblance(least, max(0.0, between))
     # Lags of many bins are less by chance than those of one.
