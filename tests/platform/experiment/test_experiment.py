@@ -149,7 +149,7 @@ def sample(errors: NDArray[np.float64], rows_a_block: int = 20) -> Sample:
 
 @pytest.mark.parametrize("is_paired", [True, False])
 def test_looking_often_at_equal_versions_promotes_no_more_often_than_alpha(is_paired: bool) -> None:
-    """Two equal models, 200 trials, a look after every 100 rows; the ordinary interval shows what peeking costs.
+    """Two equal models, 200 trials, a look after every 200 rows; the ordinary interval shows what peeking costs.
 
     The rows of one day are alike. Paired models answer the same rows, the others answer rows of the same days.
     """

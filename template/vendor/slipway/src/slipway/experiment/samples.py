@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from math import ceil
+from collections.abc import Iterable
+from math import ceil, sqrt
+from typing import TypeVar
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
+from scipy.special import stdtr
 
 from slipway import kinds, team
 from slipway.contract.columns import Column
 from slipway.data.labels import IS_DUE, TRUTH
+from slipway.experiment.spread import LEAST_STRETCHES, LeftOut, jackknife
 from slipway.experiment.statistics import MOST_BLOCKS, MetricFunction, Sample
 from slipway.settings.policy import LabelPolicy
 from slipway.training.bundle import ModelFacts
+
+T = TypeVar("T")
+#: The same thing of the champion and of the challenger.
+Both = tuple[T, T]
+Counts = NDArray[np.int64]
+#: From this chance on shares of labels may be alike. It is not small: to refuse costs a later look and no verdict.
+UNLIKE = 0.05
 
 
 def measured_by(facts: ModelFacts, metric: str) -> MetricFunction:
@@ -34,10 +46,13 @@ def by_time(log: pl.DataFrame, hours: float) -> pl.Expr:
     return (pl.col("at").dt.epoch("s") / (3600 * hours * max(1, many))).floor().cast(pl.Int64)
 
 
-def sample_of(log: pl.DataFrame, measure: MetricFunction, blocks: pl.Expr) -> Sample:
+def sample_of(log: pl.DataFrame, measure: MetricFunction, blocks: pl.Expr, clusters: Iterable[pl.Expr] = ()) -> Sample:
     """The labelled rows of a log."""
-    known = log.with_columns(blocks.alias("block")).filter(pl.col(TRUTH).is_not_null())
-    return Sample(known[TRUTH].to_numpy(), known["score"].to_numpy(), known["block"].to_numpy(), measure)
+    parts = [blocks, *clusters]
+    known = log.with_columns(part.alias(f"(part {number})") for number, part in enumerate(parts))
+    known = known.filter(pl.col(TRUTH).is_not_null())
+    of_time, *others = (known[f"(part {number})"].to_numpy() for number in range(len(parts)))
+    return Sample(known[TRUTH].to_numpy(), known["score"].to_numpy(), of_time, measure, tuple(others))
 
 
 def too_few_labels(log: pl.DataFrame, rule: LabelPolicy) -> str:
@@ -50,3 +65,48 @@ def too_few_labels(log: pl.DataFrame, rule: LabelPolicy) -> str:
         f"{labelled:,} of {due:,} predictions that should have a label by now have one, "
         f"labels.min_share asks for {rule.min_share:.0%}"
     )
+
+
+def unlike_labels(champion: pl.DataFrame, challenger: pl.DataFrame, blocks: pl.Expr) -> str:
+    """Say that the versions' predictions have their labels in shares that differ by more than chance; empty else.
+
+    Where a label comes less often for one version's answers, those that come are a choice, and a choice by the outcome
+    shows as a gain. Shares are compared over stretches of time, as labels often come or lack by the day.
+    """
+    arms = []
+    every = np.unique(np.concatenate([log.select(blocks).to_series().to_numpy() for log in (champion, challenger)]))
+    for log in (champion, challenger):
+        due = log.filter(IS_DUE)
+        places = np.searchsorted(every, due.select(blocks).to_series().to_numpy())
+        labelled = due[TRUTH].is_not_null().to_numpy()
+        arms.append((np.bincount(places, labelled, len(every)), np.bincount(places, minlength=len(every))))
+    (first, due_first), (second, due_second) = arms
+    chance = label_chance((first, second), (due_first, due_second))
+    if chance > UNLIKE:
+        return ""
+    shares = first.sum() / due_first.sum(), second.sum() / due_second.sum()
+    return (
+        f"{shares[0]:.1%} of the champion's predictions have their label and {shares[1]:.1%} of the challenger's, more "
+        "apart than chance explains: those that lack may be of one outcome, so find out which and why"
+    )
+
+
+def label_chance(labelled: Both[Counts], due: Both[Counts]) -> float:
+    """The chance of shares of labels so far apart in two arms, counted by block, where a label lacks at random in both.
+
+    Student's test of the difference of two ratios, with the jackknife's error.
+    """
+    if len(due[0]) < LEAST_STRETCHES:
+        return 1.0
+    shares: list[LeftOut] = []
+    for known, asked in zip(labelled, due, strict=True):
+        left = np.concatenate([[0], asked]), np.concatenate([[0], known])
+        with np.errstate(invalid="ignore"):
+            shares.append((known.sum() - left[1]) / (asked.sum() - left[0]))
+    apart = shares[1] - shares[0]
+    if np.isnan(apart).any():
+        return 1.0
+    error = sqrt(jackknife(apart))
+    if error == 0:
+        return 1.0 if apart[0] == 0 else 0.0
+    return 2 * float(stdtr(len(apart) - 2, -abs(apart[0]) / error))
