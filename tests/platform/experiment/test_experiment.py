@@ -159,8 +159,8 @@ def test_looking_often_at_equal_versions_promotes_no_more_often_than_alpha(is_pa
         rows_too = rng.normal(0, 1, 2000) if is_paired else 0.0
         errors = [5 + np.repeat(rng.normal(0, 0.3, 100), 20) + rows_too + rng.normal(0, 1, 2000) for _ in range(2)]
         looks = []
-        for rows in range(200, 2001, 100):
-            better = difference(sample(errors[1][:rows]), sample(errors[0][:rows]))
+        for rows in range(300, 2001, 200):
+            better = difference(sample(errors[1][:rows]), sample(errors[0][:rows]), paired=is_paired)
             assert better is not None
             looks.append((statistics.settle(better, rows, RULE).decision, better.for_one_look(RULE.alpha)[0] > 0))
         often += any(decision is Decision.PROMOTE for decision, _ in looks)

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from math import ceil, sqrt
+from math import ceil
 from typing import TypeVar
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
-from scipy.special import stdtr
 
 from slipway import kinds, team
 from slipway.contract.columns import Column
 from slipway.data.labels import IS_DUE, TRUTH
-from slipway.experiment.spread import LEAST_STRETCHES, LeftOut, jackknife
-from slipway.experiment.statistics import MOST_BLOCKS, MetricFunction, Sample
+from slipway.experiment.statistics import MOST_BLOCKS, UNLIKE, MetricFunction, Sample, label_chance
 from slipway.settings.policy import LabelPolicy
 from slipway.training.bundle import ModelFacts
 
 T = TypeVar("T")
 #: The same thing of the champion and of the challenger.
 Both = tuple[T, T]
-Counts = NDArray[np.int64]
-#: From this chance on shares of labels may be alike. It is not small: to refuse costs a later look and no verdict.
-UNLIKE = 0.05
 
 
 def measured_by(facts: ModelFacts, metric: str) -> MetricFunction:
@@ -89,24 +83,3 @@ def unlike_labels(champion: pl.DataFrame, challenger: pl.DataFrame, blocks: pl.E
         f"{shares[0]:.1%} of the champion's predictions have their label and {shares[1]:.1%} of the challenger's, more "
         "apart than chance explains: those that lack may be of one outcome, so find out which and why"
     )
-
-
-def label_chance(labelled: Both[Counts], due: Both[Counts]) -> float:
-    """The chance of shares of labels so far apart in two arms, counted by block, where a label lacks at random in both.
-
-    Student's test of the difference of two ratios, with the jackknife's error.
-    """
-    if len(due[0]) < LEAST_STRETCHES:
-        return 1.0
-    shares: list[LeftOut] = []
-    for known, asked in zip(labelled, due, strict=True):
-        left = np.concatenate([[0], asked]), np.concatenate([[0], known])
-        with np.errstate(invalid="ignore"):
-            shares.append((known.sum() - left[1]) / (asked.sum() - left[0]))
-    apart = shares[1] - shares[0]
-    if np.isnan(apart).any():
-        return 1.0
-    error = sqrt(jackknife(apart))
-    if error == 0:
-        return 1.0 if apart[0] == 0 else 0.0
-    return 2 * float(stdtr(len(apart) - 2, -abs(apart[0]) / error))

@@ -35,7 +35,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.special import ndtri
+from scipy.special import ndtri, stdtr
 
 from slipway.contract.columns import Column
 from slipway.experiment.spread import (
@@ -53,10 +53,15 @@ from slipway.settings.policy import ExperimentPolicy
 #: Truth and scores of some rows to a metric; `None` where the rows do not decide it.
 MetricFunction = Callable[[Column, Column], float | None]
 
+#: Rows of each block.
+Counts = NDArray[np.int64]
+
 #: Each block costs two evaluations of the metric, and more of them add next to nothing.
 MOST_BLOCKS = 200
 #: Fewer blocks say too little of how much they differ, even for a figure that decides no trial.
 LEAST_BLOCKS = 5
+#: From this chance on shares of labels may be alike. It is not small: to refuse costs a later look and no verdict.
+UNLIKE = 0.05
 #: Of the draw of rows into groups: a row that is logged later changes no group.
 _SEED = 20
 
@@ -190,6 +195,27 @@ def _left_out(sample: Sample, parts: NDArray[Any], named: NDArray[Any]) -> LeftO
     found = [sample.measure(sample.truth[rows], sample.scores[rows]) if rows.any() else None for rows in kept]
     # A metric that is None becomes "not a number".
     return np.array(found, dtype=np.float64)
+
+
+def label_chance(labelled: Sequence[Counts], due: Sequence[Counts]) -> float:
+    """The chance of shares of labels so far apart in two arms, counted by block, where a label lacks at random in both.
+
+    Student's test of the difference of two ratios, with the jackknife's error.
+    """
+    if len(due[0]) < LEAST_STRETCHES:
+        return 1.0
+    shares: list[LeftOut] = []
+    for known, asked in zip(labelled, due, strict=True):
+        left = np.concatenate([[0], asked]), np.concatenate([[0], known])
+        with np.errstate(invalid="ignore"):
+            shares.append((known.sum() - left[1]) / (asked.sum() - left[0]))
+    apart = shares[1] - shares[0]
+    if np.isnan(apart).any():
+        return 1.0
+    error = sqrt(jackknife(apart))
+    if error == 0:
+        return 1.0 if apart[0] == 0 else 0.0
+    return 2 * float(stdtr(len(apart) - 2, -abs(apart[0]) / error))
 
 
 def radius(error: float, *, effect: float, alpha: float) -> float:
