@@ -20,7 +20,7 @@ from scipy.signal import lfilter
 from slipway import Contract, Row
 from slipway.experiment import routing
 from slipway.experiment.spread import GROUPS, Clusters
-from slipway.experiment.statistics import MOST_BLOCKS, UNLIKE, Decision, gain, label_chance, settle
+from slipway.experiment.statistics import MOST_BLOCKS, UNLIKE, Decision, Estimate, gain, label_chance, settle
 from slipway.settings.policy import ExperimentPolicy
 from truth import Bar, Cell
 
@@ -106,15 +106,19 @@ def look(arms: list[Arm], day: int, *, paired: bool) -> Decision:
     ):
         return Decision.WAIT
     unfit = "labels" if label_chance(labelled, due) < UNLIKE else ""
+    return settle(seen(arms, paired=paired), min(rows), RULE, days=day, unfit=unfit).decision
+
+
+def seen(arms: list[Arm], *, paired: bool) -> Estimate | None:
+    """The challenger's gain, from sums in the place of rows."""
     found = gain(
         left_out(arms[1], axis=1) - left_out(arms[0], axis=1),
         (left_out(arms[0], axis=0), left_out(arms[1], axis=0)),
-        rows,
+        (int(arms[0].counts.sum()), int(arms[1].counts.sum())),
         paired=paired,
         clusters=clusters(arms),
     )
-    better = found and msgspec.structs.replace(found, value=-found.value)
-    return settle(better, min(rows), RULE, days=day, unfit=unfit).decision
+    return found and msgspec.structs.replace(found, value=-found.value)
 
 
 def until(arm: Arm, day: int) -> Arm:

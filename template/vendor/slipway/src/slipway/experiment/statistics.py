@@ -63,7 +63,7 @@ LEAST_BLOCKS = 5
 #: From this chance on shares of labels may be alike. It is not small: to refuse costs a later look and no verdict.
 UNLIKE = 0.05
 #: Of the draw of rows into groups: a row that is logged later changes no group.
-_SEED = 20
+SEED = 20
 
 
 class Decision(Enum):
@@ -185,7 +185,7 @@ def _clusters(arms: tuple[Sample, Sample], first: NDArray[Any], second: NDArray[
 
 
 def _by_group(sample: Sample) -> LeftOut:
-    groups = np.random.default_rng(_SEED).integers(GROUPS, size=len(sample))
+    groups = np.random.default_rng(SEED).integers(GROUPS, size=len(sample))
     return _left_out(sample, groups, np.arange(GROUPS))
 
 
