@@ -231,12 +231,12 @@ def unlabelled(
     return draw
 
 
-class _Asked(Row, frozen=True):
+class _Asked(Row):
     user: int
     amount: float
 
 
-class _Happened(Row, frozen=True):
+class _Happened(Row):
     paid: bool
 
 
