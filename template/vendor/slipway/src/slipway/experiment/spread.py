@@ -11,7 +11,8 @@ order, with an autocorrelation r, noise of the rows on top of it, and the mean v
     rows + (stretches - rows) * (1 + r) / (1 - r)
 
 which is the long-run variance of D. W. K. Andrews and J. C. Monahan (Econometrica 60(4), 1992) for such a series. The
-estimate of r is too low in short series and is corrected (M. G. Kendall, Biometrika 41, 1954). In words: n stretches
+estimate of r is too low in short series and is corrected (M. G. Kendall, Biometrika 41, 1954); it counts where it is
+beyond chance, and its upper end does while the stretches may be worth too few. In words: n stretches
 count as fewer (G. V. Bayley and J. M. Hammersley, Supplement to the Journal of the Royal Statistical Society 8(2),
 1946).
 """
@@ -33,8 +34,8 @@ LEAST_STRETCHES = 14
 LEAST_EFFECTIVE = 4
 #: While they may count as fewer, the upper end of the autocorrelation counts and not the estimate.
 ENOUGH_EFFECTIVE = 8
-#: Of the upper end, one-sided.
-_UPPER = float(ndtri(0.95))
+#: Of the upper end, and of an autocorrelation that is beyond chance; one-sided.
+_BEYOND = float(ndtri(0.9))
 #: No series that ends is known to be closer to a random walk.
 _MOST_ALIKE = 0.98
 #: Below the first chance, stretches vary more than rows; above the second, both are one variance.
@@ -87,13 +88,16 @@ def over_time(left_out: LeftOut, rows: float) -> TimeSpread:
     share = (total - rows) / total
     alike = (float(off[1:] @ off[:-1] / (off @ off)) / share * stretches + 1) / (stretches - 3)
     alike = min(max(alike, 0.0), _MOST_ALIKE)
-    upper = min(alike + _UPPER * sqrt((1 - alike**2) / stretches) / share, _MOST_ALIKE)
+    by_chance = _BEYOND / sqrt(stretches) / share
+    upper = min(alike + by_chance * sqrt(1 - alike**2), _MOST_ALIKE)
 
     def in_the_long_run(autocorrelation: float) -> float:
         return rows + (total - rows) * (1 + autocorrelation) / (1 - autocorrelation)
 
     if stretches * total < ENOUGH_EFFECTIVE * in_the_long_run(upper):
         alike = upper
+    elif alike < by_chance:
+        alike = 0.0
     variance = in_the_long_run(alike)
     effective = stretches * total / variance
     return TimeSpread(variance, max(1.0, effective - 1), effective, alike)
