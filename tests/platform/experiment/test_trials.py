@@ -67,7 +67,7 @@ def test_whoever_looks_every_day_is_not_fooled_and_would_be_by_an_ordinary_inter
 
     found = ends(trials.canary(0.5, 1000))
 
-    assert fooled > 2 * 0.05 * TRIALS
+    assert fooled > 0.05 * TRIALS
     assert sum(end in ("promote", "stop") for end in found) <= 0.05 * TRIALS
 
 
