@@ -8,6 +8,12 @@ Reference and current have the same number of rows. Of 20 columns 12 are numbers
 3 whole numbers, 4 categories and one a flag; wider frames repeat them. Each size runs in a process of its own,
 Evidently's in an environment that is thrown away. The time is the best of three; the peak is that of the whole
 process, with both frames and all libraries in it.
+
+    uv run --project PROJECT python benchmarks/monitor.py --logged 1000000 10000000
+
+writes prediction logs of so many rows, a year long, of the project's contract, to a folder that is thrown away, and
+shows what reading costs: all of the log, which is what a run of the monitor without `--since` reads, and the last four
+weeks.
 """
 
 from __future__ import annotations
@@ -20,8 +26,10 @@ import platform
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +41,9 @@ SIZES = ((10_000, 20), (100_000, 20), (1_000_000, 20), (10_000_000, 20), (100_00
 #: Of these, the ones that Evidently is asked for as well.
 BESIDE = ((10_000, 20), (100_000, 20), (1_000_000, 20))
 REPEATS = 3
+#: The log that is read: its environment, its end and its length.
+LOGGED, LOGGED_DAYS = "measured", 365
+LOGGED_UNTIL = datetime(2026, 6, 1, tzinfo=UTC)
 #: The reference is half a year, what is judged a week.
 DAYS_BEFORE, DAYS_NOW = 180, 7
 PEER = (
@@ -59,7 +70,15 @@ def main() -> None:
     parser.add_argument("--rows", type=int, help="measure one size in this process and print JSON")
     parser.add_argument("--columns", type=int, default=20)
     parser.add_argument("--peer", action="store_true", help="measure Evidently")
+    parser.add_argument("--logged", type=int, nargs="+", help="show what reading logs of so many rows costs, instead")
+    parser.add_argument("--read", nargs=2, help="read a log, whole or its last days, in this process and print JSON")
     options = parser.parse_args()
+    if options.logged:
+        read_logs(options.logged)
+        return
+    if options.read:
+        print(json.dumps(read_log(Path(options.read[0]), float(options.read[1]))))
+        return
     if options.rows:
         frames = [frame(options.rows, options.columns, seed) for seed in (1, 2)]
         megabytes = sum(one.estimated_size() for one in frames) / 1e6
@@ -83,6 +102,75 @@ def main() -> None:
         else:
             line += " | | |"
         print(line, flush=True)
+
+
+def read_logs(sizes: Sequence[int]) -> None:
+    """Write a log of each size, read it in processes of their own and print the table."""
+    print(f"{machine()}\n")
+    print("| rows in the log | MB | read | rows | seconds | peak, MB |")
+    print("|--:|--:|---|--:|--:|--:|")
+    for rows in sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            megabytes = write_log(Path(folder), rows)
+            for name, days in (("all of it", LOGGED_DAYS), ("the last four weeks", 28)):
+                found = _measured([sys.executable, __file__, "--read", folder, str(days)])
+                line = f"| {rows:,} | {megabytes:,.0f} | {name} | {found['rows']:,.0f} | {found['seconds']:.1f} |"
+                print(f"{line} {found['peak_mb']:,.0f} |", flush=True)
+
+
+def write_log(root: Path, rows: int) -> float:
+    """Write a year of predictions, a file a day, and return their megabytes."""
+    import msgspec
+    from slipway.log import predictions
+    from slipway.settings.project import Project
+
+    folder = predictions.folder(Project(root).state, LOGGED)
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(1)
+    whole, number = 0, 0
+    for day in range(LOGGED_DAYS):
+        here = rows * (day + 1) // LOGGED_DAYS - rows * day // LOGGED_DAYS
+        at, scores = LOGGED_UNTIL - timedelta(days=LOGGED_DAYS - day), rng.random(here)
+        lines = []
+        for score in scores:
+            number += 1
+            row = _row(number)
+            said = predictions.Prediction(
+                f"{number:032x}-0", at, LOGGED, 1, "0" * 64, row, float(score), bool(score > 0.5)
+            )
+            lines.append(msgspec.json.encode(said))
+        content = b"\n".join(lines) + b"\n"
+        (folder / f"{at:%Y-%m-%d}.host.1.jsonl").write_bytes(content)
+        whole += len(content)
+    return whole / 1e6
+
+
+def _row(number: int) -> dict[str, Any]:
+    """A row of the project's contract."""
+    from slipway.team import CONTRACT
+
+    made = {
+        "number": number % 97 + 0.5,
+        "integer": number % 31,
+        "flag": number % 2 == 0,
+        "text": f"text {number % 500}",
+    }
+    made["time"] = "2026-01-01T12:00"
+    return {
+        field.name: field.categories[number % len(field.categories)] if field.categories else made[field.kind.value]
+        for field in CONTRACT.fields
+    }
+
+
+def read_log(root: Path, days: float) -> dict[str, float]:
+    """Read the last days of a log once."""
+    from slipway.log import predictions
+    from slipway.settings.project import Project
+
+    begin = time.perf_counter()
+    log = predictions.read(Project(root), LOGGED, LOGGED_UNTIL - timedelta(days=days), LOGGED_UNTIL)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+    return {"seconds": time.perf_counter() - begin, "peak_mb": peak, "rows": log.height}
 
 
 def ours(package: str, rows: int) -> Callable[[pl.DataFrame, pl.DataFrame], object]:

@@ -24,9 +24,10 @@ def compare(
     """Score two versions on the same frozen rows, or on real requests whose outcome is known."""
     if live is not None and first is None:
         from slipway.experiment import trial as living
+        from slipway.experiment.text import comparison_text
 
         compared = living.compare_live(Project.find(), live, moment_of(until, "--until") or datetime.now(UTC))
-        print_facts(compared, living.comparison_text(compared), as_json=as_json)
+        print_facts(compared, comparison_text(compared), as_json=as_json)
         return
     if live is not None or first is None or second is None:
         raise MlopsError(

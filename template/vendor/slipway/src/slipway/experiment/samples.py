@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import ceil
+from typing import TypeVar
 
 import numpy as np
 import polars as pl
@@ -10,9 +12,13 @@ import polars as pl
 from slipway import kinds, team
 from slipway.contract.columns import Column
 from slipway.data.labels import IS_DUE, TRUTH
-from slipway.experiment.statistics import MOST_BLOCKS, MetricFunction, Sample
+from slipway.experiment.statistics import MOST_BLOCKS, UNLIKE, MetricFunction, Sample, label_chance
 from slipway.settings.policy import LabelPolicy
 from slipway.training.bundle import ModelFacts
+
+T = TypeVar("T")
+#: The same thing of the champion and of the challenger.
+Both = tuple[T, T]
 
 
 def measured_by(facts: ModelFacts, metric: str) -> MetricFunction:
@@ -34,10 +40,13 @@ def by_time(log: pl.DataFrame, hours: float) -> pl.Expr:
     return (pl.col("at").dt.epoch("s") / (3600 * hours * max(1, many))).floor().cast(pl.Int64)
 
 
-def sample_of(log: pl.DataFrame, measure: MetricFunction, blocks: pl.Expr) -> Sample:
+def sample_of(log: pl.DataFrame, measure: MetricFunction, blocks: pl.Expr, clusters: Iterable[pl.Expr] = ()) -> Sample:
     """The labelled rows of a log."""
-    known = log.with_columns(blocks.alias("block")).filter(pl.col(TRUTH).is_not_null())
-    return Sample(known[TRUTH].to_numpy(), known["score"].to_numpy(), known["block"].to_numpy(), measure)
+    parts = [blocks, *clusters]
+    known = log.with_columns(part.alias(f"(part {number})") for number, part in enumerate(parts))
+    known = known.filter(pl.col(TRUTH).is_not_null())
+    of_time, *others = (known[f"(part {number})"].to_numpy() for number in range(len(parts)))
+    return Sample(known[TRUTH].to_numpy(), known["score"].to_numpy(), of_time, measure, tuple(others))
 
 
 def too_few_labels(log: pl.DataFrame, rule: LabelPolicy) -> str:
@@ -49,4 +58,28 @@ def too_few_labels(log: pl.DataFrame, rule: LabelPolicy) -> str:
     return (
         f"{labelled:,} of {due:,} predictions that should have a label by now have one, "
         f"labels.min_share asks for {rule.min_share:.0%}"
+    )
+
+
+def unlike_labels(champion: pl.DataFrame, challenger: pl.DataFrame, blocks: pl.Expr) -> str:
+    """Say that the versions' predictions have their labels in shares that differ by more than chance; empty else.
+
+    Where a label comes less often for one version's answers, those that come are a choice, and a choice by the outcome
+    shows as a gain. Shares are compared over stretches of time, as labels often come or lack by the day.
+    """
+    arms = []
+    every = np.unique(np.concatenate([log.select(blocks).to_series().to_numpy() for log in (champion, challenger)]))
+    for log in (champion, challenger):
+        due = log.filter(IS_DUE)
+        places = np.searchsorted(every, due.select(blocks).to_series().to_numpy())
+        labelled = due[TRUTH].is_not_null().to_numpy()
+        arms.append((np.bincount(places, labelled, len(every)), np.bincount(places, minlength=len(every))))
+    (first, due_first), (second, due_second) = arms
+    chance = label_chance((first, second), (due_first, due_second))
+    if chance > UNLIKE:
+        return ""
+    shares = first.sum() / due_first.sum(), second.sum() / due_second.sum()
+    return (
+        f"{shares[0]:.1%} of the champion's predictions have their label and {shares[1]:.1%} of the challenger's, more "
+        "apart than chance explains: those that lack may be of one outcome, so find out which and why"
     )

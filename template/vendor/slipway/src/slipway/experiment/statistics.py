@@ -3,8 +3,13 @@
 The difference of the metric comes with a standard error from a jackknife that leaves out one block of
 rows at a time, of both versions (H. R. Künsch, "The jackknife and the bootstrap for general stationary
 observations", Annals of Statistics 17(3), 1989). A block is a stretch of time, because rows of one day are
-alike: counted one by one, they would pretend to a precision that is not there. Or it is all rows of some routing
-keys. It works for any metric that is a smooth function of the rows: means, rates, ROC AUC.
+alike: counted one by one, they would pretend to a precision that is not there; `spread.py` has what follows where
+days are like their neighbours, too. It works for any metric that is a smooth function of the rows: means, rates, AUC.
+
+Of losses with a heavy tail, a small arm has often not yet met the rare large ones: its mean and its variance are both
+too low. Rows of a canary are therefore taken to spread as widely in both arms as in that where they spread more, which
+is what an equal version would do, and what a score test assumes (C. R. Rao, Proceedings of the Cambridge Philosophical
+Society 44, 1948).
 
 Somebody who looks every day and stops at the first good day would promote far too often with an ordinary
 test. The interval used here holds at all looks together (H. Robbins, "Statistical methods related to the law
@@ -20,7 +25,7 @@ and asymptotic confidence sequences", Annals of Statistics 52(6), 2024): that is
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from math import ceil, inf, log, sqrt
@@ -30,20 +35,35 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.special import ndtri, stdtrit
+from scipy.special import ndtri, stdtr
 
 from slipway.contract.columns import Column
+from slipway.experiment.spread import (
+    GROUPS,
+    LEAST_EFFECTIVE,
+    LEAST_STRETCHES,
+    Clusters,
+    LeftOut,
+    jackknife,
+    over_time,
+    widened,
+)
 from slipway.settings.policy import ExperimentPolicy
 
 #: Truth and scores of some rows to a metric; `None` where the rows do not decide it.
 MetricFunction = Callable[[Column, Column], float | None]
 
+#: Rows of each block.
+Counts = NDArray[np.int64]
+
 #: Each block costs two evaluations of the metric, and more of them add next to nothing.
 MOST_BLOCKS = 200
-#: Fewer blocks say too little of how much they differ.
+#: Fewer blocks say too little of how much they differ, even for a figure that decides no trial.
 LEAST_BLOCKS = 5
-
-_TAIL = 0.995
+#: From this chance on shares of labels may be alike. It is not small: to refuse costs a later look and no verdict.
+UNLIKE = 0.05
+#: Of the draw of rows into groups: a row that is logged later changes no group.
+SEED = 20
 
 
 class Decision(Enum):
@@ -65,22 +85,34 @@ class Conclusion(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Sample:
-    """Labelled rows of one version: what happened, its scores, the block of each row, and how to measure them."""
+    """Labelled rows of one version, oldest first: what happened, its scores, and how to measure them.
+
+    `blocks` has the stretch of time of each row, `clusters` other parts of the rows, for each way to part them: what is
+    of one cluster was all answered by one version.
+    """
 
     truth: Column
     scores: Column
     blocks: NDArray[Any]
     measure: MetricFunction
+    clusters: tuple[NDArray[Any], ...] = ()
 
     def __len__(self) -> int:
         return len(self.truth)
 
 
 class Estimate(msgspec.Struct, frozen=True):
-    """A figure with its standard error."""
+    """A figure with its standard error.
+
+    `effective` is as how many independent stretches of time the `stretches` count, `autocorrelation` how much one is
+    like the next; both only where that was looked at.
+    """
 
     value: float
     error: float
+    stretches: int = 0
+    effective: float = inf
+    autocorrelation: float = 0.0
 
     def interval(self, radius: float) -> tuple[float, float]:
         """The figure, give or take."""
@@ -93,35 +125,97 @@ class Estimate(msgspec.Struct, frozen=True):
 
 def estimate(sample: Sample) -> Estimate | None:
     """MetricFunction a sample, with the jackknife's standard error; `None` where the rows do not decide it."""
-    return _estimate(_left_out(sample, np.unique(sample.blocks)))
+    blocks = np.unique(sample.blocks)
+    left_out = _left_out(sample, sample.blocks, blocks)
+    if len(blocks) < LEAST_BLOCKS or np.isnan(left_out).any():
+        return None
+    return Estimate(float(left_out[0]), widened(jackknife(left_out), len(blocks) - 1))
 
 
-def difference(champion: Sample, challenger: Sample) -> Estimate | None:
+def difference(champion: Sample, challenger: Sample, *, paired: bool = False) -> Estimate | None:
     """Return how much higher the challenger's metric is; `None` where the rows do not decide it.
 
-    A block is left out of both samples at once, so what it does to both alike falls out of the error.
+    A block is left out of both samples at once, so what it does to both alike falls out of the error. `paired` samples
+    are answers to the same requests in the same order.
     """
+    arms = champion, challenger
     blocks = np.union1d(champion.blocks, challenger.blocks)
-    return _estimate(_left_out(challenger, blocks) - _left_out(champion, blocks))
-
-
-def _left_out(sample: Sample, blocks: NDArray[Any]) -> NDArray[np.float64]:
-    """The metric of all rows, then of all but one block for each block; not a number where it is not decided."""
-    if len(blocks) < LEAST_BLOCKS or not len(sample):
-        return np.array([np.nan])
-    kept = [np.ones(len(sample), dtype=bool), *(sample.blocks != block for block in blocks)]
-    # A metric that is None becomes "not a number".
-    return np.array([sample.measure(sample.truth[rows], sample.scores[rows]) for rows in kept], dtype=np.float64)
-
-
-def _estimate(values: NDArray[np.float64]) -> Estimate | None:
-    if np.isnan(values).any():
+    if len(blocks) < LEAST_STRETCHES or not all(map(len, arms)):
         return None
-    without = values[1:]
-    variance = (len(without) - 1) / len(without) * float(np.sum((without - without.mean()) ** 2))
-    # From few blocks the error itself is known badly: Student's distribution instead of the normal one.
-    widened = float(stdtrit(len(without) - 1, _TAIL) / ndtri(_TAIL))
-    return Estimate(float(values[0]), sqrt(variance) * widened)
+    stretches = _left_out(challenger, challenger.blocks, blocks) - _left_out(champion, champion.blocks, blocks)
+    clusters = [_clusters(arms, *parts) for parts in zip(champion.clusters, challenger.clusters, strict=True)]
+    groups = _by_group(champion), _by_group(challenger)
+    return gain(stretches, groups, (len(champion), len(challenger)), paired=paired, clusters=clusters)
+
+
+def gain(
+    left_out: LeftOut,
+    by_group: tuple[LeftOut, LeftOut],
+    rows: tuple[int, int],
+    *,
+    paired: bool,
+    clusters: Sequence[Clusters] = (),
+) -> Estimate | None:
+    """How much higher the second arm's metric is than the first's; `None` where the rows do not decide it.
+
+    `left_out` is that difference without one stretch of time at a time, in their order, `by_group` each arm's metric
+    without one random group of its `rows` at a time. Where the arms are `paired`, they have the same rows in the same
+    groups. Rows of a cluster were all answered by one arm: these vary by cluster, and by time beyond what rows do.
+    """
+    decided = [left_out, *by_group, *(one.left_out for one in clusters)]
+    if len(left_out) <= LEAST_STRETCHES or any(np.isnan(figures).any() for figures in decided):
+        return None
+    of_rows = jackknife(by_group[1] - by_group[0]) if paired else sum(map(jackknife, by_group))
+    variance, freedom, effective, alike = over_time(left_out, of_rows)
+    if clusters:
+        widest = max(clusters, key=lambda one: jackknife(one.left_out))
+        variance = jackknife(widest.left_out) + max(0.0, variance - of_rows)
+        freedom = max(1.0, min(freedom, widest.fewest - 1))
+        effective = min(effective, widest.fewest)
+    if not paired:
+        of_one = max(jackknife(figures) * number for figures, number in zip(by_group, rows, strict=True))
+        variance = max(variance, of_one * sum(1 / number for number in rows))
+    return Estimate(float(left_out[0]), widened(variance, freedom), len(left_out) - 1, effective, alike)
+
+
+def _clusters(arms: tuple[Sample, Sample], first: NDArray[Any], second: NDArray[Any]) -> Clusters:
+    every = np.union1d(first, second)
+    left_out = _left_out(arms[1], second, every) - _left_out(arms[0], first, every)
+    return Clusters(left_out, min(len(np.unique(first)), len(np.unique(second))))
+
+
+def _by_group(sample: Sample) -> LeftOut:
+    groups = np.random.default_rng(SEED).integers(GROUPS, size=len(sample))
+    return _left_out(sample, groups, np.arange(GROUPS))
+
+
+def _left_out(sample: Sample, parts: NDArray[Any], named: NDArray[Any]) -> LeftOut:
+    """The metric of all rows, then of all but one part for each that is named; not a number where it is not decided."""
+    kept = (np.ones(len(sample), dtype=bool), *(parts != part for part in named))
+    found = [sample.measure(sample.truth[rows], sample.scores[rows]) if rows.any() else None for rows in kept]
+    # A metric that is None becomes "not a number".
+    return np.array(found, dtype=np.float64)
+
+
+def label_chance(labelled: Sequence[Counts], due: Sequence[Counts]) -> float:
+    """The chance of shares of labels so far apart in two arms, counted by block, where a label lacks at random in both.
+
+    Student's test of the difference of two ratios, with the jackknife's error.
+    """
+    if len(due[0]) < LEAST_STRETCHES:
+        return 1.0
+    shares: list[LeftOut] = []
+    for known, asked in zip(labelled, due, strict=True):
+        left = np.concatenate([[0], asked]), np.concatenate([[0], known])
+        with np.errstate(invalid="ignore"):
+            shares.append((known.sum() - left[1]) / (asked.sum() - left[0]))
+    apart = shares[1] - shares[0]
+    if np.isnan(apart).any():
+        return 1.0
+    error = sqrt(jackknife(apart))
+    if error == 0:
+        return 1.0 if apart[0] == 0 else 0.0
+    return 2 * float(stdtr(len(apart) - 2, -abs(apart[0]) / error))
 
 
 def radius(error: float, *, effect: float, alpha: float) -> float:
@@ -162,7 +256,7 @@ def settle(
     why the rows must not decide, whatever they show.
     """
     low, high = found.interval(radius_of(found, rule)) if found else (-inf, inf)
-    if not unfit and found and rows >= rule.min_rows:
+    if not unfit and found and rows >= rule.min_rows and found.effective >= LEAST_EFFECTIVE:
         evidence = f"the gain in {rule.metric} is {found.value:+.4f}, between {low:+.4f} and {high:+.4f}"
         if high < 0:
             return Conclusion(decision=Decision.STOP, reason=f"the challenger does harm: {evidence}")
@@ -188,7 +282,14 @@ def _wait(found: Estimate | None, rows: int, rule: ExperimentPolicy, unfit: str)
         return Conclusion(decision=Decision.WAIT, reason=reason, more_rows=rule.min_rows - rows)
     if found is None:
         reason = (
-            f"these rows do not decide {rule.metric}; they must come from at least {LEAST_BLOCKS} stretches of time"
+            f"these rows do not decide {rule.metric}; they must come from at least {LEAST_STRETCHES} stretches of "
+            f"{rule.block_hours:g} hours"
+        )
+        return Conclusion(decision=Decision.WAIT, reason=reason)
+    if found.effective < LEAST_EFFECTIVE:
+        reason = (
+            f"these rows are so much alike that they count as {found.effective:.1f} independent parts, "
+            f"at least {LEAST_EFFECTIVE} are needed"
         )
         return Conclusion(decision=Decision.WAIT, reason=reason)
     more = max(1, rows_needed(rows, found.error, rule) - rows)

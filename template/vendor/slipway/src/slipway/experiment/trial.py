@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
 
 import msgspec
 import polars as pl
 import yaml
 
 from slipway.base.errors import MlopsError
-from slipway.base.numbers import shown
 from slipway.data import labels
 from slipway.data.labels import IS_DUE, TRUTH
 from slipway.delivery import environments
-from slipway.experiment import statistics
-from slipway.experiment.samples import by_time, measured_by, sample_of, too_few_labels
-from slipway.experiment.statistics import Conclusion, Decision, MetricFunction, Sample
+from slipway.experiment import routing, statistics
+from slipway.experiment.samples import Both, by_time, measured_by, sample_of, too_few_labels, unlike_labels
+from slipway.experiment.statistics import Conclusion, Decision, Estimate, MetricFunction, Sample
 from slipway.forge import git
 from slipway.forge.proposals import Proposal
 from slipway.log import masks, predictions
@@ -25,10 +24,7 @@ from slipway.serving import latency
 from slipway.settings.environment import Challenger
 from slipway.settings.policy import ExperimentPolicy, LabelPolicy
 from slipway.settings.project import Project
-
-T = TypeVar("T")
-#: The same thing of the champion and of the challenger.
-Both = tuple[T, T]
+from slipway.team import CONTRACT
 
 #: The other version's score, beside a column of any name.
 _OTHER = "(other)"
@@ -70,7 +66,8 @@ class Slice(msgspec.Struct, frozen=True):
 class LiveComparison(msgspec.Struct, frozen=True, kw_only=True):
     """Both versions of an environment; `gain` is positive where the challenger is better.
 
-    `low` and `high` bound the gain at all looks together.
+    `low` and `high` bound the gain at all looks together. It comes from so many `stretches` of time, which are like
+    their neighbours by an `autocorrelation` and therefore count as `effective` ones.
     """
 
     environment: str
@@ -84,6 +81,9 @@ class LiveComparison(msgspec.Struct, frozen=True, kw_only=True):
     gain: float | None
     low: float | None
     high: float | None
+    stretches: int | None
+    effective: float | None
+    autocorrelation: float | None
     slices: list[Slice]
     speeds: tuple[latency.Speed, latency.Speed] | None
     remarks: list[str]
@@ -111,12 +111,12 @@ def compare_live(project: Project, name: str, until: datetime) -> LiveComparison
         measured_by(bundle_of(project, champion.version, champion.digest)[0].model, rule.metric),
         measured_by(bundle_of(project, tried.version, tried.digest)[0].model, rule.metric),
     )
-    by_key = tried.key if tried.mode == "canary" and tried.key in log.columns else None
-    blocks = _by_key(by_key) if by_key else by_time(log, rule.block_hours)
-    samples = _samples(logs, measures, tried, blocks)
-    found = _gain(project, rule, samples)
+    clusters = _clusters(logs, tried)
+    blocks = by_time(log, rule.block_hours)
+    samples = _samples(logs, measures, tried, blocks, clusters)
+    found = _gain(project, rule, samples, tried)
     days = (until - since) / timedelta(days=1) - where.delay_days
-    verdict = statistics.settle(found, min(map(len, samples)), rule, days=days, unfit=_unfit(logs, where))
+    verdict = statistics.settle(found, min(map(len, samples)), rule, days=days, unfit=_unfit(logs, where, blocks))
     low, high = found.interval(statistics.radius_of(found, rule)) if found else (None, None)
     return LiveComparison(
         environment=name,
@@ -133,9 +133,18 @@ def compare_live(project: Project, name: str, until: datetime) -> LiveComparison
         gain=found.value if found else None,
         low=low,
         high=high,
+        stretches=found.stretches if found else None,
+        effective=found.effective if found else None,
+        autocorrelation=found.autocorrelation if found else None,
         slices=_slices(project, logs, measures),
         speeds=_speeds(project, name, champion.version, tried.version, until),
-        remarks=remarks + known.remarks + _unpaired(logs, samples, tried),
+        remarks=[
+            *remarks,
+            *known.remarks,
+            *_unpaired(logs, samples, tried),
+            *_divided(clusters, tried),
+            *_alike(found, rule),
+        ],
         verdict=verdict,
         next_step=_NEXT_STEPS[verdict.decision].format(name=name),
     )
@@ -149,23 +158,6 @@ def decide(project: Project, name: str, until: datetime) -> tuple[Proposal | Non
         return None, compared
     promote = verdict.decision is Decision.PROMOTE
     return environments.end_trial(project, name, verdict.reason, promote=promote), compared
-
-
-def comparison_text(compared: LiveComparison) -> str:
-    """Write a comparison for a terminal: the answer last."""
-    verdict, rule = compared.verdict, compared.rule
-    begun = f"{compared.environment}, {compared.mode} since {compared.since:%Y-%m-%d %H:%M}"
-    gained = "not known" if compared.gain is None else f"{compared.gain:+.4f}"
-    bounds = "" if compared.low is None else f", between {compared.low:+.4f} and {compared.high:+.4f} at all looks"
-    blocks = [
-        [f"{begun}, commit {compared.began_with[:12]}, known at {compared.until:%Y-%m-%d %H:%M}"],
-        [f"{'':24}  predictions      due  labelled  {rule.metric:>9}", *map(_arm_line, compared.arms)],
-        [f"gain {gained}{bounds}; from {rule.smallest_gain:g} on it matters"],
-        _slice_lines(compared.slices),
-        [*_speed_lines(compared), *compared.remarks],
-        [f"{verdict.decision.value}: {verdict.reason}", f"next: {compared.next_step}"],
-    ]
-    return "\n\n".join("\n".join(lines) for lines in blocks if lines)
 
 
 def _rule(project: Project, commit: str) -> tuple[ExperimentPolicy, list[str]]:
@@ -191,20 +183,49 @@ def _of(log: pl.DataFrame, role: str, digest: str) -> pl.DataFrame:
 
 
 def _samples(
-    logs: Both[pl.DataFrame], measures: Both[MetricFunction], tried: Challenger, blocks: pl.Expr
+    logs: Both[pl.DataFrame],
+    measures: Both[MetricFunction],
+    tried: Challenger,
+    blocks: pl.Expr,
+    clusters: dict[str, pl.Expr],
 ) -> Both[Sample]:
     """The rows to measure: of a shadow the pairs, so that both versions answered the same requests."""
     champion, challenger = logs
+    parts = [by.hash() % statistics.MOST_BLOCKS for by in clusters.values()]
     if tried.mode == "canary":
-        return sample_of(champion, measures[0], blocks), sample_of(challenger, measures[1], blocks)
+        return sample_of(champion, measures[0], blocks, parts), sample_of(challenger, measures[1], blocks, parts)
     scores = challenger.unique("id", keep="first").select("id", pl.col("score").alias(_OTHER))
     pairs = champion.unique("id", keep="first", maintain_order=True).join(scores, on="id", maintain_order="left")
     return sample_of(pairs, measures[0], blocks), sample_of(pairs.with_columns(score=_OTHER), measures[1], blocks)
 
 
-def _by_key(key: str) -> pl.Expr:
-    """All rows of one routing key are in one block: they were all answered by one version."""
-    return pl.col(key).hash() % statistics.MOST_BLOCKS
+def _clusters(logs: Both[pl.DataFrame], tried: Challenger) -> dict[str, pl.Expr]:
+    """What of a canary's rows was all answered by one version: by the trial's key, or as the log itself shows."""
+    if tried.mode != "canary":
+        return {}
+    if tried.key in logs[0].columns:
+        return {tried.key: pl.col(tried.key)}
+    return routing.always_the_same(*logs, CONTRACT)
+
+
+def _divided(clusters: dict[str, pl.Expr], tried: Challenger) -> list[str]:
+    """Say what the log shows of a division that the trial does not name."""
+    return [
+        f"mind: requests with the same {name} met the same version, though the trial has no such key; they count "
+        "together, and a trial by `key` says so from its first request on"
+        for name in clusters
+        if name != tried.key
+    ]
+
+
+def _alike(found: Estimate | None, rule: ExperimentPolicy) -> list[str]:
+    """Say that stretches of time are like their neighbours, and as how long ones they therefore count."""
+    if found is None or found.autocorrelation == 0:
+        return []
+    return [
+        f"{found.stretches} stretches of {rule.block_hours:g} hours are like their neighbours (autocorrelation "
+        f"{found.autocorrelation:.2f}): they count as {found.effective:.1f} that are not"
+    ]
 
 
 def _unpaired(logs: Both[pl.DataFrame], samples: Both[Sample], tried: Challenger) -> list[str]:
@@ -214,18 +235,19 @@ def _unpaired(logs: Both[pl.DataFrame], samples: Both[Sample], tried: Challenger
     return [f"{left_out:,} labelled predictions have no counterpart and are left out"] if left_out else []
 
 
-def _gain(project: Project, rule: ExperimentPolicy, samples: Both[Sample]) -> statistics.Estimate | None:
-    found = statistics.difference(*samples)
+def _gain(project: Project, rule: ExperimentPolicy, samples: Both[Sample], tried: Challenger) -> Estimate | None:
+    found = statistics.difference(*samples, paired=tried.mode == "shadow")
     sign = project.policy.gates.metrics[rule.metric].sign
-    return statistics.Estimate(sign * found.value, found.error) if found else None
+    return msgspec.structs.replace(found, value=sign * found.value) if found else None
 
 
-def _unfit(logs: Both[pl.DataFrame], rule: LabelPolicy) -> str:
-    return next(filter(None, (too_few_labels(log, rule) for log in logs)), "")
+def _unfit(logs: Both[pl.DataFrame], rule: LabelPolicy, blocks: pl.Expr) -> str:
+    few = (too_few_labels(log, rule) for log in logs)
+    return next(filter(None, few), "") or unlike_labels(*logs, blocks)
 
 
 def _arm(role: str, version: int, log: pl.DataFrame, sample: Sample, rule: ExperimentPolicy) -> Arm:
-    found = statistics.estimate(sample)
+    found = statistics.estimate(replace(sample, blocks=sample.clusters[0]) if sample.clusters else sample)
     low, high = found.for_one_look(rule.alpha) if found else (None, None)
     return Arm(
         role=role,
@@ -264,36 +286,3 @@ def _speeds(
     if datetime.now(UTC) - until > timedelta(minutes=1):
         return None
     return latency.speeds(environments.load(project, name).serve, champion, challenger)
-
-
-def _speed_lines(compared: LiveComparison) -> list[str]:
-    if compared.speeds is None:
-        return ["times and failures are not known: they are those of a running server, now"]
-    lines = [f"{'since the server started':24}  answered  half within  99 % within  failed"]
-    for arm, speed in zip(compared.arms, compared.speeds, strict=True):
-        half, nearly_all = (f"{time * 1000:.2f} ms" if time is not None else "-" for time in (speed.p50, speed.p99))
-        name = f"{arm.role} v{arm.version}"
-        lines.append(f"{name:24}  {speed.answered:8,}  {half:>11}  {nearly_all:>11}  {speed.failed:6,}")
-    return lines
-
-
-def _arm_line(arm: Arm) -> str:
-    share = f" ({arm.labelled / arm.due:.0%})" if arm.due else ""
-    figure = "-"
-    if arm.value is not None and arm.low is not None and arm.high is not None:
-        figure = f"{shown(arm.value)}, {shown(arm.low)} to {shown(arm.high)} at one look"
-    name = f"{arm.role} v{arm.version}"
-    return f"{name:24}  {arm.predictions:11,}  {arm.due:7,}  {arm.labelled:8,}{share}  {figure}"
-
-
-def _slice_lines(slices: list[Slice]) -> list[str]:
-    """The groups as they are; with many of them one looks bad by chance, so they decide nothing."""
-    return [
-        f"{f'{one.column} = {one.value}':24}  {_shown(one.champion)}  {_shown(one.challenger)}"
-        f"  {one.rows[0]:,} and {one.rows[1]:,} rows"
-        for one in slices
-    ]
-
-
-def _shown(figure: float | None) -> str:
-    return f"{'-':>9}" if figure is None else f"{figure:9.4f}"

@@ -100,7 +100,8 @@ class ExperimentPolicy(Settings):
     chance that an experiment promotes or stops a challenger that is no different, however often one looks, and
     `power` the chance to see the smallest gain. `min_rows` labelled rows of each version are needed before any
     verdict, and after `max_days` the champion stays. Rows asked for within `block_hours` may be alike: it is
-    such stretches, not single rows, that chance is measured by.
+    such stretches, not single rows, that chance is measured by. Fourteen are needed, and more where a stretch is like
+    the one before it.
     """
 
     metric: str
