@@ -18,6 +18,8 @@ import polars as pl
 
 from slipway.base import plugins
 from slipway.base.errors import MlopsError
+from slipway.data.labels import LabelCounts
+from slipway.log.predictions import LogCounts
 from slipway.monitoring.concept import Concept, ConceptState
 from slipway.monitoring.drift import Verdict
 from slipway.monitoring.judge import JudgedLog
@@ -81,6 +83,8 @@ class CheckContext:
     refused: list[Refused] = field(default_factory=list)
     skew: Skew | None = None
     quality: Quality | None = None
+    labels: LabelCounts | None = None
+    logged: LogCounts = field(default_factory=LogCounts)
     deleted: int = 0
 
     @property

@@ -9,6 +9,8 @@ import msgspec
 
 from slipway import kinds
 from slipway.base.numbers import counted, shown
+from slipway.data.labels import LabelCounts
+from slipway.log.predictions import LogCounts
 from slipway.monitoring import checks
 from slipway.monitoring.checks import CheckContext, Finding, MonitorCheck
 from slipway.monitoring.concept import Concept, ConceptState
@@ -27,8 +29,9 @@ class Report(JudgedLog, frozen=True, kw_only=True):
     """What a run of the monitor found; `mlops monitor --json` prints it as it is.
 
     What was logged from `start` on is judged, everything where that is unknown. `deleted` is how many files of the log
-    were older than the policy keeps them. `drift` is what the columns alone say, `verdict` what everything together
-    does: `findings` is what each check had to say, the worst first.
+    were older than the policy keeps them; `labels` and `logged` say what of labels and log was left out. `drift` is
+    what the columns alone say, `verdict` what everything together does: `findings` is what each check had to say, the
+    worst first.
     """
 
     environment: str
@@ -46,6 +49,8 @@ class Report(JudgedLog, frozen=True, kw_only=True):
     deleted: int = 0
     refused: list[Refused] = msgspec.field(default_factory=list)
     age_days: float | None = None
+    labels: LabelCounts | None = None
+    logged: LogCounts = LogCounts()
 
     @property
     def history(self) -> str:
@@ -97,6 +102,8 @@ def report_of(context: CheckContext, run: Iterable[MonitorCheck]) -> Report:
         skew=context.skew,
         deleted=context.deleted,
         refused=context.refused,
+        labels=context.labels,
+        logged=context.logged,
         age_days=None if days is None else round(days, 1),
     )
 
@@ -111,9 +118,8 @@ def report_text(report: Report) -> str:
         _window_lines(report),
         [refusal_line(one) for one in report.refused],
         [f"concept {report.concept.state.value}: {report.concept.sentence}"] if report.concept else [],
-        [f"quality {report.quality.state.value}: {report.quality.sentence}", *report.quality.remarks]
-        if report.quality
-        else [],
+        [f"quality {report.quality.state.value}: {report.quality.sentence}"] if report.quality else [],
+        left_out_lines(report),
         _skew_lines(report.skew),
         other_findings(report),
         deleted_lines(report),
@@ -163,6 +169,12 @@ def other_findings(report: Report) -> list[str]:
     return [
         f"{one.check} {one.verdict.value}: {one.sentence}" for one in report.findings if one.check not in checks.CHECKS
     ]
+
+
+def left_out_lines(report: Report) -> list[str]:
+    """Say how many labels there are, and what of labels and log does not count."""
+    labels = [f"labels: {report.labels.sentence}", *report.labels.remarks] if report.labels else []
+    return labels + report.logged.remarks
 
 
 def deleted_lines(report: Report) -> list[str]:

@@ -37,8 +37,8 @@ def run(
     if policy.privacy.keep_days is not None and not dry_run:
         deleted = predictions.forget(project, environment, policy.privacy.keep_days, datetime.now(UTC))
     mask = masks.mask_of(project, environment)
-    log = predictions.read(project, environment, since, now, mask=mask)
-    log, remarks = labels.attach(project, log, now, mask)
+    found = predictions.read_counted(project, environment, since, now, mask=mask)
+    log, told = labels.attach(project, found.frame, now, mask, is_whole=since is None)
     windows = [] if since else judge_windows(project, bundle, log, now, policy.monitor.windows)
     start = windows[-1].since if windows else since
     latest = log.filter(pl.col("at") >= windows[-1].since) if windows else log
@@ -54,7 +54,9 @@ def run(
         concept=concept.measure(bundle, log, policy, None if since else now),
         refused=refused.describe(refused.recorded(project, environment, start), latest.height),
         skew=skew.replay(bundle, latest, hidden),
-        quality=quality.measure(project, environment, bundle, log, remarks),
+        quality=quality.measure(project, environment, bundle, log, now),
+        labels=told,
+        logged=found.counts,
         deleted=deleted,
     )
     return report_of(context, checks.installed())

@@ -14,6 +14,7 @@ from slipway.monitoring.report import (
     basis,
     deleted_lines,
     heading,
+    left_out_lines,
     other_findings,
     refusal_line,
     shown_mean,
@@ -68,4 +69,4 @@ def _remarks(report: Report) -> list[str]:
         lines.append(f"Quality {report.quality.state.value}: {report.quality.sentence}")
     if report.skew:
         lines.append(f"Skew {report.skew.state.value}: {report.skew.sentence}")
-    return [line for line in [*lines, *other_findings(report), *deleted_lines(report)] if line]
+    return [line for line in [*lines, *other_findings(report), *left_out_lines(report), *deleted_lines(report)] if line]

@@ -80,7 +80,8 @@ class LabelPolicy(Settings):
 
     `source` is a file or a folder of files that hold the `key`, which is columns of the contract or the
     prediction's `id`, and the outcome columns of the contract. `columns` says which column of the files is
-    which of these, where the names differ, and `format` how the files are written, as in params.yaml. A prediction
+    which of these, where the names differ, and `format` how the files are written, as in params.yaml. Of several labels
+    of one prediction the later counts, by the column `time` of the files, or else by their names and rows. A prediction
     younger than `delay_days` waits for its label; of the older ones at least `min_share` must have one, or nothing is
     decided.
     """
@@ -89,6 +90,7 @@ class LabelPolicy(Settings):
     key: list[str]
     columns: dict[str, str] = msgspec.field(default_factory=dict)
     format: FileFormat = msgspec.field(default_factory=FileFormat)
+    time: str | None = None
     delay_days: Annotated[float, Meta(ge=0)] = 0
     min_share: Share = 0.9
 
