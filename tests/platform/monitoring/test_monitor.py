@@ -250,7 +250,8 @@ def test_a_run_reads_the_log_of_the_environment(project: Project, sealed: Bundle
     score = sealed.golden.scores[0]
     facts: dict[str, Any] = {"version": 1, "digest": sealed.digest, "row": sealed.golden.rows[0]}
     times = [datetime(2013, 9, day, tzinfo=UTC) for day in (1, 2, 3)]
-    lines = [Prediction(id="id", at=at, environment="production", score=score, answer=True, **facts) for at in times]
+    about: dict[str, Any] = {"environment": "production", "score": score, "answer": True}
+    lines = [Prediction(id=f"id-{number}", at=at, **about, **facts) for number, at in enumerate(times)]
     log = predictions.folder(project.state, "production") / "2013-09-03.1.jsonl"
     log.parent.mkdir(parents=True)
     log.write_bytes(b"\n".join(map(msgspec.json.encode, lines)))

@@ -23,7 +23,6 @@ from math import sqrt
 import msgspec
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 from scipy.special import stdtr
 
 from slipway.base.errors import MlopsError
@@ -32,6 +31,7 @@ from slipway.data import labels
 from slipway.delivery import environments
 from slipway.experiment import samples
 from slipway.experiment.statistics import LEAST_BLOCKS, Sample
+from slipway.monitoring.contrasts import correlation
 from slipway.settings.policy import MonitorPolicy, QualityPolicy
 from slipway.settings.project import Project
 from slipway.training.bundle import Bundle
@@ -42,8 +42,6 @@ STRETCHES = (7, 14, 28, 56, 112)
 USUAL = 28
 #: Looks of a quarter, one a day; whoever looks more often sees the same whole days.
 LOOKS = 91
-#: Neighbouring days are compared within runs of this many, so that a change between runs is no likeness of days.
-RUN = 14
 
 
 class QualityState(Enum):
@@ -191,12 +189,7 @@ def chance(part: Sample, worse_by: float, alike: float) -> float:
 
 
 def likeness(sample: Sample, after: int = -1) -> float:
-    """How neighbouring days are correlated in the metric, from 0 on; 0 where there is too little to tell.
-
-    It is the median over runs of days that follow each other, each with the bias of so short a run taken off (M. H.
-    Quenouille, "Approximate tests of correlation in time-series", 1949, to the first order): one change of level is in
-    one run.
-    """
+    """How neighbouring days are correlated in the metric, from 0 on; 0 where there is too little to tell."""
     order = np.argsort(sample.blocks, kind="stable")
     days, starts = np.unique(sample.blocks[order], return_index=True)
     edges = [*starts.tolist(), len(order)]
@@ -207,17 +200,6 @@ def likeness(sample: Sample, after: int = -1) -> float:
     ]
     known = np.array(figures, dtype=np.float64)
     return correlation(known[~np.isnan(known)])
-
-
-def correlation(figures: NDArray[np.float64]) -> float:
-    """The correlation of neighbours in a series, as `likeness` has it."""
-    runs = figures[len(figures) % RUN :].reshape(-1, RUN)
-    apart = runs - runs.mean(axis=1, keepdims=True)
-    spread = np.square(apart).sum(axis=1)
-    together = (apart[:, 1:] * apart[:, :-1]).sum(axis=1)[spread > 0] / spread[spread > 0]
-    if not together.size:
-        return 0.0
-    return float(np.clip((np.median(together) + 1 / RUN) / (1 - 3 / RUN), 0, 0.95))
 
 
 def limit_of(rule: QualityPolicy, bundle: Bundle, sign: int) -> float:

@@ -15,6 +15,7 @@ from slipway.monitoring import checks
 from slipway.monitoring.checks import CheckContext, Finding, MonitorCheck
 from slipway.monitoring.concept import Concept, ConceptState
 from slipway.monitoring.drift import ColumnDrift, Verdict, moved
+from slipway.monitoring.estimate import Estimate
 from slipway.monitoring.judge import JudgedLog
 from slipway.monitoring.quality import Quality, QualityState
 from slipway.monitoring.refused import Refused
@@ -45,6 +46,7 @@ class Report(JudgedLog, frozen=True, kw_only=True):
     windows: list[Window] = msgspec.field(default_factory=list)
     quality: Quality | None = None
     concept: Concept | None = None
+    estimate: Estimate | None = None
     skew: Skew | None = None
     deleted: int = 0
     refused: list[Refused] = msgspec.field(default_factory=list)
@@ -99,6 +101,7 @@ def report_of(context: CheckContext, run: Iterable[MonitorCheck]) -> Report:
         windows=context.windows,
         quality=context.quality,
         concept=context.concept,
+        estimate=context.estimate,
         skew=context.skew,
         deleted=context.deleted,
         refused=context.refused,
@@ -117,7 +120,8 @@ def report_text(report: Report) -> str:
         [column.sentence for column in moved(report.columns)[1:]],
         _window_lines(report),
         [refusal_line(one) for one in report.refused],
-        [f"concept {report.concept.state.value}: {report.concept.sentence}"] if report.concept else [],
+        _concept_lines(report),
+        [f"estimate {report.estimate.state.value}: {report.estimate.sentence}"] if report.estimate else [],
         [f"quality {report.quality.state.value}: {report.quality.sentence}"] if report.quality else [],
         left_out_lines(report),
         _skew_lines(report.skew),
@@ -187,18 +191,33 @@ def _window_lines(report: Report) -> list[str]:
     """The last windows, the latest at the end; a metric without enough labels is unknown."""
     if not report.windows:
         return []
-    lines = [f"{'window':24}  predictions  expected  happened   quality  verdict"]
+    lines = [f"{'window':24}  predictions  expected  happened   quality  by score  verdict"]
     for window in report.windows[-report.limits.windows.last :]:
         known = next((one for one in window.quality if one.version == window.version), None)
         quality = shown(known.value) if known and known.value is not None else "unknown"
         outcome = known.outcome if known else None
         means = (outcome.expected, outcome.happened) if outcome else ()
         expected, happened = (shown_mean(report, mean) for mean in means) if means else "--"
+        estimated = shown(known.estimate.value) if known and known.estimate else "--"
         when = f"{window.since:%Y-%m-%d} to {window.until:%Y-%m-%d}"
         lines.append(
-            f"{when:24}  {window.predictions:11,}  {expected:>8}  {happened:>8}  {quality:>8}  {window.verdict.value}"
+            f"{when:24}  {window.predictions:11,}  {expected:>8}  {happened:>8}  {quality:>8}  {estimated:>8}"
+            f"  {window.verdict.value}"
         )
     return lines
+
+
+def _concept_lines(report: Report) -> list[str]:
+    """What the labels say of the champion's expectations, and the bands of scores where they are apart."""
+    if report.concept is None:
+        return []
+    bands = [
+        f"  score {band.label}: {shown_mean(report, band.now)} happened, {shown_mean(report, band.reference)} expected"
+        for band in report.concept.bands
+        if band.moved
+    ]
+    remarks = [report.concept.by_score] if report.concept.by_score else []
+    return [f"concept {report.concept.state.value}: {report.concept.sentence}", *bands, *remarks]
 
 
 def _skew_lines(skew: Skew | None) -> list[str]:

@@ -8,7 +8,8 @@ import polars as pl
 
 from slipway.data import labels
 from slipway.log import masks, predictions
-from slipway.monitoring import checks, concept, quality, refused, skew
+from slipway.monitoring import checks, concept, estimate, quality, refused, skew
+from slipway.monitoring.calibration import calibration
 from slipway.monitoring.judge import judge_log
 from slipway.monitoring.report import Report, report_of
 from slipway.monitoring.windows import judge_windows
@@ -39,7 +40,8 @@ def run(
     mask = masks.mask_of(project, environment)
     found = predictions.read_counted(project, environment, since, now, mask=mask)
     log, told = labels.attach(project, found.frame, now, mask, is_whole=since is None)
-    windows = [] if since else judge_windows(project, bundle, log, now, policy.monitor.windows)
+    tested = calibration(project, bundle) if policy.labels else None
+    windows = [] if since else judge_windows(project, bundle, log, now, policy.monitor.windows, tested)
     start = windows[-1].since if windows else since
     latest = log.filter(pl.col("at") >= windows[-1].since) if windows else log
     context = checks.CheckContext(
@@ -51,7 +53,8 @@ def run(
         now=now,
         start=start,
         windows=windows,
-        concept=concept.measure(bundle, log, policy, None if since else now),
+        concept=concept.measure(bundle, log, policy, None if since else now, tested),
+        estimate=estimate.measure(project, bundle, latest, log, None if since else now, tested),
         refused=refused.describe(refused.recorded(project, environment, start), latest.height),
         skew=skew.replay(bundle, latest, hidden),
         quality=quality.measure(project, environment, bundle, log, now),

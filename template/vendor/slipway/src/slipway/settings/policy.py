@@ -173,8 +173,10 @@ class MonitorPolicy(Settings):
 
     @property
     def parts(self) -> int:
-        """Into how many parts `p_value` goes: one for the columns, one for the labels where these are judged."""
-        return 1 if self.max_bias is None else 2
+        """Into how many parts `p_value` goes: one for the columns, one for what labels say of the champion's
+        expectations where these are judged, and one for the metric that scores let expect where that has a limit.
+        """
+        return 1 + (self.max_bias is not None) + (self.quality is not None)
 
 
 class ServingPolicy(Settings, omit_defaults=True):
