@@ -22,7 +22,7 @@ from slipway.data.labels import LabelCounts
 from slipway.log.predictions import LogCounts
 from slipway.monitoring.concept import Concept, ConceptState
 from slipway.monitoring.drift import Verdict
-from slipway.monitoring.estimate import Estimate, EstimateState
+from slipway.monitoring.estimate import EstimateState, QualityEstimate
 from slipway.monitoring.judge import JudgedLog
 from slipway.monitoring.quality import Quality, QualityState
 from slipway.monitoring.refused import Refused, is_frequent
@@ -82,7 +82,7 @@ class CheckContext:
     start: datetime | None = None
     windows: list[Window] = field(default_factory=list)
     concept: Concept | None = None
-    estimate: Estimate | None = None
+    estimate: QualityEstimate | None = None
     refused: list[Refused] = field(default_factory=list)
     skew: Skew | None = None
     quality: Quality | None = None

@@ -18,6 +18,8 @@ from slipway.training.reference import FEWEST_DAYS
 FEWEST_ROWS = 20
 #: Neighbouring days are compared within runs of this many, so that a change between runs is no likeness of days.
 RUN = 14
+#: The spread of a run's correlation where days are independent, and beyond how many of it (of the median) it is none.
+RUN_SPREAD, CERTAIN = 0.35, 1.64
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,7 @@ def _only(rows: Rows, chosen: Ints) -> Rows:
 
 
 def correlation(figures: Floats) -> float:
-    """How neighbours in a series are correlated, from 0 on; 0 where the series is too short to tell.
+    """How neighbours in a series are correlated, from 0 on; 0 where that may be chance, or the series is too short.
 
     It is the median over runs of neighbours, each with the bias of so short a run taken off to the first order
     (M. H. Quenouille, "Approximate tests of correlation in time-series", Journal of the Royal Statistical Society B 11,
@@ -169,4 +171,5 @@ def correlation(figures: Floats) -> float:
     together = (apart[:, 1:] * apart[:, :-1]).sum(axis=1)[spread > 0] / spread[spread > 0]
     if not together.size:
         return 0.0
-    return float(np.clip((np.median(together) + 1 / RUN) / (1 - 3 / RUN), 0, 0.95))
+    found = (float(np.median(together)) + 1 / RUN) / (1 - 3 / RUN)
+    return min(found, 0.95) if found > CERTAIN * RUN_SPREAD / sqrt(together.size) else 0.0

@@ -20,7 +20,7 @@ from enum import Enum
 import msgspec
 import numpy as np
 import polars as pl
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtri, stdtr
 
 from slipway.base.numbers import shown
 from slipway.contract.frames import spread
@@ -34,6 +34,7 @@ from slipway.monitoring.quality import limit_of
 from slipway.settings.policy import MonitorPolicy
 from slipway.settings.project import Project
 from slipway.training.bundle import Bundle
+from slipway.training.reference import FEWEST_DAYS
 
 #: Enough for a mean and a spread, the same in every run; of more rows, so many are looked at, evenly spread.
 DRAWS, SEED, MOST_ROWS = 60, 0, 5_000
@@ -64,7 +65,7 @@ class Expectation(msgspec.Struct, frozen=True, kw_only=True):
         return (self.high - self.low) / (-2 * float(ndtri((1 - CONFIDENCE) / 2)))
 
 
-class Estimate(msgspec.Struct, frozen=True, kw_only=True):
+class QualityEstimate(msgspec.Struct, frozen=True, kw_only=True):
     """The metric that is expected of the latest predictions, beside what labels say of those that have one.
 
     `labelled` is what was expected of the rows that have a label by now, `happened` what it was. `p_value` is the
@@ -112,7 +113,7 @@ def measure(
     log: pl.DataFrame,
     now: datetime | None,
     calibration: Calibration | None,
-) -> Estimate | None:
+) -> QualityEstimate | None:
     """Expect the champion's metric of its `latest` predictions; `None` where the policy says nothing of labels.
 
     The labels that it is held against are those that `concept.py` judges: of the last windows up to `now` in the `log`.
@@ -141,7 +142,7 @@ def compare(
     known: pl.DataFrame,
     rule: Measured,
     policy: MonitorPolicy,
-) -> Estimate:
+) -> QualityEstimate:
     """Expect a metric of the `latest` predictions, and hold it against what is `known` by labels.
 
     Worse is what should be beyond the limit, and parted what is worse by as much as the limit is away from the test
@@ -156,30 +157,35 @@ def compare(
         return _unknown(rule, f"{rule.metric} cannot be expected of these rows")
     state, then, happened, p_value = EstimateState.OK, None, None, None
     words = f"{rule.metric} should be {shown(now.value)} by the scores, from {shown(now.low)} to {shown(now.high)}"
-    shared = 2 * policy.parts  # the two questions
-    if rule.limit is not None and shared * _chance(rule.sign * (rule.limit - now.value), now.error) < policy.p_value:
+    shared, days = 2 * policy.parts, len(calibration.sums[0])  # two questions are asked
+    if (
+        rule.limit is not None
+        and shared * _chance(rule.sign * (rule.limit - now.value), now.error, days) < policy.p_value
+    ):
         state, words = EstimateState.WORSE, f"{words}, and the limit is {shown(rule.limit)}"
     told = spread(known.filter(pl.col(TRUTH).is_not_null()), MOST_ROWS)
     if told.height >= policy.min_rows and (then := expect(calibration, told["score"].to_numpy(), rule.measure)):
         happened = rule.measure(told[TRUTH].to_numpy(), told["score"].to_numpy())
     if then is not None and happened is not None:
         worse_by = rule.sign * (then.value - happened)
-        p_value = min(1.0, shared * _chance(worse_by, then.error))
+        p_value = min(1.0, shared * _chance(worse_by, then.error, min(days, told["at"].dt.date().n_unique())))
         words += f"; where labels are it is {shown(happened)}, and should be {shown(then.value)}"
         is_large = rule.accepted is not None and worse_by >= rule.accepted
         state = EstimateState.PARTED if is_large and p_value < policy.p_value else state
-    return Estimate(
+    return QualityEstimate(
         state=state, sentence=words, metric=rule.metric, latest=now, labelled=then, happened=happened, p_value=p_value
     )
 
 
-def _unknown(rule: Measured, sentence: str) -> Estimate:
-    return Estimate(state=EstimateState.UNKNOWN, sentence=sentence, metric=rule.metric)
+def _unknown(rule: Measured, sentence: str) -> QualityEstimate:
+    return QualityEstimate(state=EstimateState.UNKNOWN, sentence=sentence, metric=rule.metric)
 
 
-def _chance(worse_by: float, error: float) -> float:
-    """The chance to be worse by as much as that, by the normal distribution."""
-    return float(ndtr(-worse_by / error)) if error else float(worse_by <= 0)
+def _chance(worse_by: float, error: float, days: int) -> float:
+    """The chance to be worse by as much as that, by Student's distribution, as days are few."""
+    if days < FEWEST_DAYS:
+        return 1.0
+    return float(stdtr(days - 1, -worse_by / error)) if error else float(worse_by <= 0)
 
 
 def _draws(calibration: Calibration, scores: Floats) -> Iterator[Floats]:

@@ -15,7 +15,7 @@ from slipway.monitoring import checks
 from slipway.monitoring.checks import CheckContext, Finding, MonitorCheck
 from slipway.monitoring.concept import Concept, ConceptState
 from slipway.monitoring.drift import ColumnDrift, Verdict, moved
-from slipway.monitoring.estimate import Estimate
+from slipway.monitoring.estimate import QualityEstimate
 from slipway.monitoring.judge import JudgedLog
 from slipway.monitoring.quality import Quality, QualityState
 from slipway.monitoring.refused import Refused
@@ -46,7 +46,7 @@ class Report(JudgedLog, frozen=True, kw_only=True):
     windows: list[Window] = msgspec.field(default_factory=list)
     quality: Quality | None = None
     concept: Concept | None = None
-    estimate: Estimate | None = None
+    estimate: QualityEstimate | None = None
     skew: Skew | None = None
     deleted: int = 0
     refused: list[Refused] = msgspec.field(default_factory=list)

@@ -37,7 +37,7 @@ class VersionQuality(msgspec.Struct, frozen=True, kw_only=True):
     `due` predictions should have a label by now, `labelled` have one. `value` is `None`, and `unknown` says why,
     where they are too few; `groups` holds the metric of each large enough group of rows, as `origin = JFK`.
     `outcome` is what was expected and what happened, where these days tell, and `estimate` the metric that the scores
-    of all predictions let expect. `is_worse` says that the metric is worse than its `limit` by more than chance explains.
+    of all predictions let expect. `is_worse` says that the metric is worse than its `limit`, and no chance explains it.
     """
 
     version: int
