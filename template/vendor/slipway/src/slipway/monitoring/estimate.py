@@ -125,7 +125,7 @@ def measure(
     metric = rule.metric if rule else gates.metric
     sign = gates.metrics[metric].sign if metric in gates.metrics else 1
     limit = limit_of(rule, bundle, sign) if rule else None
-    tested = bundle.metrics["model"].get(metric)
+    tested = bundle.metrics["model"].get(metric) if rule else None
     measured = Measured(
         metric, samples.measured_by(bundle.model, metric), sign, limit,
         None if limit is None or tested is None else abs(float(tested) - limit),
