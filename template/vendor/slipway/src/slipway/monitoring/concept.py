@@ -97,7 +97,7 @@ class Slope(msgspec.Struct, frozen=True, kw_only=True):
 class Concept(msgspec.Struct, frozen=True, kw_only=True):
     """What the labels say of `labelled` answers, all together and by bands of scores; where it is unknown, nothing.
 
-    They are those of the last windows, or of the latest one where only that has moved, which begin at `since`.
+    They are those of the last windows, or of the latest one where that shows more, which begin at `since`.
     `p_value` is that of the mean. `by_score` says why slope and bands are not judged, and is empty where they are.
     """
 
@@ -140,7 +140,8 @@ def measure(
         return _by_mean(bundle, known, found, policy, limit)
     views = [_View.of(bundle, part, span, calibration, policy) for part, span in zip(parts, spans_judged, strict=True)]
     judged = _judged([view for view in views if view], policy, limit)
-    return next((one for one in judged if one.state is ConceptState.MOVED), judged[0])
+    # A change that begins within the last windows is seen where most bands show it.
+    return max(judged, key=lambda one: (one.state is ConceptState.MOVED, sum(band.moved for band in one.bands)))
 
 
 def outcome(
