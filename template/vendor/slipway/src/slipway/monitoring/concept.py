@@ -9,8 +9,9 @@ No column need move for it. Three things are asked of the answers that have labe
   and S. Lemeshow, 1980, each tested by itself, so that it is known which).
 
 What is expected of a score is what happened with such scores on the test rows: what is off there as well, as where a
-median is predicted, is no drift. All three are asked of the last windows together and of the latest one, and
-corrected after Holm, as columns are. Of a version whose test rows are not to be had, the mean alone is judged.
+median is predicted, is no drift. The mean is asked of the last windows together, and has one half of what labels may
+alarm by chance. Slope and bands are asked of these and of the latest window alone, and share the other half after Holm.
+Of a version whose test rows are not to be had, the mean alone is judged.
 
 Rows of one day are alike, so it is days that are counted: a figure is a ratio of sums over days (W. G. Cochran,
 "Sampling Techniques", 3rd edition, 1977, 9A.1), and its error has Student's distribution, as days are few.
@@ -40,6 +41,8 @@ from slipway.team import CONTRACT
 from slipway.training.bundle import Bias, Bundle, ModelFacts
 from slipway.training.reference import FEWEST_DAYS, bias, days_of
 
+#: What labels may alarm by chance is for the mean, and for what goes by the score.
+_HALVES = 2
 NOT_BY_SCORE = (
     "its bundle holds no answers to rows that it had not learned from, so low and high scores are shown and not judged"
 )
@@ -97,8 +100,9 @@ class Slope(msgspec.Struct, frozen=True, kw_only=True):
 class Concept(msgspec.Struct, frozen=True, kw_only=True):
     """What the labels say of `labelled` answers, all together and by bands of scores; where it is unknown, nothing.
 
-    They are those of the last windows, or of the latest one where that shows more, which begin at `since`.
-    `p_value` is that of the mean. `by_score` says why slope and bands are not judged, and is empty where they are.
+    They are those of the last windows, or of the latest one where that shows more, which begin at `since`. `p_value` is
+    that of the mean, if it was asked for. `by_score` says why slope and bands are not judged, and is empty where they
+    are.
     """
 
     state: ConceptState
@@ -225,18 +229,21 @@ class _View(msgspec.Struct, frozen=True):
 
 
 def _judged(views: list[_View], policy: Policy, limit: float) -> list[Concept]:
-    """Judge mean, slope and bands of all views together."""
+    """Judge the mean of the first view, and slope and bands of all views together."""
     tests = [view.found.tests for view in views]
+    times = _HALVES * policy.monitor.parts
     corrected = iter(correct([p_value for one in tests for p_value in one]))
     judged = []
     for view, one in zip(views, tests, strict=True):
-        shared = [min(1.0, policy.monitor.parts * next(corrected)) for _ in one]
-        judged.append(_concept(view, shared, policy.monitor.p_value, limit))
+        shared = [min(1.0, times * next(corrected)) for _ in one]
+        mean = view.found.mean if view is views[0] else None
+        of_mean = min(1.0, times * mean.p_value) if mean else None
+        judged.append(_concept(view, of_mean, shared, policy.monitor.p_value, limit))
     return judged
 
 
-def _concept(view: _View, p_values: list[float], alpha: float, limit: float) -> Concept:
-    found, (of_mean, of_slope, of_bands) = view.found, p_values
+def _concept(view: _View, of_mean: float | None, p_values: list[float], alpha: float, limit: float) -> Concept:
+    found, (of_slope, of_bands) = view.found, p_values
     mean = abs(found.mean.value) if found.mean else 0.0
     slope = None
     if found.slope:
@@ -253,7 +260,7 @@ def _concept(view: _View, p_values: list[float], alpha: float, limit: float) -> 
         for band in found.bands
         for p_value in [min(1.0, times * many * band.contrast.p_value) if band.contrast else None]
     ]  # fmt: skip
-    is_off = mean >= limit and of_mean < alpha
+    is_off = of_mean is not None and mean >= limit and of_mean < alpha
     words = [sentence(view.model, view.outcome, view.labelled)]
     words[0] += ", and chance may explain that" if mean >= limit and not is_off else ""
     words += _by_score(view.model, slope, bands)

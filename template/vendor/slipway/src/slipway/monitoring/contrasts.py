@@ -99,10 +99,10 @@ class Contrasts:
 
     @property
     def tests(self) -> list[float]:
-        """The chances of mean, slope and of the bands together (Bonferroni)."""
+        """The chances of the slope, and of the bands together (Bonferroni)."""
         judged = [band.contrast.p_value for band in self.bands if band.contrast]
         banded = min(1.0, min(judged, default=1.0) * len(judged))
-        return [one.p_value if one else 1.0 for one in (self.mean, self.slope)] + [banded]
+        return [self.slope.p_value if self.slope else 1.0, banded]
 
     @classmethod
     def of(cls, rows: Rows, calibration: Calibration) -> Contrasts:
