@@ -128,7 +128,9 @@ def say_the_same_a_week_ago(folder: Path) -> None:
         for line in path.read_text("utf-8").splitlines():
             prediction = json.loads(line)
             at = datetime.fromisoformat(prediction["at"]) - timedelta(days=7)
-            earlier.append(json.dumps(prediction | {"at": at.isoformat()}, separators=(",", ":")) + "\n")
+            # One id is one prediction, however often the log holds it.
+            moved = prediction | {"id": f"{prediction['id']}-before", "at": at.isoformat()}
+            earlier.append(json.dumps(moved, separators=(",", ":")) + "\n")
         before = date.fromisoformat(day) - timedelta(days=7)
         path.with_name(f"{before}.{rest}").write_text("".join(earlier), encoding="utf-8")
 

@@ -47,8 +47,7 @@ def test_labels_speak_in_autumn_and_in_december(trained_project: RunningProject)
     ends = ["2013-08-01", "2013-09-01", "2013-10-01", "2013-11-01", "2013-12-01", "2014-01-01"]
     july, august, september, october, november, december = map(concept, ends)
 
-    assert {one["state"] for one in (july, august, november)} == {"ok"}
-    assert {one["state"] for one in (september, october, december)} == {"moved"}
-    assert september["sentence"] == "late was true for 13.2 % of 1,888 labelled answers, 22.6 % were expected"
-    assert december["sentence"] == "late was true for 35.2 % of 1,794 labelled answers, 25.4 % were expected"
-    assert november["sentence"].endswith("and chance may explain that")
+    assert {one["state"] for one in (july, august, october, november)} == {"ok"}
+    assert {one["state"] for one in (september, december)} == {"moved"}
+    assert september["sentence"] == "late was true for 13.2 % of 1,888 labelled answers, 21.4 % were expected"
+    assert december["sentence"] == "late was true for 35.2 % of 1,794 labelled answers, 24.0 % were expected"

@@ -349,7 +349,8 @@ TOLD: dict[str, Callable[[Request], None]] = {
     "a column `note` in raw data": a_column,
     "flights after `split.test_until`": later_flights,
     "a label that came twice": lambda request: two_labels(request, 7, 7),
-    "two labels that contradict each other": lambda request: two_labels(request, 7, 70),
+    "a later label that says otherwise": lambda request: two_labels(request, 7, 70),
+    "a label beyond the contract": lambda request: two_labels(request, 7, 7000),
     "a feature that is the same in every row": the_same_feature,
 }
 

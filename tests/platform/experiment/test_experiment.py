@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
@@ -15,10 +16,8 @@ from slipway.data import labels
 from slipway.data.labels import TRUTH
 from slipway.experiment import samples, statistics
 from slipway.experiment.statistics import Decision, Estimate, Sample, estimate
-from slipway.monitoring import quality
-from slipway.monitoring.quality import QualityState
 from slipway.serving.latency import quantile
-from slipway.settings.policy import ExperimentPolicy, LabelPolicy, QualityPolicy
+from slipway.settings.policy import ExperimentPolicy, LabelPolicy
 from slipway.settings.project import Project
 
 NOW = datetime(2030, 6, 30, tzinfo=UTC)
@@ -26,7 +25,6 @@ KEY = list(CONTRACT.key)
 OUTCOME = [field.name for field in CONTRACT.outcome_fields]
 BY_KEY = LabelPolicy(source="data/labels", key=KEY, delay_days=1)
 RULE = ExperimentPolicy(metric="error", smallest_gain=0.1, min_rows=200, max_days=30, alpha=0.1)
-FLOOR = QualityPolicy(metric="error", drop=0.1, min_rows=200, action="propose")
 
 
 def observed(project: Project, rows: int = 100) -> pl.DataFrame:
@@ -91,30 +89,127 @@ def test_a_prediction_younger_than_the_delay_has_no_truth_yet(project: Project) 
     assert None not in old
 
 
-def test_what_is_told_twice_counts_once_and_what_is_contradicted_is_unknown(project: Project) -> None:
+def test_what_is_told_twice_counts_once_and_of_two_that_differ_the_later_counts(project: Project) -> None:
     rows = observed(project)
     told = rows.select(*KEY, *OUTCOME)
-    tell(project, "1.csv", told)
+    first, _ = truth_of(project, rows, told)
     tell(project, "2.csv", told.head(2))
-    tell(project, "3.csv", told.tail(1).with_columns(pl.col(OUTCOME[0]) + 1))
+    tell(project, "3.csv", told.tail(1).with_columns(pl.lit(1900).cast(told.schema[OUTCOME[0]]).alias(OUTCOME[0])))
 
     truth, remarks = joined(project, logged(rows))
 
-    assert [place for place, value in enumerate(truth) if value is None] == [99]
+    assert truth[:99] == first[:99]
+    assert first[99] != truth[99]
     assert remarks == [
         "told again, and counted once: 2 labels",
-        "contradicting labels count as unknown, for 1 key: 1.csv:100",
+        "corrected, and the later one counts: 1 label, by 3.csv:1",
     ]
 
 
-def test_labels_that_cannot_be_right_are_refused(project: Project) -> None:
-    told = observed(project).select(*KEY, *OUTCOME)
-    tell(project, "day.csv", told.with_columns(pl.lit("soon").alias(OUTCOME[0])))
+def truth_of(project: Project, rows: pl.DataFrame, told: pl.DataFrame) -> tuple[list[float | None], list[str]]:
+    """What is known when these labels are all there are; the last one is a no."""
+    last = told.with_columns(
+        pl.when(pl.int_range(pl.len()) == pl.len() - 1).then(0).otherwise(OUTCOME[0]).alias(OUTCOME[0])
+    )
+    tell(project, "1.csv", last)
+    return joined(project, logged(rows))
 
-    with pytest.raises(MlopsError, match=f"the labels in data/labels break the contract:\n  {OUTCOME[0]}: must be"):
-        labels.read(project, BY_KEY)
+
+def test_a_column_that_says_when_a_label_was_written_outranks_the_names_of_files(project: Project) -> None:
+    rows = observed(project, 3)
+    told = rows.select(*KEY, *OUTCOME).with_columns(pl.lit(0).alias(OUTCOME[0]))
+    late = told.with_columns(pl.lit(1900).alias(OUTCOME[0]))
+    tell(project, "1.csv", late.with_columns(known=pl.Series(["2030-06-02", "2030-06-02T00:30:00+02:00", "soon"])))
+    tell(project, "2.csv", told.with_columns(known=pl.lit("2030-06-01T23:00")))
+    rule = msgspec.structs.replace(BY_KEY, time="known")
+
+    truth, remarks = joined(project, logged(rows), rule)
+
+    # The second was written at half past ten, by the clock of UTC.
+    assert truth[0] != truth[1] == truth[2]
+    assert remarks[0] == "refused, and not counted: 1 label; known: must be a time in 1 row, first 1.csv:3"
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "why"),
+    [
+        pytest.param(OUTCOME[0], "5000", f"{OUTCOME[0]}: must be <= 2000", id="beyond the contract"),
+        pytest.param(OUTCOME[0], "soon", f"{OUTCOME[0]}: must be an integer", id="another type"),
+        pytest.param("origin", "BOS", "origin: must be one of EWR, JFK, LGA", id="an unknown category"),
+        pytest.param("departs", "2013-07-01T17:30:00Z", "departs: must be a time without a zone", id="a zone"),
+        pytest.param("flight", None, "flight: a value is missing", id="no key"),
+    ],
+)
+def test_a_label_that_cannot_be_right_is_refused_and_hides_no_other(
+    project: Project, column: str, value: str | None, why: str
+) -> None:
+    rows = observed(project)
+    told = rows.select(*KEY, *OUTCOME).with_columns(pl.col(column).cast(pl.String))
+    tell(
+        project,
+        "day.csv",
+        told.with_columns(pl.when(pl.int_range(pl.len()) == 7).then(pl.lit(value)).otherwise(column).alias(column)),
+    )
+
+    found = labels.read(project, BY_KEY)
+    truth, remarks = joined(project, logged(rows))
+
+    assert (found.counts.read, found.counts.refused, found.frame.height) == (100, 1, 99)
+    assert [place for place, known in enumerate(truth) if known is None] == [7]
+    assert len(remarks) == 1
+    assert remarks[0].startswith(f"refused, and not counted: 1 label; {why}")
+    assert "day.csv:8" in remarks[0]
+
+
+def test_a_key_that_names_no_prediction_is_refused(project: Project) -> None:
     with pytest.raises(MlopsError, match=r"labels\.key: nobody names no prediction"):
         labels.read(project, LabelPolicy(source="data/labels", key=["nobody"]))
+
+
+def test_json_lines_are_labels_and_a_file_that_holds_none_is_left_out_by_name(project: Project) -> None:
+    rows = observed(project)
+    told = rows.select(*KEY, *OUTCOME)
+    tell(project, "1.csv", told.head(50))
+    tell(project, "2.csv", told.tail(50).drop(KEY[0]))
+    as_sent = told.tail(50).with_columns(
+        pl.col(pl.Datetime).dt.to_string("iso:strict"), pl.col(pl.Enum).cast(pl.String)
+    )
+    lines = "\n".join(msgspec.json.encode(row).decode() for row in as_sent.to_dicts())
+    folder = project.root / "data" / "labels"
+    (folder / "3.jsonl").write_text(f"{lines}\n\n{{torn", encoding="utf-8")
+    (folder / "4.xlsx").write_bytes(b"PK")
+
+    truth, remarks = joined(project, logged(rows))
+    counts = labels.read(project, BY_KEY).counts
+
+    assert None not in truth
+    assert (counts.files, counts.read, counts.refused, len(counts.left_out)) == (2, 101, 1, 2)
+    assert f"2.csv has no column {KEY[0]}; it has" in remarks[0]
+    assert "4.xlsx is neither" in remarks[1]
+    assert remarks[2:] == ["refused, and not counted: 1 label; no JSON object in 1 line"]
+
+
+@pytest.mark.parametrize("strangers", [0, 30, 100])
+def test_labels_that_find_no_prediction_are_counted(project: Project, strangers: int) -> None:
+    rows = observed(project)
+    tell(project, "day.csv", rows.select(*KEY, *OUTCOME))
+    project.policy.labels = BY_KEY
+    log = logged(rows.tail(100 - strangers)).with_columns(answer=pl.lit(0.5))
+
+    _, counts = labels.attach(project, log, NOW)
+    _, of_a_part = labels.attach(project, log, NOW, is_whole=False)
+
+    assert counts is not None and of_a_part is not None
+    assert (counts.unknown, of_a_part.unknown) == (strangers, None)
+    first = "first day.csv:1, day.csv:2, day.csv:3"
+    assert (
+        counts.remarks
+        == {
+            0: [],
+            30: [f"without a prediction in this log: 30 of 100 labels, {first}"],
+            100: [f"mind: none of 100 labels finds a prediction, {first}; is labels.key right?"],
+        }[strangers]
+    )
 
 
 @pytest.mark.parametrize("is_echo", [True, False])
@@ -126,10 +221,11 @@ def test_labels_that_are_all_what_was_answered_are_told(project: Project, is_ech
     answers = pl.Series("answer", truth, pl.Float64)
     log = logged(rows).with_columns(answers if is_echo else answers.reverse())
 
-    _, remarks = labels.attach(project, log, NOW)
+    _, counts = labels.attach(project, log, NOW)
 
     told = "mind: all 200 labels are exactly what was answered; are they a model's own answers?"
-    assert remarks == ([told] if is_echo else [])
+    assert counts is not None
+    assert counts.remarks == ([told] if is_echo else [])
 
 
 def test_before_the_first_label_everything_is_unknown(project: Project) -> None:
@@ -203,29 +299,6 @@ def test_a_verdict_follows_from_the_gain_the_rows_and_the_time(
 
     assert verdict.decision is decision
     assert reason in verdict.reason
-
-
-@pytest.mark.parametrize(
-    ("found", "rows", "unfit", "state"),
-    [
-        (Estimate(0.65, 0.01), 500, "", QualityState.OK),
-        (Estimate(0.55, 0.01), 500, "", QualityState.BROKEN),
-        (Estimate(0.58, 0.05), 500, "", QualityState.UNKNOWN),
-        (Estimate(0.55, 0.01), 199, "", QualityState.UNKNOWN),
-        (Estimate(0.55, 0.01), 500, "few labels", QualityState.UNKNOWN),
-        (None, 0, "", QualityState.UNKNOWN),
-    ],
-)
-@pytest.mark.parametrize("sign", [1, -1])
-def test_only_a_certain_fall_below_the_limit_is_a_broken_champion(
-    found: Estimate | None, rows: int, unfit: str, state: QualityState, sign: int
-) -> None:
-    if found and sign < 0:
-        found = Estimate(-found.value, found.error)
-
-    judged, _ = quality.assess(found, rows, FLOOR, 0.01, limit=sign * 0.6, sign=sign, unfit=unfit)
-
-    assert judged is state
 
 
 @pytest.mark.parametrize(

@@ -256,7 +256,7 @@ def test_findings_become_one_verdict(found: list[Finding], summary: str, next_st
 
 def test_quality_outranks_skew_and_skew_what_columns_say() -> None:
     assert sorted(Rank, reverse=True) == [
-        Rank.QUALITY, Rank.SKEW, Rank.REFUSED, Rank.CONCEPT, Rank.AGE, Rank.DRIFT, Rank.DOMAIN,
+        Rank.QUALITY, Rank.SKEW, Rank.REFUSED, Rank.CONCEPT, Rank.ESTIMATE, Rank.AGE, Rank.DRIFT, Rank.DOMAIN,
     ]  # fmt: skip
 
 

@@ -11,10 +11,12 @@ import polars as pl
 import pytest
 from flight_delays import model as team
 from flight_delays.contract import CONTRACT
+from slipway import kinds
 from slipway.base.files import write_json
 from slipway.contract.frames import columns
 from slipway.data.labels import IS_DUE, TRUTH
 from slipway.monitoring import concept
+from slipway.monitoring.calibration import TESTED, Calibration, Rows, calibration
 from slipway.monitoring.checks import CHECKS, CheckContext
 from slipway.monitoring.concept import Concept, ConceptState, Outcome
 from slipway.monitoring.drift import Verdict, find
@@ -278,3 +280,137 @@ def test_labels_as_expected_change_no_verdict(champion: Bundle, policy: Policy) 
 
     assert (told.verdict, told.wants_retraining) == (reported(champion, log, policy, None).verdict, False)
     assert "concept ok: late was true for" in report_text(told)
+
+
+# ---------------------------------------------------------------------------- by score
+
+
+def rows_of(kind: str, days: int, seed: int, *, turned_from: int | None = None, sure: float = 1) -> pl.DataFrame:
+    """Rows of a model, 100 a day; from a day on the relation is reversed, and the mean as it was.
+
+    It is `sure` times as sure as it may be.
+    """
+    rng = np.random.default_rng(seed)
+    day = np.arange(days * 100) // 100
+    odds = rng.normal(0, 1, len(day))
+    happens = odds if turned_from is None else np.where(day < turned_from, odds, -odds)
+    effect = rng.normal(0, 0.2, days)[day]
+    if kind == "number":
+        scores, truth = 5 + odds, 5 + happens + effect + rng.normal(0, 1, len(day))
+    else:
+        scores = 1 / (1 + np.exp(-sure * (odds - 1)))
+        truth = (rng.random(len(day)) < 1 / (1 + np.exp(1 - happens - effect))).astype(float)
+    at = pl.Series((day - days + 0.5) * 86_400_000_000).cast(pl.Duration("us")) + (NOW - timedelta(days=2))
+    return pl.DataFrame({"at": at, "score": scores, TRUTH: truth, IS_DUE: np.full(len(day), True)}).with_columns(
+        pl.col("at").dt.replace_time_zone(None).alias(CONTRACT.time or "day")
+    )
+
+
+def calibrated(kind: str, sure: float = 1) -> Calibration:
+    tested = rows_of(kind, 60, seed=1, sure=sure)
+    found = Calibration.of(Rows.of(tested, "at", TRUTH), kinds.named(kind))
+    assert found is not None
+    return found
+
+
+def by_score(bundle: Bundle, policy: Policy, rows: pl.DataFrame, sure: float = 1) -> Concept:
+    log = rows.with_columns(pl.lit(bundle.digest).alias("digest"))
+    found = concept.measure(bundle, log, policy, NOW, calibrated(bundle.model.kind, sure))
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("kind", ["class", "number"])
+@pytest.mark.parametrize("weeks", [1, 2])
+def test_a_relation_that_is_reversed_is_told_though_the_mean_is_as_it_was(
+    tmp_path: Path, policy: Policy, kind: str, weeks: int
+) -> None:
+    champion = made(tmp_path, kind=kind, learned=None)
+    found = by_score(champion, policy, rows_of(kind, 42, seed=2, turned_from=42 - 7 * weeks))
+
+    assert found.outcome is not None and found.slope is not None
+    assert abs(found.outcome.happened - found.outcome.expected) < 0.15
+    assert found.state is ConceptState.MOVED
+    assert found.slope.moved
+    assert found.slope.value < 0.3
+    moved = [band for band in found.bands if band.moved]
+    worst = max(moved, key=lambda band: abs(band.now - band.reference))
+    assert found.bands[0].now > found.bands[0].reference
+    assert moved[-1].now < moved[-1].reference
+    assert f"; where the score is {worst.label}, " in found.sentence
+
+
+def test_what_the_bands_show_is_told_in_text_and_on_the_page(champion: Bundle, policy: Policy) -> None:
+    log = rows_of("class", 42, seed=2, turned_from=28)
+    found = by_score(champion, policy, log)
+
+    told = reported(
+        champion, log.with_columns(pl.lit(champion.digest).alias("digest")).drop(CONTRACT.time or "day"), policy, found
+    )
+
+    assert (told.verdict, told.wants_retraining) == (Verdict.ACT, True)
+    assert found.sentence in monitor_page(told)
+    lines = report_text(told).splitlines()
+    assert sum(line.startswith("  score ") for line in lines) == sum(band.moved for band in found.bands) > 1
+    assert msgspec.json.decode(msgspec.json.encode(told), type=Report) == told
+
+
+@pytest.mark.parametrize("kind", ["class", "number"])
+@pytest.mark.parametrize("sure", [1, 2])
+def test_what_was_off_on_the_test_rows_as_well_is_expected(
+    tmp_path: Path, policy: Policy, kind: str, sure: float
+) -> None:
+    champion = made(tmp_path, kind=kind, learned=None)
+
+    found = [by_score(champion, policy, rows_of(kind, 28, seed, sure=sure), sure) for seed in range(10, 30)]
+
+    assert {one.state for one in found} == {ConceptState.OK}
+    assert not any(band.moved for one in found for band in one.bands)
+    assert all(one.slope and one.slope.value == pytest.approx(1, abs=0.3) for one in found)
+
+
+def test_verdict_and_bands_never_contradict_each_other(champion: Bundle, policy: Policy) -> None:
+    """Whatever part of the rows is turned: a verdict that acts has a difference to show, and bands that moved act."""
+    states = set()
+    for seed in range(12):
+        rows = rows_of("class", 28, seed)
+        part = pl.int_range(pl.len()) % 12 < seed
+        found = by_score(
+            champion, policy, rows.with_columns(pl.when(part).then(1 - pl.col(TRUTH)).otherwise(TRUTH).alias(TRUTH))
+        )
+        shown = [abs(band.now - band.reference) for band in found.bands]
+        assert any(band.moved for band in found.bands) <= (found.state is ConceptState.MOVED)
+        assert (found.state is ConceptState.MOVED) <= (max(shown) >= 0.05)
+        states.add(found.state)
+
+    assert states == {ConceptState.OK, ConceptState.MOVED}
+
+
+def test_an_older_bundle_is_judged_by_its_mean_and_the_page_says_so(champion: Bundle, policy: Policy) -> None:
+    log = answered(champion)
+    found = judge(champion, log, policy)
+
+    assert found.slope is None
+    assert {(band.p_value, band.moved) for band in found.bands} == {(None, False)}
+    assert found.by_score.endswith("low and high scores are shown and not judged")
+    told = reported(champion, log, policy, found)
+    assert found.by_score in report_text(told)
+    assert found.by_score in monitor_page(told)
+
+
+def test_test_rows_come_from_the_bundle_or_from_the_checkout_that_made_it(project: Project, sealed: Bundle) -> None:
+    here = calibration(project, sealed)
+    rows = pl.read_parquet(project.root / "data" / "test.parquet")
+    assert here is not None
+    assert len(here.tested) == rows.height
+    rows.head(rows.height - 1).write_parquet(project.root / "data" / "test.parquet")
+    assert calibration(project, sealed) is None, "these are others than the version was tested on"
+
+    told = pl.DataFrame(
+        {"score": here.tested.scores, "truth": here.tested.truth, str(CONTRACT.time): rows[str(CONTRACT.time)]}
+    )
+    told.write_parquet(sealed.path / TESTED)
+
+    there = calibration(project, sealed)
+    assert there is not None
+    assert there.corrections.tolist() == here.corrections.tolist()

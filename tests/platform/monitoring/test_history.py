@@ -19,7 +19,7 @@ from slipway.monitoring.windows import Window
 from slipway.pages.history_page import history_page, write_history_page
 from slipway.pages.monitor_page import monitor_page
 from slipway.settings.base import read_settings
-from slipway.settings.policy import LabelPolicy, Policy, WindowPolicy
+from slipway.settings.policy import LabelPolicy, Policy, QualityPolicy, WindowPolicy
 from slipway.settings.project import Project
 from slipway.training.bundle import Bundle
 
@@ -217,3 +217,23 @@ def test_three_years_of_weeks_are_a_page_below_two_megabytes(
 
     assert html.count("<td>0.12</td>") == 156 * 100
     assert len(html.encode()) < 2_000_000
+
+
+def test_a_window_whose_metric_is_beyond_the_limit_is_not_ok(
+    project: Project, sealed: Bundle, answered: pl.DataFrame
+) -> None:
+    """Its columns are as they were; without labels nobody would know."""
+    metric = next(iter(project.policy.gates.metrics))
+    sign = project.policy.gates.metrics[metric].sign
+    far = sign * 1e9
+    rule = QualityPolicy(metric=metric, limit=far, min_rows=100, action="propose")
+    judged = {}
+    for limit in (far, -far):
+        project.policy.monitor.quality = msgspec.structs.replace(rule, limit=limit)
+        judged[limit] = windows_of(project, sealed, answered)[1]
+
+    assert (judged[far].verdict, judged[far].quality[0].is_worse) == (ACT, True)
+    assert judged[far].sentence.startswith(f"{metric} is ")
+    assert (judged[-far].verdict, judged[-far].quality[0].is_worse) == (judged[-far].drift, False)
+    assert judged[far].drift is judged[-far].drift
+    assert history.together([judged[far]], sealed.digest, WindowPolicy())[0] is judged[far].drift

@@ -23,7 +23,7 @@ from slipway.monitoring.judge import judge_log
 from slipway.monitoring.refused import Refused
 from slipway.monitoring.report import Report, report_of, report_text
 from slipway.pages.monitor_page import monitor_page
-from slipway.settings.policy import MonitorPolicy
+from slipway.settings.policy import LabelPolicy, MonitorPolicy
 from slipway.settings.project import Project
 from slipway.training import export
 from slipway.training.bundle import SUMS, Bundle, ModelFacts
@@ -265,7 +265,8 @@ def test_a_run_reads_the_log_of_the_environment(project: Project, sealed: Bundle
     score = sealed.golden.scores[0]
     facts: dict[str, Any] = {"version": 1, "digest": sealed.digest, "row": sealed.golden.rows[0]}
     times = [datetime(2013, 9, day, tzinfo=UTC) for day in (1, 2, 3)]
-    lines = [Prediction(id="id", at=at, environment="production", score=score, answer=True, **facts) for at in times]
+    about: dict[str, Any] = {"environment": "production", "score": score, "answer": True}
+    lines = [Prediction(id=f"id-{number}", at=at, **about, **facts) for number, at in enumerate(times)]
     log = predictions.folder(project.state, "production") / "2013-09-03.1.jsonl"
     log.parent.mkdir(parents=True)
     log.write_bytes(b"\n".join(map(msgspec.json.encode, lines)))
@@ -450,3 +451,45 @@ def test_exported_scores_are_of_test_rows(project: Project) -> None:
     assert scores.height == test.height == sum(bundle.expected.scores.counts)
     if TIME is not None:
         assert scores[TIME].equals(test[TIME])
+
+
+def test_a_bad_label_and_a_log_copied_twice_are_told_and_stop_nothing(project: Project, sealed: Bundle) -> None:
+    now, row = datetime(2013, 9, 20, tzinfo=UTC), sealed.golden.rows[0]
+    facts: dict[str, Any] = {"version": 1, "digest": sealed.digest, "environment": "production", "row": row}
+    log = predictions.folder(project.state, "production")
+    log.mkdir(parents=True)
+    lines = [
+        msgspec.json.encode(
+            Prediction(id=f"{number}", at=now - timedelta(days=number % 6 + 1), score=0.5, answer=True, **facts)
+        )
+        for number in range(300)
+    ]
+    for name in ("2013-09-19.1.jsonl", "2013-09-19.copy.jsonl"):
+        (log / name).write_bytes(b"\n".join([*lines, b'{"torn": ']))
+    folder = project.root / "data" / "labels"
+    folder.mkdir()
+    outcome = PROJECT_CONTRACT.outcome_fields[0].name
+    rows = "".join(f"{number},{'never' if number == 7 else number % 40}\n" for number in range(301))
+    (folder / "day.csv").write_text(f"id,{outcome}\n{rows}", encoding="utf-8")
+    (folder / "other.csv").write_text(f"key,{outcome}\n1,2\n", encoding="utf-8")
+    project.policy.monitor.quality = None  # that part needs Git
+    project.policy.labels = LabelPolicy(source="data/labels", key=["id"])
+
+    judged = run.run(project, "production", sealed, until=now)
+
+    assert judged.predictions == 300
+    assert (judged.logged.again, judged.logged.torn) == (300, 2)
+    told = judged.labels
+    assert told is not None
+    assert (told.read, told.refused, told.unknown, told.files) == (301, 1, 1, 1)
+    assert judged.windows[-1].quality[0].labelled == 299
+    text, page = report_text(judged), monitor_page(judged)
+    for said in (
+        "other.csv has no column id; it has key,",
+        f"refused, and not counted: 1 label; {outcome}: must be an integer in 1 row, first day.csv:8 = never",
+        "without a prediction in this log: 1 of 300 labels, first day.csv:301",
+        "predictions that are in the log more than once, and counted once: 300",
+        "lines of the log that are no prediction, and left out: 2",
+    ):
+        assert said in text
+        assert said in page

@@ -52,7 +52,13 @@ def read_raw(source: Path, form: FileFormat = PLAIN, wanted: Collection[str] | N
     that lacks one of the columns.
     """
     names = contract_columns() if wanted is None else wanted
-    return pl.concat([_read_file(file, form, names) for file in files_of(source)])
+    return pl.concat([read_file(file, form, names) for file in files_of(source)])
+
+
+def read_file(file: RawFile, form: FileFormat, wanted: Collection[str]) -> pl.DataFrame:
+    """Read one file like `read_raw`."""
+    with _scanned(file, form, wanted) as scanned:
+        return numbered(_as_text(file, scanned).collect(), file, 0)
 
 
 def unused_columns(source: Path, form: FileFormat = PLAIN) -> list[str]:
@@ -75,10 +81,10 @@ def read_chunks(file: RawFile, rows: int, form: FileFormat = PLAIN) -> Iterator[
         for part in columns.collect_batches(chunk_size=rows, maintain_order=True):
             held = pl.concat([held, part]) if held.height else part
             while held.height >= rows:
-                yield _numbered(held.head(rows), file, start)
+                yield numbered(held.head(rows), file, start)
                 start, held = start + rows, held.slice(rows)
         if held.height or start == 0:
-            yield _numbered(held if held.width else columns.head(0).collect(), file, start)
+            yield numbered(held if held.width else columns.head(0).collect(), file, start)
 
 
 def read_spread(file: RawFile, rows: int, form: FileFormat = PLAIN) -> pl.DataFrame:
@@ -90,23 +96,14 @@ def read_spread(file: RawFile, rows: int, form: FileFormat = PLAIN) -> pl.DataFr
     return pl.DataFrame([*shown, pl.Series(SOURCE, [f"row {number}" for number in frame[SOURCE]], pl.String)])
 
 
-def _read_file(file: RawFile, form: FileFormat, wanted: Collection[str]) -> pl.DataFrame:
-    with _scanned(file, form, wanted) as scanned:
-        return _numbered(_as_text(file, scanned).collect(), file, 0)
-
-
 @contextmanager
 def _scanned(file: RawFile, form: FileFormat, wanted: Collection[str] = ()) -> Iterator[pl.LazyFrame]:
     """Scan the `wanted` columns of a file, or all of them, with those that its path names."""
     with _told_of(file), _opened(file, form, wanted) as scanned:
         names = scanned.collect_schema().names()
-        _refuse_predictions(file, scanned, names)
+        refuse_predictions(file, scanned, names)
         added = {name: value for name, value in file.partition.items() if name not in names}
-        if lacking := [name for name in wanted if name not in [*names, *added]]:
-            raise MlopsError(
-                f"{file.path} has no column {', '.join(lacking)}; it has {', '.join([*names, *added])}",
-                f"are they named otherwise there, or separated otherwise? a separator is named {separated.NAMED}",
-            )
+        require_columns(file, wanted, [*names, *added])
         scanned = scanned.with_columns(pl.lit(value, pl.String).alias(name) for name, value in added.items())
         yield scanned.select(wanted) if wanted else scanned
 
@@ -162,7 +159,17 @@ def _any_as_text(column: pl.Series) -> pl.Series:
     return column.cast(pl.String)
 
 
-def _refuse_predictions(file: RawFile, scanned: pl.LazyFrame, names: list[str]) -> None:
+def require_columns(file: RawFile, wanted: Collection[str], names: list[str]) -> None:
+    """Raise `MlopsError` where a file lacks wanted columns."""
+    if lacking := [name for name in wanted if name not in names]:
+        raise MlopsError(
+            f"{file.path} has no column {', '.join(lacking)}; it has {', '.join(names)}",
+            f"are they named otherwise there, or separated otherwise? a separator is named {separated.NAMED}",
+        )
+
+
+def refuse_predictions(file: RawFile, scanned: pl.LazyFrame, names: list[str]) -> None:
+    """Raise `MlopsError` where a file holds a model's own answers."""
     is_answer = set(names) >= PREDICTION_MARKS
     if MODEL_COLUMN in names and scanned.collect_schema()[MODEL_COLUMN] == pl.String:
         is_answer = is_answer or bool(scanned.select(pl.col(MODEL_COLUMN).str.contains(DIGEST).any()).collect().item())
@@ -173,7 +180,7 @@ def _refuse_predictions(file: RawFile, scanned: pl.LazyFrame, names: list[str]) 
         )
 
 
-def _numbered(frame: pl.DataFrame, file: RawFile, start: int) -> pl.DataFrame:
-    """Say where each row came from."""
+def numbered(frame: pl.DataFrame, file: RawFile, start: int) -> pl.DataFrame:
+    """Say where each row came from, of which `start` rows of the file are before."""
     row = (pl.int_range(1, pl.len() + 1) + start).cast(pl.String)
     return frame.with_columns((pl.lit(f"{file.name}:") + row).alias(SOURCE))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
@@ -62,9 +62,29 @@ def files_of(source: Path) -> list[RawFile]:
 def all_of(source: Path) -> list[RawFile]:
     """The same, and an empty list when there is none."""
     if source.is_dir():
-        found = [_in_folder(path, source) for path in _below(source, frozenset())]
+        found = [_readable(_named(path, source)) for path in _below(source, frozenset())]
         return sorted(found, key=lambda file: file.path)
     return [_readable(RawFile(source, source.name))] if source.is_file() else []
+
+
+def each_of(source: Path, also: Collection[str] = ()) -> Iterator[RawFile | MlopsError]:
+    """Each file of a source in the order of their names, or why it cannot be read; those with `also` as ending can."""
+    if not source.is_dir():
+        yield from [_or_why(RawFile(source, source.name), also)] if source.is_file() else []
+        return
+    try:
+        paths = sorted(_below(source, frozenset()))
+    except MlopsError as error:
+        yield error
+        return
+    yield from (_or_why(_named(path, source), also) for path in paths)
+
+
+def _or_why(file: RawFile, also: Collection[str]) -> RawFile | MlopsError:
+    try:
+        return file if file.path.suffix.lower() in also and file.path.is_file() else _readable(file)
+    except MlopsError as error:
+        return error
 
 
 def _below(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
@@ -79,11 +99,11 @@ def _below(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
             yield path
 
 
-def _in_folder(path: Path, source: Path) -> RawFile:
+def _named(path: Path, source: Path) -> RawFile:
     inside = path.relative_to(source)
     pairs = [match.groups() for part in inside.parts[:-1] if (match := _PARTITION.match(part))]
     partition = {unquote(name): None if value == _NONE else unquote(value) for name, value in pairs}
-    return _readable(RawFile(path, inside.as_posix(), partition))
+    return RawFile(path, inside.as_posix(), partition)
 
 
 def _readable(file: RawFile) -> RawFile:

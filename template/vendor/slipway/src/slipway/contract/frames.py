@@ -61,8 +61,25 @@ def parse(
     known = [field for field in fields if field.name in raw.columns]
     types = {field.name: raw.schema[field.name] for field in known}
     typed = raw.select(SOURCE, *(_typed(field, types[field.name], form) for field in known))
-    found = [violation for field in known for violation in _broken_rules(raw, typed, field)]
+    found = [
+        _violation(field, rule, broken, raw) for field in known for rule, broken in _broken_rules(raw, typed, field)
+    ]
     return typed, missing + found
+
+
+def sift(
+    raw: pl.DataFrame, fields: tuple[Field, ...], form: FileFormat = PLAIN
+) -> tuple[pl.DataFrame, list[Violation]]:
+    """The same, but without the rows that break a rule: the violations say what they broke.
+
+    Every column must be there.
+    """
+    typed, violations = parse(raw, fields, form)
+    broken = pl.zeros(raw.height, pl.Boolean, eager=True)
+    for field in fields:
+        for _, rows in _broken_rules(raw, typed, field):
+            broken |= rows.fill_null(False)
+    return typed.filter(~broken), violations
 
 
 def _typed(field: Field, dtype: pl.DataType, form: FileFormat) -> pl.Expr:
@@ -73,7 +90,8 @@ def _typed(field: Field, dtype: pl.DataType, form: FileFormat) -> pl.Expr:
     return column.cast(dtypes[field.kind]) if field.kind in dtypes else column
 
 
-def _broken_rules(raw: pl.DataFrame, typed: pl.DataFrame, field: Field) -> list[Violation]:
+def _broken_rules(raw: pl.DataFrame, typed: pl.DataFrame, field: Field) -> list[tuple[str, pl.Series]]:
+    """The rules that rows break, each with which rows these are."""
     given, value = raw[field.name], typed[field.name]
     unread = given.is_not_null() & value.is_null()
     rules = [(f"must be {field.type_in_words}{_hint(field, given.filter(unread))}", unread)]
@@ -82,7 +100,7 @@ def _broken_rules(raw: pl.DataFrame, typed: pl.DataFrame, field: Field) -> list[
     if field.kind is FieldKind.NUMBER:
         rules.append(("must be finite", ~value.is_finite()))
     rules += [(RULES[name].sentence(limit), ~RULES[name].column(value, limit)) for name, limit in field.limits]
-    return [_violation(field, rule, broken, raw) for rule, broken in rules if broken.any()]
+    return [(rule, broken) for rule, broken in rules if broken.any()]
 
 
 def _hint(field: Field, unread: pl.Series) -> str:

@@ -1,21 +1,25 @@
 """Labels that arrive after the prediction: reading them, and joining them with the prediction log.
 
-A prediction without a label is unknown: it counts for nothing, and how many there are is always told.
+A prediction without a label is unknown: it counts for nothing, and how many there are is always told. A label that
+cannot be right is refused, counted and told, and hides no other. Of several labels of one prediction the later counts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import msgspec
 import polars as pl
 
 from slipway.base.errors import MlopsError
 from slipway.base.numbers import counted
-from slipway.contract.files import SOURCE, read_raw
-from slipway.contract.found import all_of
-from slipway.contract.frames import columns, parse
+from slipway.contract.files import SOURCE
+from slipway.contract.frames import Violation, columns, sift
+from slipway.contract.rows import Field
+from slipway.contract.texts import moments
+from slipway.data.label_files import read_rows
 from slipway.log.masks import Mask
 from slipway.settings.policy import LabelPolicy
 from slipway.settings.project import Project
@@ -24,18 +28,47 @@ from slipway.team import CONTRACT, model
 #: The columns that joining adds: whether the label should be there by now, and what happened.
 IS_DUE, TRUTH = "is_due", "truth"
 _SHOWN = 3
-#: In how many ways, and how often, a label is told; beside columns of any name.
-_TOLD, _TIMES = "(told)", "(times)"
+#: When a label was written, how many are of its key, and whether they say the same; beside columns of any name.
+_WRITTEN, _TIMES, _DIFFER = "(written)", "(times)", "(differ)"
 #: Fewer labels than this can be like the answers by chance.
 FEWEST_ECHOES, ECHO = 100, 1e-6
 
 
+class LabelCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of all labels that are there: of `read` rows, `waiting` have no outcome yet.
+
+    `refused` break the contract, `again` tell once more what is known, and `corrected` were overruled by a later one.
+    Of the rest, `unknown` find no prediction in the log, which is `None` where not all of the log was looked at.
+    `left_out` says of each file that could not be read why.
+    """
+
+    files: int = 0
+    read: int = 0
+    waiting: int = 0
+    refused: int = 0
+    again: int = 0
+    corrected: int = 0
+    unknown: int | None = None
+    left_out: list[str] = []
+    remarks: list[str] = []
+
+    @property
+    def sentence(self) -> str:
+        """How many there are, in words."""
+        return f"{counted(self.read, 'label')} in {counted(self.files, 'file')}"
+
+
 class Labels(msgspec.Struct, frozen=True, kw_only=True):
-    """The labels of a source, one for each key; `remarks` say what was wrong with others."""
+    """The labels of a source, one for each key, with the row it came from; `counts` say what became of others."""
 
     frame: pl.DataFrame
     key: list[str]
-    remarks: list[str]
+    counts: LabelCounts
+
+    @property
+    def remarks(self) -> list[str]:
+        """What was wrong with labels, a sentence each."""
+        return self.counts.remarks
 
 
 def rule_of(project: Project) -> LabelPolicy:
@@ -50,28 +83,59 @@ def rule_of(project: Project) -> LabelPolicy:
 
 
 def read(project: Project, rule: LabelPolicy) -> Labels:
-    """Read every label there is.
+    """Read every label there is; what cannot be read or breaks the contract is left out and told.
 
-    What is told twice counts once. What is told in two ways is no label. Raises `MlopsError` for a file that
-    cannot be read and for a value that the contract does not allow.
+    Of labels with the same key the later counts: the one that was written later by the column that the policy names as
+    `time`, and without that, or at the same time, the one in the later file, by name, or the later row. What is told
+    twice is told. Raises `MlopsError` when the policy's key names no prediction.
     """
-    source = project.root / rule.source
     known = {"id"} | {field.name for field in CONTRACT.fields}
     if not rule.key or not known.issuperset(rule.key):
         raise MlopsError(
             f"policy.yaml, labels.key: {', '.join(rule.key) or 'nothing'} names no prediction",
             "name columns of the contract, or [id] for the prediction's id",
         )
-    if not all_of(source):
-        return Labels(frame=_none(rule.key), key=rule.key, remarks=[f"there are no labels in {rule.source} yet"])
     outcome = [field.name for field in CONTRACT.outcome_fields]
-    wanted = {name: name for name in [*rule.key, *outcome]} | {ours: theirs for theirs, ours in rule.columns.items()}
-    given = read_raw(source, rule.format, [*wanted.values()]).rename({theirs: ours for ours, theirs in wanted.items()})
+    theirs = {name: name for name in [*rule.key, *outcome]} | {ours: theirs for theirs, ours in rule.columns.items()}
+    if rule.time:
+        theirs[_WRITTEN] = rule.time
+    rows = read_rows(project.root / rule.source, rule.format, [*dict.fromkeys(theirs.values())])
+    given = rows.frame.select(SOURCE, *(pl.col(name).alias(ours) for ours, name in theirs.items()))
     told = given.filter(_is_told(project, given.columns))
-    labels = _one_for_each(_typed(told, rule), rule.key, outcome)
-    if waiting := given.height - told.height:
-        labels.remarks.append(f"without an outcome yet, and unknown: {counted(waiting, 'label')}")
-    return labels
+    typed, wrong = _typed(told, rule)
+    kept, again, corrected = _latest(typed, rule.key, outcome)
+    counts = LabelCounts(
+        files=rows.files,
+        read=given.height + rows.torn,
+        waiting=given.height - told.height,
+        refused=told.height - typed.height + rows.torn,
+        again=again,
+        corrected=corrected.height,
+        left_out=rows.left_out,
+    )
+    remarks = _remarks(counts, rule, wrong, rows.torn, corrected)
+    # Nothing is asked of the team's function where there is nothing.
+    happened: Any = model.target(columns(kept, CONTRACT.outcome_fields)) if kept.height else []
+    truth = pl.Series(TRUTH, happened, strict=False).cast(pl.Float64).fill_nan(None)
+    frame = kept.select([*rule.key, SOURCE]).with_columns(truth)
+    return Labels(frame=frame, key=rule.key, counts=msgspec.structs.replace(counts, remarks=remarks))
+
+
+def _remarks(counts: LabelCounts, rule: LabelPolicy, wrong: list[str], torn: int, corrected: pl.DataFrame) -> list[str]:
+    """Say what became of labels that do not count, a sentence for each reason."""
+    said = [] if counts.files or counts.left_out else [f"there are no labels in {rule.source} yet"]
+    said += [f"left out: {why}" for why in counts.left_out]
+    if counts.refused:
+        causes = [f"no JSON object in {counted(torn, 'line')}"] if torn else []
+        said.append(f"refused, and not counted: {counted(counts.refused, 'label')}; {'; '.join([*causes, *wrong])}")
+    if counts.again:
+        said.append(f"told again, and counted once: {counted(counts.again, 'label')}")
+    if counts.corrected:
+        first = ", ".join(corrected[SOURCE].head(_SHOWN))
+        said.append(f"corrected, and the later one counts: {counted(counts.corrected, 'label')}, by {first}")
+    if counts.waiting:
+        said.append(f"without an outcome yet, and unknown: {counted(counts.waiting, 'label')}")
+    return said
 
 
 def _is_told(project: Project, columns: Sequence[str]) -> list[pl.Expr]:
@@ -83,15 +147,33 @@ def _is_told(project: Project, columns: Sequence[str]) -> list[pl.Expr]:
 
 
 def attach(
-    project: Project, log: pl.DataFrame, now: datetime, mask: Mask | None = None
-) -> tuple[pl.DataFrame, list[str]]:
-    """Join a log with the labels there are, and say what was wrong with others; without a rule do nothing."""
+    project: Project, log: pl.DataFrame, now: datetime, mask: Mask | None = None, *, is_whole: bool = True
+) -> tuple[pl.DataFrame, LabelCounts | None]:
+    """Join a log with the labels there are, and say what became of others; without a rule do nothing.
+
+    Where the log `is_whole`, labels that find no prediction in it are counted.
+    """
     rule = project.policy.labels
     if rule is None:
-        return log, []
+        return log, None
     told = read(project, rule)
-    joined = join(log, told, rule, now, mask)
-    return joined, told.remarks + _echo(joined)
+    frame = _as_logged(log, told, mask)
+    joined, remarks, unknown = _joined(log, frame, told.key, rule, now), told.remarks, None
+    if is_whole:
+        strangers = frame.join(log, on=told.key, how="anti", maintain_order="left")
+        unknown = strangers.height
+        remarks = remarks + _of_nothing(strangers, frame.height)
+    return joined, msgspec.structs.replace(told.counts, unknown=unknown, remarks=remarks + _echo(joined))
+
+
+def _of_nothing(strangers: pl.DataFrame, labels: int) -> list[str]:
+    """Say that labels find no prediction, which may be a wrong key."""
+    if not strangers.height:
+        return []
+    first = f"first {', '.join(strangers[SOURCE].head(_SHOWN))}"
+    if strangers.height == labels:
+        return [f"mind: none of {counted(labels, 'label')} finds a prediction, {first}; is labels.key right?"]
+    return [f"without a prediction in this log: {strangers.height:,} of {counted(labels, 'label')}, {first}"]
 
 
 def join(log: pl.DataFrame, labels: Labels, rule: LabelPolicy, now: datetime, mask: Mask | None = None) -> pl.DataFrame:
@@ -101,13 +183,22 @@ def join(log: pl.DataFrame, labels: Labels, rule: LabelPolicy, now: datetime, ma
     the outcomes that are known first are not like the others. What the log has hashed finds its label by the
     hash of the label's own key, with the `mask` that the log was read with.
     """
+    return _joined(log, _as_logged(log, labels, mask), labels.key, rule, now)
+
+
+def _as_logged(log: pl.DataFrame, labels: Labels, mask: Mask | None) -> pl.DataFrame:
+    """The labels with their keys as the log has them."""
     frame = labels.frame
     for name in labels.key:
         if mask and name in mask.hashed:
             frame = frame.with_columns(pl.Series(name, [mask.hash(name, value) for value in frame[name]], pl.String))
-    typed = frame.with_columns(pl.col(name).cast(log.schema[name]) for name in labels.key)
+    return frame.with_columns(pl.col(name).cast(log.schema[name]) for name in labels.key)
+
+
+def _joined(log: pl.DataFrame, frame: pl.DataFrame, key: list[str], rule: LabelPolicy, now: datetime) -> pl.DataFrame:
     due = (pl.col("at") + timedelta(days=rule.delay_days) <= now).alias(IS_DUE)
-    joined = log.with_columns(due).join(typed, on=labels.key, how="left", maintain_order="left")
+    known = frame.select([*key, TRUTH])
+    joined = log.with_columns(due).join(known, on=key, how="left", maintain_order="left")
     return joined.with_columns(pl.when(IS_DUE).then(TRUTH))
 
 
@@ -120,30 +211,33 @@ def _echo(joined: pl.DataFrame) -> list[str]:
     return [f"mind: all {known.height:,} labels are exactly what was answered; are they a model's own answers?"]
 
 
-def _typed(given: pl.DataFrame, rule: LabelPolicy) -> pl.DataFrame:
-    """Give text its types, by the contract's own rules."""
-    fields = tuple(field for field in CONTRACT.fields if field.name in rule.key) + CONTRACT.outcome_fields
-    typed, violations = parse(given, fields, rule.format)
-    if violations:
-        listed = "\n".join(f"  {violation}" for violation in violations)
-        raise MlopsError(f"the labels in {rule.source} break the contract:\n{listed}", "mend these files")
-    return typed.with_columns(given["id"]) if "id" in rule.key else typed
+def _typed(told: pl.DataFrame, rule: LabelPolicy) -> tuple[pl.DataFrame, list[str]]:
+    """Give text its types by the contract's own rules; say which of them rows broke, and leave these rows out."""
+    fields: tuple[Field, ...] = (
+        *(field for field in CONTRACT.fields if field.name in rule.key), *CONTRACT.outcome_fields
+    )  # fmt: skip
+    typed, violations = sift(told, fields, rule.format)
+    beside = [name for name in ("id", _WRITTEN) if name in told.columns]
+    typed = typed.join(told.select(SOURCE, *beside), on=SOURCE, how="left", maintain_order="left") if beside else typed
+    if _WRITTEN in beside:
+        text, form = pl.col(_WRITTEN), rule.format.time
+        plain = moments(text, zoned=False, form=form, unit="us").dt.replace_time_zone("UTC")
+        typed = typed.with_columns(pl.coalesce(moments(text, zoned=True, form=form, unit="us"), plain).alias(_WRITTEN))
+    for name, rule_broken in (("id", "a value is missing"), (_WRITTEN, "must be a time")):
+        lacking = typed.filter(pl.col(name).is_null()) if name in beside else typed.clear()
+        if lacking.height:
+            column, first = rule.time if name == _WRITTEN else name, lacking[SOURCE].head(_SHOWN).to_list()
+            violations.append(Violation(str(column), rule_broken, lacking.height, first))
+            typed = typed.filter(pl.col(name).is_not_null())
+    return typed, [str(violation) for violation in violations]
 
 
-def _one_for_each(typed: pl.DataFrame, key: list[str], outcome: Sequence[str]) -> Labels:
-    told = pl.struct(outcome).n_unique().alias(_TOLD)
-    grouped = typed.group_by(key, maintain_order=True).agg(told, pl.len().alias(_TIMES), pl.first(SOURCE, *outcome))
-    conflicts = grouped.filter(pl.col(_TOLD) > 1)
-    kept = grouped.filter(pl.col(_TOLD) == 1)
-    remarks = []
-    if again := int((kept[_TIMES] - 1).sum()):
-        remarks.append(f"told again, and counted once: {counted(again, 'label')}")
-    if conflicts.height:
-        first = ", ".join(conflicts[SOURCE].head(_SHOWN))
-        remarks.append(f"contradicting labels count as unknown, for {counted(conflicts.height, 'key')}: {first}")
-    truth = pl.Series(TRUTH, model.target(columns(kept, CONTRACT.outcome_fields))).cast(pl.Float64).fill_nan(None)
-    return Labels(frame=kept.select(key).with_columns(truth), key=key, remarks=remarks)
-
-
-def _none(key: list[str]) -> pl.DataFrame:
-    return pl.DataFrame(schema=dict.fromkeys(key, pl.Null()) | {TRUTH: pl.Float64()})
+def _latest(typed: pl.DataFrame, key: list[str], outcome: Sequence[str]) -> tuple[pl.DataFrame, int, pl.DataFrame]:
+    """The last label of each key, how many only repeat another, and the labels that overrule others."""
+    if _WRITTEN in typed.columns:
+        typed = typed.sort(_WRITTEN, maintain_order=True)
+    told = pl.struct(outcome)
+    grouped = typed.with_columns(told.n_unique().over(key).alias(_DIFFER), pl.len().over(key).alias(_TIMES))
+    kept = grouped.unique(key, keep="last", maintain_order=True)
+    again = int((kept.filter(pl.col(_DIFFER) == 1)[_TIMES] - 1).sum())
+    return kept, again, kept.filter(pl.col(_DIFFER) > 1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import repeat
 from pathlib import Path
@@ -56,6 +57,28 @@ class Prediction(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     score: float
     answer: bool | float
     role: Role = "champion"
+
+
+class LogCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """What of a log was left out: lines that are no prediction, and predictions that are there more than once."""
+
+    torn: int = 0
+    again: int = 0
+
+    @property
+    def remarks(self) -> list[str]:
+        """The same in words, a sentence each."""
+        said = [f"lines of the log that are no prediction, and left out: {self.torn:,}"] if self.torn else []
+        again = f"predictions that are in the log more than once, and counted once: {self.again:,}"
+        return [*said, again] if self.again else said
+
+
+@dataclass(frozen=True)
+class ReadLog:
+    """Predictions as `read` gives them, a `polars.DataFrame`, and what was left out of them."""
+
+    frame: pl.DataFrame
+    counts: LogCounts
 
 
 class PredictionLog:
@@ -159,22 +182,43 @@ def read(
     """Return logged predictions, oldest first: `since` is included, `until` is not; both know their time zone.
 
     The columns are id, at, version, digest, role, score and answer (a yes counts as 1), then the fields of
-    the contract. A value that does not fit today's contract is null, a torn line is left out. What a shadow
-    said was no answer, so it has to be asked for; a deployment's own question is never there. Columns that a `mask`
-    hashes are text: the hash, also of what was logged before there was a rule.
+    the contract. A value that does not fit today's contract is null, a torn line is left out, and what is there twice,
+    as in a log that was copied, is there once. What a shadow said was no answer, so it has to be asked for; a
+    deployment's own question is never there. Columns that a `mask` hashes are text: the hash, also of what was logged
+    before there was a rule.
     """
+    return read_counted(project, environment, since, until, with_shadow=with_shadow, mask=mask).frame
+
+
+def read_counted(
+    project: Project,
+    environment: str,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    *,
+    with_shadow: bool = False,
+    mask: Mask | None = None,
+) -> ReadLog:
+    """Do what `read` does, and say what was left out."""
     import polars as pl
 
     frames = [_frame([], mask)]
     chosen: list[Prediction] = []
+    torn = 0
     for prediction in _predictions(project, environment, since, until):
+        if prediction is None:
+            torn += 1
+            continue
         if prediction.role == "probe" or (prediction.role == "shadow" and not with_shadow):
             continue
         chosen.append(prediction)
         if len(chosen) == CHUNK_ROWS:  # columns need far less memory than objects
             frames.append(_frame(chosen, mask))
             chosen = []
-    return pl.concat([*frames, _frame(chosen, mask)]).sort("at", maintain_order=True)
+    told = pl.concat([*frames, _frame(chosen, mask)]).sort("at", maintain_order=True)
+    # What a shadow says has the id of the answer that the client got.
+    once = told.unique(["id", "role"], keep="first", maintain_order=True)
+    return ReadLog(once, LogCounts(torn=torn, again=told.height - once.height))
 
 
 def forget(project: Project, environment: str, keep_days: int, now: datetime) -> int:
@@ -188,9 +232,12 @@ def forget(project: Project, environment: str, keep_days: int, now: datetime) ->
 
 def _predictions(
     project: Project, environment: str, since: datetime | None, until: datetime | None
-) -> Iterator[Prediction]:
+) -> Iterator[Prediction | None]:
+    """The predictions of a time; `None` for a line that holds none."""
     for line in sink_of(project, LOG, environment).scan(since, until):
         prediction = _parse(line)
+        if prediction is None and line.strip():
+            yield None
         if prediction and (not since or prediction.at >= since) and (not until or prediction.at < until):
             yield prediction
 

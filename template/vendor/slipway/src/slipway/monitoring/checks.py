@@ -18,9 +18,12 @@ import polars as pl
 
 from slipway.base import plugins
 from slipway.base.errors import MlopsError
+from slipway.data.labels import LabelCounts
+from slipway.log.predictions import LogCounts
 from slipway.monitoring.concept import Concept, ConceptState
 from slipway.monitoring.domain import Domain
 from slipway.monitoring.drift import Verdict
+from slipway.monitoring.estimate import EstimateState, QualityEstimate
 from slipway.monitoring.judge import JudgedLog
 from slipway.monitoring.quality import Quality, QualityState
 from slipway.monitoring.refused import Refused, is_frequent
@@ -42,6 +45,7 @@ class Rank(IntEnum):
     DOMAIN = 5
     DRIFT = 10
     AGE = 20
+    ESTIMATE = 25
     CONCEPT = 30
     REFUSED = 40
     SKEW = 50
@@ -81,9 +85,12 @@ class CheckContext:
     windows: list[Window] = field(default_factory=list)
     concept: Concept | None = None
     domain: Domain | None = None
+    estimate: QualityEstimate | None = None
     refused: list[Refused] = field(default_factory=list)
     skew: Skew | None = None
     quality: Quality | None = None
+    labels: LabelCounts | None = None
+    logged: LogCounts = field(default_factory=LogCounts)
     deleted: int = 0
 
     @property
@@ -178,6 +185,24 @@ def concept(context: CheckContext) -> Finding | None:
     )  # fmt: skip
 
 
+def estimate(context: CheckContext) -> Finding | None:
+    """What scores let expect of the metric, before labels come; or that labels part from it.
+
+    It rests on what scores have meant, so it is worth a look: labels decide.
+    """
+    found = context.estimate
+    steps = {
+        EstimateState.WORSE: "look at the columns that moved, and wait for labels",
+        EstimateState.PARTED: RETRAIN,
+    }
+    if found is None or found.state not in steps:
+        return None
+    return Finding(
+        check="estimate", rank=Rank.ESTIMATE, verdict=Verdict.WATCH, sentence=found.sentence,
+        next_step=steps[found.state],
+    )  # fmt: skip
+
+
 def refused(context: CheckContext) -> Finding | None:
     """What the contract refused; who gets no answer at all is worth more than a column that moved."""
     order = list(Verdict)
@@ -206,17 +231,29 @@ def quality(context: CheckContext) -> Finding | None:
     """What the labels say; a champion that has become worse is worth more than any column that moved."""
     found = context.quality
     if found is None or found.state is not QualityState.BROKEN:
-        return None
+        return _odd_window(context)
     return Finding(
         check="quality", rank=Rank.QUALITY, verdict=Verdict.ACT, sentence=found.sentence,
         next_step=f"mlops rollback {context.environment}", final=True,
     )  # fmt: skip
 
 
+def _odd_window(context: CheckContext) -> Finding | None:
+    """The latest window with labels may be worse than the limit while longer stretches do not prove it yet."""
+    own = [one for window in context.windows for one in window.quality if window.digest == context.judged.digest]
+    known = [one for one in own if one.value is not None]
+    if not known or not known[-1].is_worse:
+        return None
+    return Finding(
+        check="quality", rank=Rank.QUALITY, verdict=Verdict.WATCH, sentence=known[-1].sentence,
+        next_step="look again when there are more labels",
+    )  # fmt: skip
+
+
 #: The checks of this platform, by the names that their findings bear.
 CHECKS: dict[str, MonitorCheck] = {
-    "drift": drift, "domain": domain, "age": age, "concept": concept, "refused": refused, "skew": skew,
-    "quality": quality,
+    "drift": drift, "domain": domain, "age": age, "concept": concept, "estimate": estimate, "refused": refused,
+    "skew": skew, "quality": quality,
 }  # fmt: skip
 
 

@@ -9,11 +9,14 @@ import msgspec
 
 from slipway import kinds
 from slipway.base.numbers import counted, shown
+from slipway.data.labels import LabelCounts
+from slipway.log.predictions import LogCounts
 from slipway.monitoring import checks
 from slipway.monitoring.checks import CheckContext, Finding, MonitorCheck
 from slipway.monitoring.concept import Concept, ConceptState
 from slipway.monitoring.domain import Domain
 from slipway.monitoring.drift import ColumnDrift, Verdict, moved
+from slipway.monitoring.estimate import QualityEstimate
 from slipway.monitoring.judge import JudgedLog
 from slipway.monitoring.quality import Quality, QualityState
 from slipway.monitoring.refused import Refused
@@ -28,8 +31,9 @@ class Report(JudgedLog, frozen=True, kw_only=True):
     """What a run of the monitor found; `mlops monitor --json` prints it as it is.
 
     What was logged from `start` on is judged, everything where that is unknown. `deleted` is how many files of the log
-    were older than the policy keeps them. `drift` is what the columns alone say, `verdict` what everything together
-    does: `findings` is what each check had to say, the worst first.
+    were older than the policy keeps them; `labels` and `logged` say what of labels and log was left out. `drift` is
+    what the columns alone say, `verdict` what everything together does: `findings` is what each check had to say, the
+    worst first.
     """
 
     environment: str
@@ -44,10 +48,13 @@ class Report(JudgedLog, frozen=True, kw_only=True):
     quality: Quality | None = None
     concept: Concept | None = None
     domain: Domain | None = None
+    estimate: QualityEstimate | None = None
     skew: Skew | None = None
     deleted: int = 0
     refused: list[Refused] = msgspec.field(default_factory=list)
     age_days: float | None = None
+    labels: LabelCounts | None = None
+    logged: LogCounts = LogCounts()
 
     @property
     def history(self) -> str:
@@ -97,9 +104,12 @@ def report_of(context: CheckContext, run: Iterable[MonitorCheck]) -> Report:
         quality=context.quality,
         concept=context.concept,
         domain=context.domain,
+        estimate=context.estimate,
         skew=context.skew,
         deleted=context.deleted,
         refused=context.refused,
+        labels=context.labels,
+        logged=context.logged,
         age_days=None if days is None else round(days, 1),
     )
 
@@ -114,10 +124,10 @@ def report_text(report: Report) -> str:
         [f"domain {report.domain.verdict.value}: {report.domain.sentence}"] if report.domain else [],
         _window_lines(report),
         [refusal_line(one) for one in report.refused],
-        [f"concept {report.concept.state.value}: {report.concept.sentence}"] if report.concept else [],
-        [f"quality {report.quality.state.value}: {report.quality.sentence}", *report.quality.remarks]
-        if report.quality
-        else [],
+        _concept_lines(report),
+        [f"estimate {report.estimate.state.value}: {report.estimate.sentence}"] if report.estimate else [],
+        [f"quality {report.quality.state.value}: {report.quality.sentence}"] if report.quality else [],
+        left_out_lines(report),
         _skew_lines(report.skew),
         other_findings(report),
         deleted_lines(report),
@@ -169,6 +179,12 @@ def other_findings(report: Report) -> list[str]:
     ]
 
 
+def left_out_lines(report: Report) -> list[str]:
+    """Say how many labels there are, and what of labels and log does not count."""
+    labels = [f"labels: {report.labels.sentence}", *report.labels.remarks] if report.labels else []
+    return labels + report.logged.remarks
+
+
 def deleted_lines(report: Report) -> list[str]:
     """Say how many files of the log were deleted; nothing when none was."""
     many = "file" if report.deleted == 1 else "files"
@@ -179,18 +195,33 @@ def _window_lines(report: Report) -> list[str]:
     """The last windows, the latest at the end; a metric without enough labels is unknown."""
     if not report.windows:
         return []
-    lines = [f"{'window':24}  predictions  expected  happened   quality  verdict"]
+    lines = [f"{'window':24}  predictions  expected  happened   quality  by score  verdict"]
     for window in report.windows[-report.limits.windows.last :]:
         known = next((one for one in window.quality if one.version == window.version), None)
         quality = shown(known.value) if known and known.value is not None else "unknown"
         outcome = known.outcome if known else None
         means = (outcome.expected, outcome.happened) if outcome else ()
         expected, happened = (shown_mean(report, mean) for mean in means) if means else "--"
+        estimated = shown(known.estimate.value) if known and known.estimate else "--"
         when = f"{window.since:%Y-%m-%d} to {window.until:%Y-%m-%d}"
         lines.append(
-            f"{when:24}  {window.predictions:11,}  {expected:>8}  {happened:>8}  {quality:>8}  {window.verdict.value}"
+            f"{when:24}  {window.predictions:11,}  {expected:>8}  {happened:>8}  {quality:>8}  {estimated:>8}"
+            f"  {window.verdict.value}"
         )
     return lines
+
+
+def _concept_lines(report: Report) -> list[str]:
+    """What the labels say of the champion's expectations, and the bands of scores where they are apart."""
+    if report.concept is None:
+        return []
+    bands = [
+        f"  score {band.label}: {shown_mean(report, band.now)} happened, {shown_mean(report, band.reference)} expected"
+        for band in report.concept.bands
+        if band.moved
+    ]
+    remarks = [report.concept.by_score] if report.concept.by_score else []
+    return [f"concept {report.concept.state.value}: {report.concept.sentence}", *bands, *remarks]
 
 
 def _skew_lines(skew: Skew | None) -> list[str]:

@@ -8,7 +8,8 @@ import polars as pl
 
 from slipway.data import labels
 from slipway.log import masks, predictions
-from slipway.monitoring import checks, concept, domain, quality, refused, skew
+from slipway.monitoring import checks, concept, domain, estimate, quality, refused, skew
+from slipway.monitoring.calibration import calibration
 from slipway.monitoring.judge import inputs_of, judge_log
 from slipway.monitoring.report import Report, report_of
 from slipway.monitoring.windows import judge_windows
@@ -37,9 +38,10 @@ def run(
     if policy.privacy.keep_days is not None and not dry_run:
         deleted = predictions.forget(project, environment, policy.privacy.keep_days, datetime.now(UTC))
     mask = masks.mask_of(project, environment)
-    log = predictions.read(project, environment, since, now, mask=mask)
-    log, remarks = labels.attach(project, log, now, mask)
-    windows = [] if since else judge_windows(project, bundle, log, now, policy.monitor.windows)
+    found = predictions.read_counted(project, environment, since, now, mask=mask)
+    log, told = labels.attach(project, found.frame, now, mask, is_whole=since is None)
+    tested = calibration(project, bundle) if policy.labels else None
+    windows = [] if since else judge_windows(project, bundle, log, now, policy.monitor.windows, tested)
     start = windows[-1].since if windows else since
     latest = log.filter(pl.col("at") >= windows[-1].since) if windows else log
     context = checks.CheckContext(
@@ -52,10 +54,13 @@ def run(
         start=start,
         windows=windows,
         domain=domain.measure(inputs_of(bundle, latest, policy.monitor, hidden=hidden), policy.monitor),
-        concept=concept.measure(bundle, log, policy, None if since else now),
+        concept=concept.measure(bundle, log, policy, None if since else now, tested),
+        estimate=estimate.measure(project, bundle, latest, log, None if since else now, tested),
         refused=refused.describe(refused.recorded(project, environment, start), latest.height),
         skew=skew.replay(bundle, latest, hidden),
-        quality=quality.measure(project, environment, bundle, log, remarks),
+        quality=quality.measure(project, environment, bundle, log, now),
+        labels=told,
+        logged=found.counts,
         deleted=deleted,
     )
     return report_of(context, checks.installed())

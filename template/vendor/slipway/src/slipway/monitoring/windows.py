@@ -13,13 +13,18 @@ import msgspec
 import polars as pl
 
 from slipway.base.errors import MlopsError
+from slipway.base.numbers import shown
+from slipway.contract.frames import spread
 from slipway.data.labels import IS_DUE, TRUTH
-from slipway.experiment import samples
-from slipway.experiment.statistics import MetricFunction, estimate
+from slipway.experiment import samples, statistics
+from slipway.experiment.statistics import Estimate, MetricFunction
 from slipway.monitoring import concept
+from slipway.monitoring.calibration import Calibration
 from slipway.monitoring.concept import Outcome
 from slipway.monitoring.drift import Scale, Verdict, moved
+from slipway.monitoring.estimate import MOST_ROWS, Expectation, expect
 from slipway.monitoring.judge import judge_log
+from slipway.monitoring.quality import limit_of
 from slipway.registry import models
 from slipway.settings.policy import WindowPolicy
 from slipway.settings.project import Project
@@ -31,7 +36,8 @@ class VersionQuality(msgspec.Struct, frozen=True, kw_only=True):
 
     `due` predictions should have a label by now, `labelled` have one. `value` is `None`, and `unknown` says why,
     where they are too few; `groups` holds the metric of each large enough group of rows, as `origin = JFK`.
-    `outcome` is what was expected and what happened, where these days tell.
+    `outcome` is what was expected and what happened, where these days tell, and `estimate` the metric that the scores
+    of all predictions let expect. `is_worse` says that the metric is worse than its `limit`, and no chance explains it.
     """
 
     version: int
@@ -44,13 +50,25 @@ class VersionQuality(msgspec.Struct, frozen=True, kw_only=True):
     unknown: str
     groups: dict[str, float]
     outcome: Outcome | None = None
+    estimate: Expectation | None = None
+    limit: float | None = None
+    is_worse: bool = False
+
+    @property
+    def sentence(self) -> str:
+        """The metric beside its limit, in words."""
+        if self.value is None:
+            return self.unknown
+        beyond = f", the limit is {shown(self.limit)}" if self.limit is not None else ""
+        answers = f"{self.labelled:,} labelled predictions of one window"
+        return f"{self.metric} is {shown(self.value)} on {answers}{beyond}"
 
 
 class Window(msgspec.Struct, frozen=True, kw_only=True):
     """Predictions from `since` to just before `until`, judged against the reference of the version that made most.
 
     `sizes` is how far each column has moved, on one of the `scales`; `moved` holds those that ask for a look or for
-    more.
+    more. `drift` is what the columns say, `verdict` also knows the quality of the window, which may come later.
     """
 
     since: datetime
@@ -64,16 +82,23 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
     moved: dict[str, Verdict]
     quality: list[VersionQuality]
     scales: list[Scale] = []
+    drift: Verdict | None = None
 
 
 def judge_windows(
-    project: Project, champion: Bundle, log: pl.DataFrame, until: datetime, rule: WindowPolicy
+    project: Project,
+    champion: Bundle,
+    log: pl.DataFrame,
+    until: datetime,
+    rule: WindowPolicy,
+    calibration: Calibration | None = None,
 ) -> list[Window]:
     """Judge every window of an environment's log, which knows what happened, the oldest first.
 
-    Bundles of other versions than the champion's come from the registry.
+    Bundles of other versions than the champion's come from the registry. `calibration` is that of the champion: what
+    its scores let expect is said of the last windows.
     """
-    judge = _WindowJudge(project, champion, rule)
+    judge = _WindowJudge(project, champion, rule, until, calibration)
     return [judge.window(since, end, part) for since, end, part in cut(log, until, rule)]
 
 
@@ -90,27 +115,41 @@ def cut(log: pl.DataFrame, until: datetime, rule: WindowPolicy) -> Iterator[tupl
 
 
 def together(windows: list[Window], digest: str, rule: WindowPolicy) -> tuple[Verdict, int]:
-    """What the last windows of a champion say together, and how many of them ask to act.
+    """What the columns of the last windows of a champion say together, and how many of them ask to act.
 
     To act, the latest has to ask for it and `rule.need` of the last `rule.last` have to; until then it is a `watch`.
     """
     last = [window for window in windows[-rule.last :] if window.digest == digest]
-    acting = sum(window.verdict is Verdict.ACT for window in last)
+    acting = sum(_drift(window) is Verdict.ACT for window in last)
     if not last or last[-1] is not windows[-1]:
         return Verdict.INSUFFICIENT_DATA, acting
-    latest = last[-1].verdict
+    latest = _drift(last[-1])
     return (Verdict.WATCH if latest is Verdict.ACT and acting < rule.need else latest), acting
+
+
+def _drift(window: Window) -> Verdict:
+    return window.verdict if window.drift is None else window.drift
 
 
 class _WindowJudge:
     """What all windows of an environment have in common: the bundles of its versions, its labels and its rules."""
 
-    def __init__(self, project: Project, champion: Bundle, rule: WindowPolicy) -> None:
+    def __init__(
+        self,
+        project: Project,
+        champion: Bundle,
+        rule: WindowPolicy,
+        until: datetime,
+        calibration: Calibration | None,
+    ) -> None:
         self._project = project
         self._labels = project.policy.labels
         quality, gates = project.policy.monitor.quality, project.policy.gates
         self._metric = quality.metric if quality else gates.metric
+        self._rule, self._sign = quality, gates.metrics[self._metric].sign if quality else 1
         self._block_hours = min(24, rule.days * 24 / 7)
+        self._champion, self._calibration = champion.digest, calibration
+        self._recent = until - rule.last * timedelta(days=rule.days)
         self._bundles: dict[str, Bundle | None] = {champion.digest: champion}
 
     def window(self, since: datetime, until: datetime, part: pl.DataFrame) -> Window:
@@ -123,30 +162,43 @@ class _WindowJudge:
         judged = bundle and judge_log(bundle, part, policy.monitor, hidden=policy.privacy.hidden)
         absent = f"the bundle of version {number} is not to be had" if versions else "there are no predictions"
         columns = judged.columns if judged else []
+        quality = [
+            self._quality(part.filter(digest=of), version, of, since) for version, of in versions if self._labels
+        ]
+        drift, worse = judged.drift if judged else Verdict.INSUFFICIENT_DATA, quality[0] if quality else None
+        is_worse = worse is not None and worse.is_worse
+        sentence = judged.sentence if judged else absent
         return Window(
             since=since,
             until=until,
             version=number,
             digest=digest,
             predictions=judged.predictions if judged else 0,
-            verdict=judged.drift if judged else Verdict.INSUFFICIENT_DATA,
-            sentence=judged.sentence if judged else absent,
+            verdict=Verdict.ACT if is_worse else drift,
+            sentence=f"{worse.sentence}; {sentence}" if worse and is_worse else sentence,
             sizes={one.name: one.size for one in columns if one.verdict is not Verdict.INSUFFICIENT_DATA},
             moved={one.name: one.verdict for one in moved(columns)},
-            quality=[self._quality(part.filter(digest=of), version, of) for version, of in versions if self._labels],
+            quality=quality,
             scales=list(dict.fromkeys(one.scale for one in columns)),
+            drift=drift,
         )
 
-    def _quality(self, part: pl.DataFrame, version: int, digest: str) -> VersionQuality:
-        labelled, found, groups, outcome = part[TRUTH].count(), None, {}, None
+    def _quality(self, part: pl.DataFrame, version: int, digest: str, since: datetime) -> VersionQuality:
+        labelled, found, groups, outcome, estimate, limit = part[TRUTH].count(), None, {}, None, None, None
         unknown = self._unknown(part, labelled)
         bundle = self._bundle(version, digest)
         if bundle and not unknown:
             measure = samples.measured_by(bundle.model, self._metric)
-            found = estimate(samples.sample_of(part, measure, samples.by_time(part, self._block_hours)))
+            found = statistics.estimate(samples.sample_of(part, measure, samples.by_time(part, self._block_hours)))
             known = part.filter(pl.col(TRUTH).is_not_null())
             groups = self._groups(known, measure)
-            outcome = concept.outcome(bundle, known, self._project.policy.privacy.hidden)
+            calibration = self._calibration if digest == self._champion else None
+            outcome = concept.outcome(bundle, known, self._project.policy.privacy.hidden, calibration)
+        if bundle and self._calibration and digest == self._champion and since >= self._recent:
+            scores = spread(part, MOST_ROWS)["score"].to_numpy()
+            estimate = expect(self._calibration, scores, samples.measured_by(bundle.model, self._metric))
+        if bundle and self._rule:
+            limit = limit_of(self._rule, bundle, self._sign)
         low, high = found.for_one_look(0.05) if found else (None, None)
         return VersionQuality(
             version=version,
@@ -159,7 +211,17 @@ class _WindowJudge:
             unknown=unknown or ("" if found else "its labels do not decide the metric"),
             groups=groups,
             outcome=outcome,
+            estimate=estimate,
+            limit=limit,
+            is_worse=found is not None and self._is_worse(found, limit),
         )
+
+    def _is_worse(self, found: Estimate, limit: float | None) -> bool:
+        """Whether a metric is worse than its limit, and chance does not explain that, looking at one window."""
+        if limit is None:
+            return False
+        low, high = found.for_one_look(2 * self._project.policy.monitor.p_value)
+        return high < limit if self._sign > 0 else low > limit
 
     def _unknown(self, part: pl.DataFrame, labelled: int) -> str:
         least = self._project.policy.monitor.min_rows

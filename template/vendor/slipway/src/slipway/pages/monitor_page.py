@@ -14,6 +14,7 @@ from slipway.monitoring.report import (
     basis,
     deleted_lines,
     heading,
+    left_out_lines,
     other_findings,
     refusal_line,
     shown_mean,
@@ -66,6 +67,8 @@ def _remarks(report: Report) -> list[str]:
     lines = [age_line(report).capitalize()]
     if report.quality:
         lines.append(f"Quality {report.quality.state.value}: {report.quality.sentence}")
+    if report.estimate:
+        lines.append(f"Estimate {report.estimate.state.value}: {report.estimate.sentence}")
     if report.skew:
         lines.append(f"Skew {report.skew.state.value}: {report.skew.sentence}")
-    return [line for line in [*lines, *other_findings(report), *deleted_lines(report)] if line]
+    return [line for line in [*lines, *other_findings(report), *left_out_lines(report), *deleted_lines(report)] if line]

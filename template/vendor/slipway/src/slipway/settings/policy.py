@@ -80,7 +80,8 @@ class LabelPolicy(Settings):
 
     `source` is a file or a folder of files that hold the `key`, which is columns of the contract or the
     prediction's `id`, and the outcome columns of the contract. `columns` says which column of the files is
-    which of these, where the names differ, and `format` how the files are written, as in params.yaml. A prediction
+    which of these, where the names differ, and `format` how the files are written, as in params.yaml. Of several labels
+    of one prediction the later counts, by the column `time` of the files, or else by their names and rows. A prediction
     younger than `delay_days` waits for its label; of the older ones at least `min_share` must have one, or nothing is
     decided.
     """
@@ -89,6 +90,7 @@ class LabelPolicy(Settings):
     key: list[str]
     columns: dict[str, str] = msgspec.field(default_factory=dict)
     format: FileFormat = msgspec.field(default_factory=FileFormat)
+    time: str | None = None
     delay_days: Annotated[float, Meta(ge=0)] = 0
     min_share: Share = 0.9
 
@@ -174,8 +176,10 @@ class MonitorPolicy(Settings):
 
     @property
     def parts(self) -> int:
-        """Into how many parts `p_value` goes: one for the columns, one for the labels where these are judged."""
-        return 1 if self.max_bias is None else 2
+        """Into how many parts `p_value` goes: one for the columns, one for what labels say of the champion's
+        expectations where these are judged, and one for the metric that scores let expect where that has a limit.
+        """
+        return 1 + (self.max_bias is not None) + (self.quality is not None)
 
 
 class ServingPolicy(Settings, omit_defaults=True):
