@@ -245,7 +245,7 @@ def _bundle(folder: Path, train: pl.DataFrame, test: pl.DataFrame) -> Bundle:
     (folder / SUMS).write_text("loans")
     bundle = Bundle(folder)
     train.write_parquet(bundle.reference)
-    test.write_parquet(bundle.scores)
+    test.write_parquet(bundle.tested)
     return bundle
 
 

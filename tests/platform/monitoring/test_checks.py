@@ -96,7 +96,7 @@ def champion(tmp_path: Path) -> Bundle:
     folder.mkdir()
     write_json(folder / "model.json", facts)
     parcels(2000, seed=1).write_parquet(folder / "reference.parquet")
-    parcels(2000, seed=3).select("score").write_parquet(folder / "scores.parquet")
+    parcels(2000, seed=3).select("score").write_parquet(folder / "tested.parquet")
     (folder / SUMS).write_text("the champion")
     return Bundle(folder)
 

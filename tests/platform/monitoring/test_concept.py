@@ -16,7 +16,7 @@ from slipway.base.files import write_json
 from slipway.contract.frames import columns
 from slipway.data.labels import IS_DUE, TRUTH
 from slipway.monitoring import concept
-from slipway.monitoring.calibration import TESTED, Calibration, Rows, calibration
+from slipway.monitoring.calibration import Calibration, Rows, calibration
 from slipway.monitoring.checks import CHECKS, CheckContext
 from slipway.monitoring.concept import Concept, ConceptState, Outcome
 from slipway.monitoring.drift import Verdict, find
@@ -399,6 +399,7 @@ def test_an_older_bundle_is_judged_by_its_mean_and_the_page_says_so(champion: Bu
 
 
 def test_test_rows_come_from_the_bundle_or_from_the_checkout_that_made_it(project: Project, sealed: Bundle) -> None:
+    sealed.tested.unlink()
     here = calibration(project, sealed)
     rows = pl.read_parquet(project.root / "data" / "test.parquet")
     assert here is not None
@@ -409,7 +410,7 @@ def test_test_rows_come_from_the_bundle_or_from_the_checkout_that_made_it(projec
     told = pl.DataFrame(
         {"score": here.tested.scores, "truth": here.tested.truth, str(CONTRACT.time): rows[str(CONTRACT.time)]}
     )
-    told.write_parquet(sealed.path / TESTED)
+    told.write_parquet(sealed.tested)
 
     there = calibration(project, sealed)
     assert there is not None

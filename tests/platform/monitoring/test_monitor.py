@@ -80,7 +80,7 @@ def champion(tmp_path: Path) -> Bundle:
     facts = ModelFacts(name="late-parcels", answer="late", kind="class", threshold=0.5, features=[], contract="")
     write_json(tmp_path / "model.json", facts)
     parcels(2000, seed=1).write_parquet(tmp_path / "reference.parquet")
-    parcels(2000, seed=3).select("sent", "score").write_parquet(tmp_path / "scores.parquet")
+    parcels(2000, seed=3).select("sent", "score").write_parquet(tmp_path / "tested.parquet")
     (tmp_path / SUMS).write_text("the champion")
     return Bundle(tmp_path)
 
@@ -424,7 +424,7 @@ def test_answers_are_compared_with_those_to_rows_that_the_model_did_not_learn_fr
 
 
 def test_a_bundle_without_such_scores_says_why_they_are_not_compared(champion: Bundle) -> None:
-    champion.scores.unlink()
+    champion.tested.unlink()
 
     judged = judge(champion, parcels(1000, seed=2).with_columns(pl.lit(0.9).alias("score")))
 
@@ -434,7 +434,7 @@ def test_a_bundle_without_such_scores_says_why_they_are_not_compared(champion: B
 
 
 def test_too_few_test_rows_are_said_and_decide_nothing(champion: Bundle) -> None:
-    pl.read_parquet(champion.scores).head(199).write_parquet(champion.scores)
+    pl.read_parquet(champion.tested).head(199).write_parquet(champion.tested)
 
     judged = judge(champion, parcels(1000, seed=2))
 
@@ -447,7 +447,7 @@ def test_exported_scores_are_of_test_rows(project: Project) -> None:
     export.export(project)
 
     bundle, test = Bundle(project.bundle), pl.read_parquet(project.root / "data" / "test.parquet")
-    scores = pl.read_parquet(bundle.scores)
+    scores = pl.read_parquet(bundle.tested)
     assert scores.height == test.height == sum(bundle.expected.scores.counts)
     if TIME is not None:
         assert scores[TIME].equals(test[TIME])

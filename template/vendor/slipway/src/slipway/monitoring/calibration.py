@@ -30,8 +30,6 @@ from slipway.training.team_code import target_of
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-#: In a bundle: `score` and `truth` of the test rows, and their time where the contract has one.
-TESTED = "tested.parquet"
 #: Bands of scores, and the fewest rows of one: of few rows there are fewer bands.
 BANDS, BAND_ROWS = 10, 50
 #: Where a probability ends, so that its odds are finite.
@@ -134,10 +132,11 @@ def calibration(project: Project, bundle: Bundle) -> Calibration | None:
 
 
 def _of_bundle(bundle: Bundle) -> Rows | None:
-    path = bundle.path / TESTED
-    if not path.is_file():
+    if not bundle.tested.is_file():
         return None
-    tested = pl.read_parquet(path)
+    tested = pl.read_parquet(bundle.tested)
+    if "truth" not in tested.columns:
+        return None
     return Rows.of(tested, CONTRACT.time if CONTRACT.time in tested.columns else None)
 
 

@@ -137,7 +137,7 @@ def _left_out(reference: pl.DataFrame, policy: MonitorPolicy, contract: Contract
 
 def _scores(bundle: Bundle) -> pl.DataFrame | None:
     """Scores of rows that the model did not learn from; `None` in an older bundle."""
-    return pl.read_parquet(bundle.scores) if bundle.scores.is_file() else None
+    return pl.read_parquet(bundle.tested) if bundle.tested.is_file() else None
 
 
 def _too_few(scores: pl.DataFrame, policy: MonitorPolicy) -> str:

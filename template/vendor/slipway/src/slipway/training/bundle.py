@@ -5,7 +5,7 @@
     contract.json       what a request must look like
     golden.json         a few rows with their scores: proof that features and model still agree
     reference.parquet   training rows with their scores: what monitoring compares requests with
-    scores.parquet      scores of test rows, which the model did not learn from: what it compares answers with
+    tested.parquet      scores and outcomes of test rows, not learned from: what it compares answers with
     expected.json       both in a few numbers, what live metrics are compared with
     metrics.json        quality on the test rows, by slice, beside the baseline
     card.md             the model card
@@ -140,9 +140,9 @@ class Bundle:
         return self.path / "reference.parquet"
 
     @property
-    def scores(self) -> Path:
-        """Scores of test rows, with their time where they have one; bundles of 0.4.0 and before have none."""
-        return self.path / "scores.parquet"
+    def tested(self) -> Path:
+        """Scores, outcomes and times of test rows; bundles of 0.4.0 and before have none."""
+        return self.path / "tested.parquet"
 
     @property
     def digest(self) -> str:

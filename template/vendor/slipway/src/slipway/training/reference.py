@@ -26,9 +26,10 @@ Days = NDArray[np.integer]
 FEWEST_DAYS = 5
 
 
-def out_of_sample(scored: pl.DataFrame) -> pl.DataFrame:
-    """What is kept of scored test rows: their score, and their time where they have one."""
-    return scored.select(*([] if CONTRACT.time is None else [CONTRACT.time]), "score")
+def out_of_sample(rows: pl.DataFrame, scored: pl.DataFrame) -> pl.DataFrame:
+    """What is kept of test rows: their `score`, the `truth`, and their time where they have one."""
+    truth = pl.Series("truth", target_of(columns(rows, CONTRACT.outcome_fields)))
+    return scored.select(*([] if CONTRACT.time is None else [CONTRACT.time]), "score", truth)
 
 
 def expected(
