@@ -177,14 +177,15 @@ def test_the_model_file_is_the_same_in_every_process(finished: Project) -> None:
 
 
 def test_a_bundle_says_in_a_few_numbers_what_its_reference_is_like(finished: Project) -> None:
-    reference = pl.read_parquet(Bundle(finished.bundle).reference)
+    bundle = Bundle(finished.bundle)
+    reference, tested = pl.read_parquet(bundle.reference), pl.read_parquet(bundle.tested)
 
-    expected = Bundle(finished.bundle).expected
+    expected = bundle.expected
 
-    below = [sum(score <= bound for score in reference["score"]) for bound in expected.scores.bounds]
-    assert [*accumulate(expected.scores.counts)] == [*below, reference.height]
+    below = [sum(score <= bound for score in tested["score"]) for bound in expected.scores.bounds]
+    assert [*accumulate(expected.scores.counts)] == [*below, tested.height]
     assert sum(count > 0 for count in expected.scores.counts) >= 5
-    assert expected.scores.total == pytest.approx(reference["score"].cast(pl.Float64).sum(), rel=1e-4)
+    assert expected.scores.total == pytest.approx(tested["score"].cast(pl.Float64).sum(), rel=1e-4)
     optional = [field.name for field in CONTRACT.fields if field.optional]
     lacking = {name: reference[name].null_count() / reference.height for name in optional}
     assert expected.missing == pytest.approx(lacking, abs=1e-4)
