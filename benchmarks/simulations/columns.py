@@ -27,7 +27,8 @@ sys.path.append(str(ROOT / "tests" / "platform" / "teams" / "binary"))
 from slipway.base.files import write_json
 from slipway.contract.rows import Contract, Row
 from slipway.monitoring import domain
-from slipway.monitoring.drift import Days, Side, Verdict, find
+from slipway.monitoring.days import Days
+from slipway.monitoring.drift import Side, Verdict, find
 from slipway.monitoring.judge import judge_log
 from slipway.settings.policy import MonitorPolicy
 from slipway.training.bundle import SUMS, Bundle, ModelFacts
@@ -70,7 +71,8 @@ class World:
         for day in range(1, days):
             steps[day] = self.neighbours * steps[day - 1] + np.sqrt(1 - self.neighbours**2) * steps[day]
         common = np.sqrt(self.within) * np.repeat(steps, rows, axis=0)
-        return common + np.sqrt(1 - self.within) * rng.standard_normal((days * rows, COLUMNS))
+        own: Floats = common + np.sqrt(1 - self.within) * rng.standard_normal((days * rows, COLUMNS))
+        return own
 
 
 #: Changes the rows of now, which are handed in, with a source of chance.
@@ -142,10 +144,9 @@ FALSE: list[tuple[str, World, tuple[Verdict, ...], Bar]] = [
     ("50 % by day, 0.9", World(within=0.5, neighbours=0.9), ACT, Bar(most=0.07)),
     ("20 days, 30 % by day, 0.7", World(20, 250, within=0.3, neighbours=0.7), ACT, Bar(most=0.05)),
 ]
-WEEK = {"window": 7, "rows_now": 714}
 TRUE: list[tuple[str, World, Change, str, Bar | None]] = [
-    ("90 days, shift of 0.75 sigma", World(90, 55, **WEEK), shifted("normal", 0.75), "normal", LATE),
-    ("5 years, shift of 0.75 sigma", World(1825, 3, **WEEK), shifted("normal", 0.75), "normal", LATE),
+    ("90 days, shift of 0.75 sigma", World(90, 55, rows_now=714), shifted("normal", 0.75), "normal", LATE),
+    ("5 years, shift of 0.75 sigma", World(1825, 3, rows_now=714), shifted("normal", 0.75), "normal", LATE),
     ("30 % by day, shift of 1 sigma", World(within=0.3), shifted("normal", 1), "normal", None),
     (
         "30 % by day, lag-1 0.7, shift of 2 sigma",
@@ -175,8 +176,8 @@ def cells(trials: int, *, peers: bool) -> Iterator[Cell]:
     for world, simulated, alarms, bar in FALSE:
         words = "false act" if alarms == ACT else "false watch or act"
         yield _counted(Cell(world, words, 0, trials, bar), simulated, unchanged, None, alarms, peers=peers)
-    for world, simulated, change, column, bar in TRUE:
-        yield _counted(Cell(world, "found", 0, trials, bar), simulated, change, column, ALARM, peers=peers)
+    for world, simulated, change, column, least in TRUE:
+        yield _counted(Cell(world, "found", 0, trials, least), simulated, change, column, ALARM, peers=peers)
     yield forest()
     yield from _together(max(10, trials // 20))
 

@@ -33,7 +33,7 @@ from slipway.experiment.statistics import Sample
 from slipway.monitoring import concept, estimate, quality
 from slipway.monitoring.calibration import Calibration, Rows
 from slipway.monitoring.concept import Concept, ConceptState
-from slipway.monitoring.estimate import EstimateState, Measured
+from slipway.monitoring.estimate import EstimateState, MetricRule
 from slipway.monitoring.quality import QualityState
 from slipway.settings.policy import (
     Gates,
@@ -329,7 +329,7 @@ def estimate_cells(trials: int) -> Iterator[Cell]:
             frame = pl.DataFrame({"at": times(days), "score": scores, "truth": truth})
             usual = squared(tested.truth, tested.scores)
             drop = DROP if world.kind == "class" else 0.2
-            rule = Measured("error", squared, sign=-1, limit=usual + drop, accepted=drop)
+            rule = MetricRule("error", squared, sign=-1, limit=usual + drop, accepted=drop)
             found = estimate.compare(calibration, frame, frame, rule, LIMITS)
             if found.labelled is None or found.happened is None:
                 raise ValueError(found.sentence)
@@ -414,7 +414,7 @@ def first_told(champion: Champion, log: pl.DataFrame, good: int) -> dict[str, in
     told = dict.fromkeys(("quality", "labels", "scores"), 999)
     tested = champion.calibration.tested
     limit = squared(tested.truth, tested.scores) + DROP
-    rule = Measured("error", squared, sign=-1, limit=limit, accepted=DROP)
+    rule = MetricRule("error", squared, sign=-1, limit=limit, accepted=DROP)
     numbers = log["at"].dt.epoch("d").to_numpy() - (START - datetime(1970, 1, 1, tzinfo=UTC)).days
     daily = np.bincount(numbers, np.square(log["truth"].to_numpy() - log["score"].to_numpy())) / np.bincount(numbers)
     for end in range(good + 7, good + 92, 7):

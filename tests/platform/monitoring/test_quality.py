@@ -13,7 +13,7 @@ from slipway.experiment.statistics import Sample
 from slipway.monitoring import estimate, quality
 from slipway.monitoring.calibration import Calibration, Rows
 from slipway.monitoring.contrasts import correlation
-from slipway.monitoring.estimate import EstimateState, Measured
+from slipway.monitoring.estimate import EstimateState, MetricRule
 from slipway.monitoring.quality import Quality, QualityState
 from slipway.settings.policy import MonitorPolicy, QualityPolicy
 
@@ -161,7 +161,7 @@ def test_the_metric_is_where_the_scores_let_expect_it(kind: str, wrong: float, s
 
 
 def compared(latest: pl.DataFrame, known: pl.DataFrame, limit: float | None = 0.2) -> estimate.QualityEstimate:
-    rule = Measured("brier", squared, sign=-1, limit=limit, accepted=None if limit is None else DROP)
+    rule = MetricRule("brier", squared, sign=-1, limit=limit, accepted=None if limit is None else DROP)
     return estimate.compare(calibrated("class"), latest, known, rule, LIMITS)
 
 
@@ -187,7 +187,7 @@ def test_labels_that_part_from_the_scores_are_told() -> None:
 
 def test_what_cannot_be_expected_says_why() -> None:
     rows = world(7, "class", seed=9)
-    rule = Measured("brier", squared)
+    rule = MetricRule("brier", squared)
 
     few = estimate.compare(calibrated("class"), rows.head(10), rows, rule, LIMITS)
     old = estimate.compare(None, rows, rows, rule, LIMITS)

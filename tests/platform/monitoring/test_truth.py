@@ -25,14 +25,14 @@ def columns() -> Iterator[Any]:
 
 def act_in(columns: Any, trials: int, **world: Any) -> int:
     cell = columns.Cell("", "", 0, trials)
-    return columns._counted(cell, columns.World(**world), columns.unchanged, None, columns.ACT, peers=False).hits
+    return int(columns._counted(cell, columns.World(**world), columns.unchanged, None, columns.ACT, peers=False).hits)
 
 
 def found(columns: Any, trials: int, world: str) -> int:
     """How often the change of one of the table's worlds is seen."""
     _, simulated, change, column, _ = next(one for one in columns.TRUE if one[0].startswith(world))
     cell = columns.Cell("", "", 0, trials)
-    return columns._counted(cell, simulated, change, column, columns.ALARM, peers=False).hits
+    return int(columns._counted(cell, simulated, change, column, columns.ALARM, peers=False).hits)
 
 
 def test_days_that_resemble_their_neighbours_raise_no_false_alarms(columns: Any) -> None:

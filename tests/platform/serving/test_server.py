@@ -296,7 +296,7 @@ def test_scores_are_counted_beside_those_of_the_reference(
     assert found == {bound: sum(score <= bound for score in scores) for bound in found}
     reference = buckets(client, "reference_score")
     assert found.keys() == reference.keys()
-    assert reference[float("inf")] == pl.read_parquet(sealed.reference).height
+    assert reference[float("inf")] == pl.read_parquet(sealed.tested).height
     assert [*reference.values()] == [*accumulate(sealed.expected.scores.counts)]
 
 

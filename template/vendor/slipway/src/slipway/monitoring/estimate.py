@@ -82,7 +82,7 @@ class QualityEstimate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True)
-class Measured:
+class MetricRule:
     """A metric, its limit and how far that is from the test rows, if there is one; `sign` is 1 where more is better."""
 
     metric: str
@@ -126,7 +126,7 @@ def measure(
     sign = gates.metrics[metric].sign if metric in gates.metrics else 1
     limit = limit_of(rule, bundle, sign) if rule else None
     tested = bundle.metrics["model"].get(metric) if rule else None
-    measured = Measured(
+    measured = MetricRule(
         metric, samples.measured_by(bundle.model, metric), sign, limit,
         None if limit is None or tested is None else abs(float(tested) - limit),
     )  # fmt: skip
@@ -140,7 +140,7 @@ def compare(
     calibration: Calibration | None,
     latest: pl.DataFrame,
     known: pl.DataFrame,
-    rule: Measured,
+    rule: MetricRule,
     policy: MonitorPolicy,
 ) -> QualityEstimate:
     """Expect a metric of the `latest` predictions, and hold it against what is `known` by labels.
@@ -177,7 +177,7 @@ def compare(
     )
 
 
-def _unknown(rule: Measured, sentence: str) -> QualityEstimate:
+def _unknown(rule: MetricRule, sentence: str) -> QualityEstimate:
     return QualityEstimate(state=EstimateState.UNKNOWN, sentence=sentence, metric=rule.metric)
 
 
