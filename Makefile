@@ -2,8 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PLATFORM := template/vendor/slipway
-# A third one works while the others wait for an engine or a server.
-WORKERS ?= 3
+# Processes of the tests. They want a processor each, and 4 GiB.
+WORKERS ?= 2
 TESTS ?= tests/platform tests/render tests/project tests/update tests/lifecycle tests/workflows tests/docs
 
 .PHONY: demo test check docs requirements
