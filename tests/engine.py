@@ -175,10 +175,12 @@ def base_image(engine: Engine, name: str = "python:3.11-slim-bookworm") -> str:
 def services_image(engine: Engine) -> str:
     """Make an image with the services that projects take from official ones; made once for this machine, then kept."""
     name, packed = "services-of-debian", CACHE / f"services-{RECIPE}-{sha256(SERVICES.encode()).hexdigest()[:12]}.tar"
+    if engine.has(name):
+        return name
     with _alone("services"):
         if packed.is_file():
             engine.docker("load", "--quiet", "--input", packed)
-        elif not engine.has(name):
+        else:
             engine.docker("build", "--quiet", "--tag", name, "-", stdin=SERVICES)
             new = packed.with_suffix(".new")
             engine.docker("save", "--output", new, name)
