@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PLATFORM := template/vendor/slipway
+# Processes of the tests. They want a processor each, and 4 GiB.
+WORKERS ?= 2
 TESTS ?= tests/platform tests/render tests/project tests/update tests/lifecycle tests/workflows tests/docs
 
 .PHONY: demo test check docs requirements
@@ -10,8 +12,8 @@ demo: $(BIN)/.complete
 	$(BIN)/python tests/demo.py
 
 test: $(BIN)/.complete check
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(wildcard $(TESTS))
-	$(if $(filter tests/platform,$(TESTS)),SLIPWAY_PROBLEM=regression $(BIN)/python -m pytest -n 2 --dist loadgroup tests/platform)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(wildcard $(TESTS))
+	$(if $(filter tests/platform,$(TESTS)),SLIPWAY_PROBLEM=regression $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup tests/platform)
 
 check: $(BIN)/.complete
 	$(BIN)/ruff check --quiet

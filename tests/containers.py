@@ -5,22 +5,18 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from engine import Engine, Registry
+from engine import Engine, Registry, services_image
 from rendering import git
 from running import RunningProject
 
 #: Debian's build of the proxy stands in the place of the official one, whose registry a test cannot reach.
 PROXY = """
-FROM python:3.11-slim-bookworm
-RUN apt-get update -qq && apt-get install -qq --yes --no-install-recommends haproxy >/dev/null
+FROM {services}
 USER haproxy
 STOPSIGNAL SIGUSR1
 """
-
-
 PROXY_IMAGE = {"PROXY_IMAGE": "haproxy-of-debian"}
 
 
@@ -95,7 +91,7 @@ def log_in(engine: Engine, images: Registry) -> None:
     engine.docker("login", *login, stdin=images.password)
 
 
-def with_proxy(engine: Engine, folder: Path) -> None:
+def with_proxy(engine: Engine) -> None:
     """Make the proxy's image."""
-    (folder / "Dockerfile").write_text(PROXY, encoding="utf-8")
-    engine.docker("build", "--quiet", "--tag", "haproxy-of-debian", folder)
+    proxy = PROXY.format(services=services_image(engine))
+    engine.docker("build", "--quiet", "--tag", PROXY_IMAGE["PROXY_IMAGE"], "-", stdin=proxy)

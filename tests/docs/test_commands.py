@@ -87,4 +87,4 @@ def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
 
 def test_a_command_block_is_found() -> None:
     """The twin: were the pattern wrong, no block would be run and no test would be red."""
-    assert blocks(ROOT / "README.md")[0].endswith("make test\n")
+    assert blocks(ROOT / "README.md")[0].endswith("make test\ncd ..\n")

@@ -35,7 +35,7 @@ def shipped(
     remote = str(tmp_path_factory.mktemp("remote"))
     root = render(target="compose", image=image_name(registry), data_remote_url=remote)
     log_in(engine, registry)
-    with_proxy(engine, tmp_path_factory.mktemp("proxy"))
+    with_proxy(engine)
     prepared = prepare(root, demanding=True)
     project = ContainerProject(prepared.root, engine, registry)
     # All clients of a test share one address; how many of them there may be is another test's question.

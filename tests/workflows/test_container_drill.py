@@ -28,9 +28,9 @@ def company(
 ) -> Iterator[Company]:
     """A project with containers that has everything connected."""
     folder = tmp_path_factory.mktemp("company")
-    for name in ("store", "forge", "proxy"):
+    for name in ("store", "forge"):
         (folder / name).mkdir()
-    with_proxy(engine, folder / "proxy")
+    with_proxy(engine)
     with forge(folder / "forge") as there, s3_store(folder / "store") as store:
         remote = {"data_remote": "s3", "data_remote_url": store.url, "s3_endpoint": store.endpoint}
         names = {"project_name": "Late Flights", "package_name": "flight_delays"}

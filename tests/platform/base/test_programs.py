@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 from slipway.base import programs
+from slipway.base.errors import MlopsError
 from slipway.data import dvc
 from slipway.delivery.native import target
 from slipway.forge import git
+from slipway.registry import packaging
 
 SECRETS = {
     "clouds": "AWS_SECRET_ACCESS_KEY",
@@ -32,7 +34,7 @@ def secrets(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 def test_every_local_variable_of_git_is_known() -> None:
     done = subprocess.run(["git", "rev-parse", "--local-env-vars"], capture_output=True, text=True, check=True)
 
-    assert set(done.stdout.split()) <= programs.GIT_LOCAL | set(programs.GIT_SETTINGS)
+    assert set(done.stdout.split()) <= programs.GIT_LOCAL | {"GIT_CONFIG_COUNT"}
 
 
 def test_git_works_in_the_folder_it_is_told_inside_of_a_hook_of_another(
@@ -97,7 +99,7 @@ def test_proxies_and_certificates_reach_every_child(name: str, monkeypatch: pyte
         assert given[name] == "kept"
 
 
-def test_settings_of_git_reach_git_alone_and_what_is_added_comes_after_them(
+def test_settings_of_git_reach_what_runs_git_and_what_is_added_comes_after_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where a company sends a host elsewhere, or lets Git in there, it often says so in the environment."""
@@ -111,5 +113,18 @@ def test_settings_of_git_reach_git_alone_and_what_is_added_comes_after_them(
 
     assert shown == "11\n"
     assert git.git(tmp_path, "remote", "get-url", "origin", settings={"core.abbrev": "11"}) == "file:///mirror/a\n"
+    assert dvc.declared_environment()["GIT_CONFIG_VALUE_0"] == "https://example.org/"
+    uv = tmp_path / "uv"
+    uv.write_text("#!/bin/sh\nenv\n", encoding="utf-8")
+    uv.chmod(0o755)
+    monkeypatch.setenv("UV", str(uv))
+    assert "GIT_CONFIG_VALUE_0=https://example.org/\n" in packaging._uv(tmp_path)
     for given in (programs.environment(), target.server_environment()):
         assert not [name for name in given if name.startswith(programs.GIT_SETTINGS)]
+
+
+def test_a_count_of_settings_that_is_no_number_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "many")
+
+    with pytest.raises(MlopsError, match="GIT_CONFIG_COUNT in the environment is many, and no number"):
+        git.git(tmp_path, "init", "--quiet")

@@ -12,12 +12,13 @@ from slipway.base.errors import MlopsError
 
 #: The exit code that `timeout` of the shell gives, too.
 _TOO_LATE = 124
-#: What makes Git look elsewhere than in the folder that it is told: hooks run with these set. With the settings
-#: below they are the list of `git rev-parse --local-env-vars`.
+#: What makes Git look elsewhere than in the folder that it is told, or was for one command of Git alone: hooks run
+#: with these set. With GIT_CONFIG_COUNT they are the list of `git rev-parse --local-env-vars`.
 GIT_LOCAL = frozenset({
-    "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_COMMON_DIR", "GIT_CONFIG", "GIT_DIR", "GIT_GRAFT_FILE",
-    "GIT_IMPLICIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_INTERNAL_SUPER_PREFIX", "GIT_NO_REPLACE_OBJECTS",
-    "GIT_OBJECT_DIRECTORY", "GIT_PREFIX", "GIT_REPLACE_REF_BASE", "GIT_SHALLOW_FILE", "GIT_WORK_TREE",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_COMMON_DIR", "GIT_CONFIG", "GIT_CONFIG_PARAMETERS", "GIT_DIR",
+    "GIT_GRAFT_FILE", "GIT_IMPLICIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_INTERNAL_SUPER_PREFIX",
+    "GIT_NO_REPLACE_OBJECTS", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX", "GIT_REPLACE_REF_BASE", "GIT_SHALLOW_FILE",
+    "GIT_WORK_TREE",
 })  # fmt: skip
 
 #: How the names of variables begin that let a process in somewhere. A program gets those that its caller names.
@@ -29,7 +30,7 @@ FORGE = ("ACTIONS_RUNTIME_", "CI_JOB_TOKEN", "GH_", "GITHUB_TOKEN", "GITLAB_TOKE
 SIGNING = ("ACTIONS_ID_TOKEN_", "COSIGN_", "SIGSTORE_")
 TRACKING = ("DATABRICKS_", "MLFLOW_TRACKING_")
 #: Settings of Git that come by the environment: other addresses for a host, and often what lets Git in there.
-GIT_SETTINGS = ("GIT_CONFIG_COUNT", "GIT_CONFIG_KEY_", "GIT_CONFIG_PARAMETERS", "GIT_CONFIG_VALUE_")
+GIT_SETTINGS = ("GIT_CONFIG_COUNT", "GIT_CONFIG_KEY_", "GIT_CONFIG_VALUE_")
 _WITHHELD = (*CLOUDS, *FORGE, *SIGNING, *TRACKING, *GIT_SETTINGS)
 
 
@@ -64,8 +65,14 @@ def environment(*needed: str) -> dict[str, str]:
 
 
 def with_git_settings(environment: Mapping[str, str], settings: Mapping[str, str]) -> dict[str, str]:
-    """An environment with settings of Git after those that it has, in the way of `git help config`, ENVIRONMENT."""
-    have = int(environment.get("GIT_CONFIG_COUNT") or 0)
+    """An environment with settings of Git after those that it has, in the way of `git help config`, ENVIRONMENT.
+
+    Raises `MlopsError` when its GIT_CONFIG_COUNT is no number.
+    """
+    said = environment.get("GIT_CONFIG_COUNT") or "0"
+    if not said.isdecimal():
+        raise MlopsError(f"GIT_CONFIG_COUNT in the environment is {said}, and no number", "unset GIT_CONFIG_COUNT")
+    have = int(said)
     added = dict(environment) | {"GIT_CONFIG_COUNT": str(have + len(settings))}
     for number, (name, value) in enumerate(settings.items(), start=have):
         added |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
