@@ -9,11 +9,11 @@ Reference and current have the same number of rows. Of 20 columns 12 are numbers
 Evidently's in an environment that is thrown away. The time is the best of three; the peak is that of the whole
 process, with both frames and all libraries in it.
 
-    uv run --project PROJECT python benchmarks/monitor.py --logged 1000000 10000000
+    uv run --project PROJECT python benchmarks/monitor.py --logged 1 4 16 --beside PROJECT
 
-writes prediction logs of so many rows, a year long, of the project's contract, to a folder that is thrown away, and
-shows what reading costs: all of the log, which is what a run of the monitor without `--since` reads, and the last four
-weeks.
+writes prediction logs and labels of so many months, with as many rows a day in each, to folders that are thrown away,
+and shows what a whole run of the monitor costs: the first, which judges every window, and the next one. `PROJECT` is
+one whose pipeline has run; its policy is asked for quality and concept as well.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import json
 import os
 import platform
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -41,8 +42,8 @@ SIZES = ((10_000, 20), (100_000, 20), (1_000_000, 20), (10_000_000, 20), (100_00
 #: Of these, the ones that Evidently is asked for as well.
 BESIDE = ((10_000, 20), (100_000, 20), (1_000_000, 20))
 REPEATS = 3
-#: The log that is read: its environment, its end and its length.
-LOGGED, LOGGED_DAYS = "measured", 365
+#: The log that is judged: its environment, its end, its rows a day, and the days of a month.
+LOGGED, LOGGED_DAILY, MONTH_DAYS = "measured", 5_000, 30.4
 LOGGED_UNTIL = datetime(2026, 6, 1, tzinfo=UTC)
 #: The reference is half a year, what is judged a week.
 DAYS_BEFORE, DAYS_NOW = 180, 7
@@ -70,14 +71,15 @@ def main() -> None:
     parser.add_argument("--rows", type=int, help="measure one size in this process and print JSON")
     parser.add_argument("--columns", type=int, default=20)
     parser.add_argument("--peer", action="store_true", help="measure Evidently")
-    parser.add_argument("--logged", type=int, nargs="+", help="show what reading logs of so many rows costs, instead")
-    parser.add_argument("--read", nargs=2, help="read a log, whole or its last days, in this process and print JSON")
+    parser.add_argument("--logged", type=int, nargs="+", help="show what runs over logs of so many months cost, instead")
+    parser.add_argument("--beside", type=Path, help="the project whose bundle and policy these logs are judged by")
+    parser.add_argument("--run", type=Path, help="judge a log in this process and print JSON")
     options = parser.parse_args()
     if options.logged:
-        read_logs(options.logged)
+        judge_logs(options.logged, options.beside)
         return
-    if options.read:
-        print(json.dumps(read_log(Path(options.read[0]), float(options.read[1]))))
+    if options.run:
+        print(json.dumps(judge_log(options.run)))
         return
     if options.rows:
         frames = [frame(options.rows, options.columns, seed) for seed in (1, 2)]
@@ -104,73 +106,100 @@ def main() -> None:
         print(line, flush=True)
 
 
-def read_logs(sizes: Sequence[int]) -> None:
-    """Write a log of each size, read it in processes of their own and print the table."""
+def judge_logs(months: Sequence[int], project: Path) -> None:
+    """Write a log of each length, judge it twice in processes of their own and print the table."""
     print(f"{machine()}\n")
-    print("| rows in the log | MB | read | rows | seconds | peak, MB |")
-    print("|--:|--:|---|--:|--:|--:|")
-    for rows in sizes:
+    print("| months | rows in the log | MB | run | windows | processor, s | peak, MB |")
+    print("|--:|--:|--:|---|--:|--:|--:|")
+    for many in months:
         with tempfile.TemporaryDirectory() as folder:
-            megabytes = write_log(Path(folder), rows)
-            for name, days in (("all of it", LOGGED_DAYS), ("the last four weeks", 28)):
-                found = _measured([sys.executable, __file__, "--read", folder, str(days)])
-                line = f"| {rows:,} | {megabytes:,.0f} | {name} | {found['rows']:,.0f} | {found['seconds']:.1f} |"
-                print(f"{line} {found['peak_mb']:,.0f} |", flush=True)
+            rows, megabytes = write_log(Path(folder), project, round(many * MONTH_DAYS))
+            for name in ("first", "next"):
+                found = _measured([sys.executable, __file__, "--run", folder])
+                line = f"| {many} | {rows:,} | {megabytes:,.0f} | {name} | {found['windows']:.0f} |"
+                print(f"{line} {found['seconds']:.1f} | {found['peak_mb']:,.0f} |", flush=True)
 
 
-def write_log(root: Path, rows: int) -> float:
-    """Write a year of predictions, a file a day, and return their megabytes."""
+def write_log(root: Path, project: Path, days: int) -> tuple[int, float]:
+    """Write days of predictions and labels, a file a day, beside a bundle; return their rows and megabytes."""
     import msgspec
     from slipway.log import predictions
+    from slipway.settings.environment import Environment, Release, ServeAddress
     from slipway.settings.project import Project
-
-    folder = predictions.folder(Project(root).state, LOGGED)
-    folder.mkdir(parents=True)
-    rng = np.random.default_rng(1)
-    whole, number = 0, 0
-    for day in range(LOGGED_DAYS):
-        here = rows * (day + 1) // LOGGED_DAYS - rows * day // LOGGED_DAYS
-        at, scores = LOGGED_UNTIL - timedelta(days=LOGGED_DAYS - day), rng.random(here)
-        lines = []
-        for score in scores:
-            number += 1
-            row = _row(number)
-            said = predictions.Prediction(
-                f"{number:032x}-0", at, LOGGED, 1, "0" * 64, row, float(score), bool(score > 0.5)
-            )
-            lines.append(msgspec.json.encode(said))
-        content = b"\n".join(lines) + b"\n"
-        (folder / f"{at:%Y-%m-%d}.host.1.jsonl").write_bytes(content)
-        whole += len(content)
-    return whole / 1e6
-
-
-def _row(number: int) -> dict[str, Any]:
-    """A row of the project's contract."""
     from slipway.team import CONTRACT
+    from slipway.training.bundle import Lineage, seal
 
+    for name in ("params.yaml", "policy.yaml", "pyproject.toml"):
+        shutil.copyfile(project / name, root / name)
+    lineage = Lineage(
+        commit="0" * 40, repository="", run_id="0" * 32, pipeline="0" * 64, data=[], lock="0" * 64, python="",
+        platform="",
+    )  # fmt: skip
+    bundle = seal(Project(project).bundle, root / "bundle", lineage)
+    place = Project(root)
+    place.environments.mkdir(parents=True)
+    champion = Release(version=1, digest=bundle.digest, commit="0" * 40)
+    named = Environment(alias=LOGGED, serve=ServeAddress(host="localhost", port=1), champion=champion)
+    (place.environments / f"{LOGGED}.yaml").write_bytes(msgspec.yaml.encode(named))
+    began = LOGGED_UNTIL - timedelta(days=days)
+    dated = os.environ | {f"GIT_{who}_DATE": began.isoformat() for who in ("AUTHOR", "COMMITTER")}
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "Name the champion"]):
+        subprocess.run(["git", "-c", "user.name=b", "-c", "user.email=b@b", *command], check=True, cwd=root, env=dated)
+    folder, told = predictions.folder(place.state, LOGGED), root / "labels"
+    folder.mkdir(parents=True)
+    told.mkdir()
+    rng, number, whole = np.random.default_rng(1), 0, 0
+    names = [field.name for field in CONTRACT.outcome_fields]
+    for day in range(days):
+        lines, labels = [], [",".join(["id", *names])]
+        for part, score in enumerate(rng.random(LOGGED_DAILY)):
+            number += 1
+            at = began + timedelta(days=day + part / LOGGED_DAILY)
+            said = predictions.Prediction(
+                f"{number:032x}-0", at, LOGGED, 1, bundle.digest, _row(CONTRACT.fields, number, at), float(score),
+                bool(score > 0.5),
+            )  # fmt: skip
+            lines.append(msgspec.json.encode(said))
+            outcome = _row(CONTRACT.outcome_fields, number, at)
+            labels.append(",".join([said.id, *(str(outcome[name]) for name in names)]))
+        content = b"\n".join(lines) + b"\n"
+        (folder / f"{began + timedelta(days=day):%Y-%m-%d}.host.1.jsonl").write_bytes(content)
+        (told / f"{began + timedelta(days=day):%Y-%m-%d}.csv").write_text("\n".join(labels) + "\n", encoding="utf-8")
+        whole += len(content)
+    return number, whole / 1e6
+
+
+def _row(fields: Sequence[Any], number: int, at: datetime) -> dict[str, Any]:
+    """Values for fields of the project's contract."""
     made = {
         "number": number % 97 + 0.5,
         "integer": number % 31,
         "flag": number % 2 == 0,
         "text": f"text {number % 500}",
+        "time": f"{at:%Y-%m-%dT%H:%M}",
     }
-    made["time"] = "2026-01-01T12:00"
     return {
         field.name: field.categories[number % len(field.categories)] if field.categories else made[field.kind.value]
-        for field in CONTRACT.fields
+        for field in fields
     }
 
 
-def read_log(root: Path, days: float) -> dict[str, float]:
-    """Read the last days of a log once."""
-    from slipway.log import predictions
+def judge_log(root: Path) -> dict[str, float]:
+    """Run the monitor once, as known at the log's end."""
+    from slipway.monitoring import run
+    from slipway.settings.policy import LabelPolicy, QualityPolicy, WindowPolicy
     from slipway.settings.project import Project
+    from slipway.training.bundle import Bundle
 
-    begin = time.perf_counter()
-    log = predictions.read(Project(root), LOGGED, LOGGED_UNTIL - timedelta(days=days), LOGGED_UNTIL)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
-    return {"seconds": time.perf_counter() - begin, "peak_mb": peak, "rows": log.height}
+    project = Project(root)
+    limits = project.policy.monitor
+    project.policy.labels = LabelPolicy(source="labels", key=["id"], delay_days=1)
+    limits.windows, limits.max_bias = WindowPolicy(days=7, last=4, need=2), 0.05
+    limits.quality = QualityPolicy(metric=project.policy.gates.metric, drop=0.03, min_rows=500, action="propose")
+    report = run.run(project, LOGGED, Bundle(root / "bundle"), until=LOGGED_UNTIL)
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    peak = used.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+    return {"seconds": used.ru_utime + used.ru_stime, "peak_mb": peak, "windows": len(report.windows)}
 
 
 def ours(package: str, rows: int) -> Callable[[pl.DataFrame, pl.DataFrame], object]:

@@ -7,11 +7,14 @@ cannot be right is refused, counted and told, and hides no other. Of several lab
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from slipway.base.errors import MlopsError
 from slipway.base.numbers import counted
@@ -146,6 +149,46 @@ def _is_told(project: Project, columns: Sequence[str]) -> list[pl.Expr]:
     return [pl.col(name).is_not_null() for name in needed]
 
 
+@dataclass(frozen=True)
+class KnownLabels:
+    """The labels there are; `frame` has them with their keys as the log of an environment has these."""
+
+    labels: Labels
+    frame: pl.DataFrame
+    rule: LabelPolicy
+
+    @classmethod
+    def of(cls, project: Project, log: pl.DataFrame, mask: Mask | None = None) -> KnownLabels | None:
+        """Read them for a log, of which any part will do; `None` where the policy has no rule."""
+        rule = project.policy.labels
+        if rule is None:
+            return None
+        told = read(project, rule)
+        return cls(told, _as_logged(log, told, mask), rule)
+
+    def join(self, log: pl.DataFrame, now: datetime) -> pl.DataFrame:
+        """Do what `join` below does."""
+        return _joined(log, self.frame, self.labels.key, self.rule, now)
+
+    def hashes(self, frame: pl.DataFrame) -> NDArray[np.uint64]:
+        """A number for the key of each row, of labels or of a log, which is the same in every process."""
+        return frame.select(self.labels.key).hash_rows().to_numpy()
+
+    def told(self, joined: pl.DataFrame, elsewhere: NDArray[np.bool_] | None = None, *, is_whole: bool) -> LabelCounts:
+        """Say what became of labels, once they are joined with a log or the latest part of it.
+
+        Those that find no prediction are counted where it `is_whole`, or where `elsewhere` says of each label whether
+        it finds one in the part before.
+        """
+        remarks, unknown, frame = self.labels.remarks, None, self.frame
+        if is_whole:
+            others = frame if elsewhere is None else frame.filter(~pl.Series(elsewhere, dtype=pl.Boolean))
+            strangers = others.join(joined, on=self.labels.key, how="anti", maintain_order="left")
+            unknown = strangers.height
+            remarks = remarks + _of_nothing(strangers, frame.height)
+        return msgspec.structs.replace(self.labels.counts, unknown=unknown, remarks=remarks + _echo(joined))
+
+
 def attach(
     project: Project, log: pl.DataFrame, now: datetime, mask: Mask | None = None, *, is_whole: bool = True
 ) -> tuple[pl.DataFrame, LabelCounts | None]:
@@ -153,17 +196,11 @@ def attach(
 
     Where the log `is_whole`, labels that find no prediction in it are counted.
     """
-    rule = project.policy.labels
-    if rule is None:
+    known = KnownLabels.of(project, log, mask)
+    if known is None:
         return log, None
-    told = read(project, rule)
-    frame = _as_logged(log, told, mask)
-    joined, remarks, unknown = _joined(log, frame, told.key, rule, now), told.remarks, None
-    if is_whole:
-        strangers = frame.join(log, on=told.key, how="anti", maintain_order="left")
-        unknown = strangers.height
-        remarks = remarks + _of_nothing(strangers, frame.height)
-    return joined, msgspec.structs.replace(told.counts, unknown=unknown, remarks=remarks + _echo(joined))
+    joined = known.join(log, now)
+    return joined, known.told(joined, is_whole=is_whole)
 
 
 def _of_nothing(strangers: pl.DataFrame, labels: int) -> list[str]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,7 +19,7 @@ import msgspec
 
 from slipway.contract.rows import Field, FieldKind, Row
 from slipway.log import refusals
-from slipway.log.store import LogPlace, environments, opened, sink_of
+from slipway.log.store import DatedSink, LogFile, LogPlace, environments, opened, sink_of
 from slipway.settings.project import Project
 from slipway.team import CONTRACT
 
@@ -60,16 +60,21 @@ class Prediction(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class LogCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """What of a log was left out: lines that are no prediction, and predictions that are there more than once."""
+    """What of a log was left out: lines that are no prediction, and predictions that are there more than once.
+
+    It is what was seen of the log from `since` on, of everything where that is unknown.
+    """
 
     torn: int = 0
     again: int = 0
+    since: datetime | None = None
 
     @property
     def remarks(self) -> list[str]:
         """The same in words, a sentence each."""
-        said = [f"lines of the log that are no prediction, and left out: {self.torn:,}"] if self.torn else []
-        again = f"predictions that are in the log more than once, and counted once: {self.again:,}"
+        when = f", since {self.since.astimezone(UTC):%Y-%m-%d %H:%M}" if self.since else ""
+        said = [f"lines of the log that are no prediction, and left out: {self.torn:,}{when}"] if self.torn else []
+        again = f"predictions that are in the log more than once, and counted once: {self.again:,}{when}"
         return [*said, again] if self.again else said
 
 
@@ -198,14 +203,16 @@ def read_counted(
     *,
     with_shadow: bool = False,
     mask: Mask | None = None,
+    fields: Collection[str] | None = None,
 ) -> ReadLog:
-    """Do what `read` does, and say what was left out."""
+    """Do what `read` does, and say what was left out. With `fields`, no others of the contract are columns."""
     import polars as pl
 
-    frames = [_frame([], mask)]
+    wanted = [field for field in CONTRACT.fields if fields is None or field.name in fields]
+    frames = [_frame([], wanted, mask)]
     chosen: list[Prediction] = []
     torn = 0
-    for prediction in _predictions(project, environment, since, until):
+    for prediction in _predictions(project, environment, since, until, with_rows=bool(wanted)):
         if prediction is None:
             torn += 1
             continue
@@ -213,12 +220,23 @@ def read_counted(
             continue
         chosen.append(prediction)
         if len(chosen) == CHUNK_ROWS:  # columns need far less memory than objects
-            frames.append(_frame(chosen, mask))
+            frames.append(_frame(chosen, wanted, mask))
             chosen = []
-    told = pl.concat([*frames, _frame(chosen, mask)]).sort("at", maintain_order=True)
+    told = pl.concat([*frames, _frame(chosen, wanted, mask)]).sort("at", maintain_order=True)
     # What a shadow says has the id of the answer that the client got.
     once = told.unique(["id", "role"], keep="first", maintain_order=True)
-    return ReadLog(once, LogCounts(torn=torn, again=told.height - once.height))
+    return ReadLog(once, LogCounts(torn=torn, again=told.height - once.height, since=since))
+
+
+def files(project: Project, environment: str) -> list[LogFile] | None:
+    """What the log of an environment consists of, older days first; `None` where its sink cannot say."""
+    sink = sink_of(project, LOG, environment)
+    return sink.files() if isinstance(sink, DatedSink) else None
+
+
+def forgotten(keep_days: int, now: datetime) -> date:
+    """The last of the days that ended at least `keep_days` days ago."""
+    return (now.astimezone(UTC) - timedelta(days=min(keep_days, MOST_DAYS) + 1)).date()
 
 
 def forget(project: Project, environment: str, keep_days: int, now: datetime) -> int:
@@ -226,33 +244,41 @@ def forget(project: Project, environment: str, keep_days: int, now: datetime) ->
 
     Returns how many files or objects these were. None holds a row that is younger than its day.
     """
-    last = (now.astimezone(UTC) - timedelta(days=min(keep_days, MOST_DAYS) + 1)).date()
+    last = forgotten(keep_days, now)
     return sum(sink_of(project, log, environment).forget(last) for log in LOGS)
 
 
 def _predictions(
-    project: Project, environment: str, since: datetime | None, until: datetime | None
+    project: Project, environment: str, since: datetime | None, until: datetime | None, *, with_rows: bool
 ) -> Iterator[Prediction | None]:
     """The predictions of a time; `None` for a line that holds none."""
+    decoder = _decoder if with_rows else _plain_decoder
     for line in sink_of(project, LOG, environment).scan(since, until):
-        prediction = _parse(line)
+        prediction = _parse(line, decoder)
         if prediction is None and line.strip():
             yield None
         if prediction and (not since or prediction.at >= since) and (not until or prediction.at < until):
             yield prediction
 
 
+class _Unread(Prediction, frozen=True, gc=False, omit_defaults=True):
+    """A prediction whose row nobody asks for."""
+
+    row: msgspec.Raw
+
+
 _decoder = msgspec.json.Decoder(Prediction)
+_plain_decoder = msgspec.json.Decoder(_Unread)
 
 
-def _parse(line: bytes) -> Prediction | None:
+def _parse(line: bytes, decoder: msgspec.json.Decoder[Any] = _decoder) -> Prediction | None:
     try:
-        return _decoder.decode(line)
+        return decoder.decode(line)  # type: ignore[no-any-return]
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
 
 
-def _frame(predictions: list[Prediction], mask: Mask | None) -> pl.DataFrame:
+def _frame(predictions: list[Prediction], fields: Sequence[Field], mask: Mask | None) -> pl.DataFrame:
     import polars as pl
 
     own: list[tuple[str, Any]] = [
@@ -265,7 +291,7 @@ def _frame(predictions: list[Prediction], mask: Mask | None) -> pl.DataFrame:
         ("answer", pl.Float64),
     ]
     columns = [pl.Series(name, [getattr(p, name) for p in predictions], dtype, strict=False) for name, dtype in own]
-    columns += [_series(field, [p.row.get(field.name) for p in predictions], mask) for field in CONTRACT.fields]
+    columns += [_series(field, [p.row.get(field.name) for p in predictions], mask) for field in fields]
     return pl.DataFrame(columns)
 
 

@@ -13,7 +13,7 @@ import socket
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
@@ -22,6 +22,9 @@ from slipway.base.errors import MlopsError
 from slipway.settings.project import Project
 
 GROUP = "slipway.log"
+
+#: Of the times of rows.
+RESOLUTION = timedelta(microseconds=1)
 
 
 class LogPlace(NamedTuple):
@@ -63,6 +66,22 @@ class Sink(Protocol):
         """Let go of what is open; a later `append` opens it again."""
 
 
+class LogFile(NamedTuple):
+    """A file or object of a log: when it was written to, and what changes whenever its content does."""
+
+    name: str
+    day: date
+    state: tuple[int, ...]
+
+
+@runtime_checkable
+class DatedSink(Protocol):
+    """A sink that says what it holds without reading it. Of a log in any other the monitor reads all each time."""
+
+    def files(self) -> list[LogFile]:
+        """Every file or object of the log, older days first."""
+
+
 class FolderSink:
     """Files in a folder of this machine, one for each day and process."""
 
@@ -86,13 +105,16 @@ class FolderSink:
 
     def scan(self, since: datetime | None, until: datetime | None) -> Iterator[bytes]:
         """The lines of the files of these days."""
-        first = since.astimezone(UTC).date() if since else date.min
-        # A row asked for just before midnight may be written just after it.
-        last = until.astimezone(UTC).date() + timedelta(days=1) if until else date.max
+        first, last = days_of(since, until)
         for path in self._files():
             day = day_of(path)
             if day and first <= day <= last:
                 yield from _lines(path)
+
+    def files(self) -> list[LogFile]:
+        """Every file with its size and the time of its last change."""
+        found = [(path, day) for path in self._files() if (day := day_of(path))]
+        return [LogFile(path.name, day, (path.stat().st_size, path.stat().st_mtime_ns)) for path, day in found]
 
     def find(self, id_: str) -> Iterator[bytes]:
         """The lines that begin with the id, newest file first."""
@@ -133,6 +155,15 @@ class FolderSink:
         return self._file
 
 
+def days_of(since: datetime | None, until: datetime | None) -> tuple[date, date]:
+    """The first and the last day on which rows of that time may have been written.
+
+    A row asked for just before midnight may be written just after it.
+    """
+    first = since.astimezone(UTC).date() if since else date.min
+    return first, (until - RESOLUTION).astimezone(UTC).date() + timedelta(days=1) if until else date.max
+
+
 def day_of(path: Path) -> date | None:
     """The day (UTC) of a file of a log; `None` for a file that is none."""
     try:
@@ -169,5 +200,8 @@ def environments(project: Project, log: str) -> list[str]:
 
 
 def _lines(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as lines:
-        yield from lines
+    try:
+        with path.open("rb") as lines:
+            yield from lines
+    except OSError as error:
+        raise MlopsError(f"{path} of the log cannot be read: {error}", "make it readable, or move it away") from None

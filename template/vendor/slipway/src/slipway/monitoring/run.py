@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-import polars as pl
+import numpy as np
+from numpy.typing import NDArray
 
-from slipway.data import labels
 from slipway.log import masks, predictions
-from slipway.monitoring import checks, concept, domain, estimate, quality, refused, skew
-from slipway.monitoring.calibration import calibration
+from slipway.monitoring import checks, concept, domain, estimate, quality, reading, refused, skew
+from slipway.monitoring.calibration import Calibration, calibration
 from slipway.monitoring.judge import inputs_of, judge_log
+from slipway.monitoring.kept import History
+from slipway.monitoring.reading import Reading
 from slipway.monitoring.report import Report, report_of
-from slipway.monitoring.windows import judge_windows
+from slipway.monitoring.windows import Window, WindowJudge, judge_windows
 from slipway.settings.project import Project
 from slipway.training.bundle import Bundle
 
@@ -37,13 +39,11 @@ def run(
     deleted = 0
     if policy.privacy.keep_days is not None and not dry_run:
         deleted = predictions.forget(project, environment, policy.privacy.keep_days, datetime.now(UTC))
-    mask = masks.mask_of(project, environment)
-    found = predictions.read_counted(project, environment, since, now, mask=mask)
-    log, told = labels.attach(project, found.frame, now, mask, is_whole=since is None)
+    found = reading.read(project, environment, since, now)
     tested = calibration(project, bundle) if policy.labels else None
-    windows = [] if since else judge_windows(project, bundle, log, now, policy.monitor.windows, tested)
+    windows, labelled = ([], None) if since else _windows(found, bundle, tested)
     start = windows[-1].since if windows else since
-    latest = log.filter(pl.col("at") >= windows[-1].since) if windows else log
+    log, latest = found.log, found.latest(start)
     context = checks.CheckContext(
         environment=environment,
         bundle=bundle,
@@ -58,9 +58,36 @@ def run(
         estimate=estimate.measure(project, bundle, latest, log, None if since else now, tested),
         refused=refused.describe(refused.recorded(project, environment, start), latest.height),
         skew=skew.replay(bundle, latest, hidden),
-        quality=quality.measure(project, environment, bundle, log, now),
-        labels=told,
+        quality=quality.measure(project, environment, bundle, log if since else found.for_quality(bundle.digest), now),
+        labels=found.known.told(log, labelled, is_whole=since is None) if found.known else None,
         logged=found.counts,
         deleted=deleted,
     )
     return report_of(context, checks.installed())
+
+
+def _windows(
+    found: Reading, bundle: Bundle, tested: Calibration | None
+) -> tuple[list[Window], NDArray[np.bool_] | None]:
+    """Every window, the oldest first, and which labels are of those that were not read."""
+    project, rule, keep_days = (
+        found.project,
+        found.project.policy.monitor.windows,
+        found.project.policy.privacy.keep_days,
+    )
+    latest = judge_windows(project, bundle, found.log, found.now, rule, tested, found.begin)
+    if found.begin is None:
+        return latest, None
+    history = History(
+        project=project,
+        environment=found.environment,
+        judge=WindowJudge(project, bundle, rule, found.now, tested),
+        calibration=tested,
+        champion=bundle.digest,
+        log=found.files,
+        until=found.begin,
+        known=found.known,
+        mask=found.mask,
+        forgotten=None if keep_days is None else predictions.forgotten(keep_days, datetime.now(UTC)),
+    )
+    return [*history.windows(), *latest], history.labelled()

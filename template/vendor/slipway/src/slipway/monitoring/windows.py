@@ -92,14 +92,17 @@ def judge_windows(
     until: datetime,
     rule: WindowPolicy,
     calibration: Calibration | None = None,
+    begin: datetime | None = None,
 ) -> list[Window]:
     """Judge every window of an environment's log, which knows what happened, the oldest first.
 
     Bundles of other versions than the champion's come from the registry. `calibration` is that of the champion: what
-    its scores let expect is said of the last windows.
+    its scores let expect is said of the last windows. The first window begins no earlier than the log, at `begin`.
     """
-    judge = _WindowJudge(project, champion, rule, until, calibration)
-    return [judge.window(since, end, part) for since, end, part in cut(log, until, rule)]
+    judge = WindowJudge(project, champion, rule, until, calibration)
+    return [
+        judge.window(max(since, begin) if begin else since, end, part) for since, end, part in cut(log, until, rule)
+    ]
 
 
 def cut(log: pl.DataFrame, until: datetime, rule: WindowPolicy) -> Iterator[tuple[datetime, datetime, pl.DataFrame]]:
@@ -131,7 +134,7 @@ def _drift(window: Window) -> Verdict:
     return window.verdict if window.drift is None else window.drift
 
 
-class _WindowJudge:
+class WindowJudge:
     """What all windows of an environment have in common: the bundles of its versions, its labels and its rules."""
 
     def __init__(
@@ -157,7 +160,7 @@ class _WindowJudge:
         answered = part.group_by("version", "digest").len().sort("len", "version", descending=True)
         versions = [(number, digest) for number, digest, _ in answered.iter_rows()]
         number, digest = versions[0] if versions else (None, "")
-        bundle = self._bundle(number, digest)
+        bundle = self.bundle(number, digest)
         policy = self._project.policy
         judged = bundle and judge_log(bundle, part, policy.monitor, hidden=policy.privacy.hidden)
         absent = f"the bundle of version {number} is not to be had" if versions else "there are no predictions"
@@ -186,7 +189,7 @@ class _WindowJudge:
     def _quality(self, part: pl.DataFrame, version: int, digest: str, since: datetime) -> VersionQuality:
         labelled, found, groups, outcome, estimate, limit = part[TRUTH].count(), None, {}, None, None, None
         unknown = self._unknown(part, labelled)
-        bundle = self._bundle(version, digest)
+        bundle = self.bundle(version, digest)
         if bundle and not unknown:
             measure = samples.measured_by(bundle.model, self._metric)
             found = statistics.estimate(samples.sample_of(part, measure, samples.by_time(part, self._block_hours)))
@@ -237,8 +240,8 @@ class _WindowJudge:
                     found[f"{column} = {value}"] = figure
         return found
 
-    def _bundle(self, version: int | None, digest: str) -> Bundle | None:
-        """A version that is gone from the registry has no reference to compare with."""
+    def bundle(self, version: int | None, digest: str) -> Bundle | None:
+        """The bundle of a version; one that is gone from the registry has no reference to compare with."""
         if version is not None and digest not in self._bundles:
             try:
                 self._bundles[digest] = models.bundle_of(self._project, version, digest)[0]
