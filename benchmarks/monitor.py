@@ -43,7 +43,7 @@ SIZES = ((10_000, 20), (100_000, 20), (1_000_000, 20), (10_000_000, 20), (100_00
 BESIDE = ((10_000, 20), (100_000, 20), (1_000_000, 20))
 REPEATS = 3
 #: The log that is judged: its environment, its end, its rows a day, and the days of a month.
-LOGGED, LOGGED_DAILY, MONTH_DAYS = "measured", 5_000, 30.4
+LOGGED, LOGGED_DAILY, MONTH_DAYS = "measured", 1_000, 30.4
 LOGGED_UNTIL = datetime(2026, 6, 1, tzinfo=UTC)
 #: The reference is half a year, what is judged a week.
 DAYS_BEFORE, DAYS_NOW = 180, 7
@@ -71,7 +71,9 @@ def main() -> None:
     parser.add_argument("--rows", type=int, help="measure one size in this process and print JSON")
     parser.add_argument("--columns", type=int, default=20)
     parser.add_argument("--peer", action="store_true", help="measure Evidently")
-    parser.add_argument("--logged", type=int, nargs="+", help="show what runs over logs of so many months cost, instead")
+    parser.add_argument(
+        "--logged", type=int, nargs="+", help="show what runs over logs of so many months cost, instead"
+    )
     parser.add_argument("--beside", type=Path, help="the project whose bundle and policy these logs are judged by")
     parser.add_argument("--run", type=Path, help="judge a log in this process and print JSON")
     options = parser.parse_args()

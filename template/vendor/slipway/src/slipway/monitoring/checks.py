@@ -71,8 +71,9 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 class CheckContext:
     """The facts of a run that checks look at.
 
-    `log` is all that was read, with labels where they are known; `judged` is what the columns of its latest part
-    say, which begins at `start` (unknown for everything).
+    `log` is all that was read, with labels where they are known: the windows that are judged together, and those whose
+    labels are awaited. `judged` is what the columns of its latest part say, which begins at `start` (unknown for
+    everything).
     """
 
     environment: str
