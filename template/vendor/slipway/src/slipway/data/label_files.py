@@ -5,7 +5,7 @@ They are read like raw data; beside its formats, a file may hold one JSON object
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,13 @@ from slipway.settings.params import FileFormat
 JSON_LINES = (".jsonl", ".ndjson")
 
 
+#: So many rows are given at once, or those of one file: text needs far more memory than values.
+BATCH_ROWS = 50_000
+
+
 @dataclass(frozen=True)
 class LabelRows:
-    """Rows of all files as text, in the order of the files' names and of their lines.
+    """Rows of some files as text, in the order of the files' names and of their lines.
 
     `left_out` says of each file that could not be read why; `torn` is how many lines of JSON were none.
     """
@@ -34,11 +38,16 @@ class LabelRows:
     torn: int
 
 
-def read_rows(source: Path, form: FileFormat, wanted: Collection[str]) -> LabelRows:
-    """Read the `wanted` columns of every file of a source."""
-    frames: list[pl.DataFrame] = [pl.DataFrame(schema=dict.fromkeys([*wanted, SOURCE], pl.String))]
-    left_out, torn = [], 0
+def read_rows(source: Path, form: FileFormat, wanted: Collection[str]) -> Iterator[LabelRows]:
+    """Read the `wanted` columns of every file of a source, some files at a time; at least once, also without any."""
+    empty = pl.DataFrame(schema=dict.fromkeys([*wanted, SOURCE], pl.String))
+    frames: list[pl.DataFrame] = []
+    left_out: list[str] = []
+    torn = 0
     for file in each_of(source, JSON_LINES):
+        if sum(frame.height for frame in frames) >= BATCH_ROWS:
+            yield LabelRows(pl.concat(frames), len(frames), left_out, torn)
+            frames, left_out, torn = [], [], 0
         try:
             if isinstance(file, MlopsError):
                 raise file
@@ -51,7 +60,7 @@ def read_rows(source: Path, form: FileFormat, wanted: Collection[str]) -> LabelR
             continue
         frames.append(frame.select([*wanted, SOURCE]))
         torn += lost
-    return LabelRows(pl.concat(frames), len(frames) - 1, left_out, torn)
+    yield LabelRows(pl.concat([empty, *frames]), len(frames), left_out, torn)
 
 
 def _is_json(file: RawFile) -> bool:

@@ -102,21 +102,24 @@ def read(project: Project, rule: LabelPolicy) -> Labels:
     theirs = {name: name for name in [*rule.key, *outcome]} | {ours: theirs for theirs, ours in rule.columns.items()}
     if rule.time:
         theirs[_WRITTEN] = rule.time
-    rows = read_rows(project.root / rule.source, rule.format, [*dict.fromkeys(theirs.values())])
-    given = rows.frame.select(SOURCE, *(pl.col(name).alias(ours) for ours, name in theirs.items()))
-    told = given.filter(_is_told(project, given.columns))
-    typed, wrong = _typed(told, rule)
-    kept, again, corrected = _latest(typed, rule.key, outcome)
-    counts = LabelCounts(
-        files=rows.files,
-        read=given.height + rows.torn,
-        waiting=given.height - told.height,
-        refused=told.height - typed.height + rows.torn,
-        again=again,
-        corrected=corrected.height,
-        left_out=rows.left_out,
-    )
-    remarks = _remarks(counts, rule, wrong, rows.torn, corrected)
+    counts, torn, parts, violations = LabelCounts(), 0, [], []
+    for rows in read_rows(project.root / rule.source, rule.format, [*dict.fromkeys(theirs.values())]):
+        given = rows.frame.select(SOURCE, *(pl.col(name).alias(ours) for ours, name in theirs.items()))
+        told = given.filter(_is_told(project, given.columns))
+        typed, broken = _typed(told, rule)
+        parts.append(typed)
+        violations += broken
+        torn += rows.torn
+        counts = LabelCounts(
+            files=counts.files + rows.files,
+            read=counts.read + given.height + rows.torn,
+            waiting=counts.waiting + given.height - told.height,
+            refused=counts.refused + told.height - typed.height + rows.torn,
+            left_out=counts.left_out + rows.left_out,
+        )
+    kept, again, corrected = _latest(pl.concat(parts), rule.key, outcome)
+    counts = msgspec.structs.replace(counts, again=again, corrected=corrected.height)
+    remarks = _remarks(counts, rule, _merged(violations), torn, corrected)
     # Nothing is asked of the team's function where there is nothing.
     happened: Any = model.target(columns(kept, CONTRACT.outcome_fields)) if kept.height else []
     truth = pl.Series(TRUTH, happened, strict=False).cast(pl.Float64).fill_nan(None)
@@ -248,7 +251,17 @@ def _echo(joined: pl.DataFrame) -> list[str]:
     return [f"mind: all {known.height:,} labels are exactly what was answered; are they a model's own answers?"]
 
 
-def _typed(told: pl.DataFrame, rule: LabelPolicy) -> tuple[pl.DataFrame, list[str]]:
+def _merged(violations: list[Violation]) -> list[str]:
+    """Say of each rule once how many rows of all files broke it."""
+    found: dict[tuple[str, str], Violation] = {}
+    for one in violations:
+        before = found.get((one.field, one.rule), Violation(one.field, one.rule, 0, []))
+        examples = [*before.examples, *one.examples][:_SHOWN]
+        found[one.field, one.rule] = Violation(one.field, one.rule, before.rows + one.rows, examples)
+    return [str(violation) for violation in found.values()]
+
+
+def _typed(told: pl.DataFrame, rule: LabelPolicy) -> tuple[pl.DataFrame, list[Violation]]:
     """Give text its types by the contract's own rules; say which of them rows broke, and leave these rows out."""
     fields: tuple[Field, ...] = (
         *(field for field in CONTRACT.fields if field.name in rule.key), *CONTRACT.outcome_fields
@@ -266,13 +279,15 @@ def _typed(told: pl.DataFrame, rule: LabelPolicy) -> tuple[pl.DataFrame, list[st
             column, first = rule.time if name == _WRITTEN else name, lacking[SOURCE].head(_SHOWN).to_list()
             violations.append(Violation(str(column), rule_broken, lacking.height, first))
             typed = typed.filter(pl.col(name).is_not_null())
-    return typed, [str(violation) for violation in violations]
+    return typed, violations
 
 
 def _latest(typed: pl.DataFrame, key: list[str], outcome: Sequence[str]) -> tuple[pl.DataFrame, int, pl.DataFrame]:
     """The last label of each key, how many only repeat another, and the labels that overrule others."""
     if _WRITTEN in typed.columns:
         typed = typed.sort(_WRITTEN, maintain_order=True)
+    if typed.select(key).hash_rows().n_unique() == typed.height:  # as usual: nothing is told twice
+        return typed, 0, typed.clear()
     told = pl.struct(outcome)
     grouped = typed.with_columns(told.n_unique().over(key).alias(_DIFFER), pl.len().over(key).alias(_TIMES))
     kept = grouped.unique(key, keep="last", maintain_order=True)
