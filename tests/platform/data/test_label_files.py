@@ -24,13 +24,13 @@ def test_labels_say_the_same_however_many_files_are_read_at_once(
         "d": ["6,5"],
     }.items():
         (folder / f"{name}.csv").write_text("\n".join([f"id,{OUTCOME}", *told]), encoding="utf-8")
-    (folder / "e.csv").write_text("other\n1", encoding="utf-8")
+    (folder / "0.csv").write_text("other\n1", encoding="utf-8")
 
     found = labels.read(project, LabelPolicy(source="data/labels", key=["id"]))
 
     counts = found.counts
     assert (counts.files, counts.read, counts.waiting, counts.refused) == (4, 9, 1, 4)
     assert (counts.again, counts.corrected, len(counts.left_out)) == (1, 1, 1)
-    assert found.frame.sort("id")[["id", "source_row"]].rows() == [("2", "b.csv:4"), ("6", "d.csv:2")]
+    assert found.frame.sort("id")[["id", "source_row"]].rows() == [("2", "b.csv:3"), ("6", "d.csv:1")]
     (refused,) = [one for one in found.remarks if one.startswith("refused")]
-    assert "in 4 rows, first a.csv:2 = never, a.csv:4 = never, b.csv:2 = never" in refused
+    assert "in 4 rows, first a.csv:1 = never, a.csv:3 = never, b.csv:1 = never" in refused
