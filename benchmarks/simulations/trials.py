@@ -108,7 +108,9 @@ def look(arms: list[Arm], day: int, *, paired: bool) -> Decision:
     ):
         return Decision.WAIT
     unfit = "labels" if label_chance(labelled, due) < UNLIKE else ""
-    return settle(seen(arms, paired=paired), min(rows), RULE, days=day, unfit=unfit).decision
+    # Rows that must not decide need no gain, which takes the most time here.
+    found = None if unfit else seen(arms, paired=paired)
+    return settle(found, min(rows), RULE, days=day, unfit=unfit).decision
 
 
 def seen(arms: list[Arm], *, paired: bool) -> Estimate | None:
