@@ -93,8 +93,8 @@ def commit_on(project: RunningProject, day: str) -> None:
     ("champion", "challenger", "mode", "since", "until", "verdict", "gain"),
     [
         pytest.param(1, 2, "shadow", "2013-10-01", "2013-11-01", "keep", 0.002, id="three more months change little"),
-        pytest.param(1, 4, "shadow", "2013-12-01", "2014-01-01", "stop", None, id="what is wrong does harm"),
-        pytest.param(4, 1, "canary", "2013-12-01", "2014-01-01", "promote", None, id="what is right is better"),
+        pytest.param(1, 4, "shadow", "2013-11-01", "2013-12-01", "stop", None, id="what is wrong does harm"),
+        pytest.param(4, 1, "canary", "2013-11-01", "2013-12-01", "promote", None, id="what is right is better"),
     ],
 )
 def test_a_verdict_on_real_flights_becomes_a_proposed_change(
