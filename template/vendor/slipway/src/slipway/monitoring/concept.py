@@ -41,8 +41,7 @@ from slipway.team import CONTRACT
 from slipway.training.bundle import Bias, Bundle, ModelFacts
 from slipway.training.reference import FEWEST_DAYS, bias, days_of
 
-#: What labels may alarm by chance is for the mean, and for what goes by the score.
-_HALVES = 2
+_HALVES = 2  # what labels may alarm by chance is for the mean, and for what goes by the score
 NOT_BY_SCORE = "so low and high scores are shown and not judged"
 NO_TEST_ROWS = (
     "its bundle holds no answers to rows that it had not learned from, until that version is registered once more: "
