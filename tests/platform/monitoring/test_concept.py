@@ -112,13 +112,29 @@ def test_chance_is_that_of_students_distribution_and_shared_with_the_columns(cha
     assert found.p_value == 2 * concept.chance(found.outcome, LEARNED)
 
 
-def test_a_bundle_knows_how_far_off_it_is_on_the_rows_it_learned_from(finished: Project, sealed: Bundle) -> None:
-    rows = pl.read_parquet(finished.root / "data" / "train.parquet")
+def test_a_bundle_knows_how_far_off_it_is_on_rows_that_it_did_not_learn_from(finished: Project, sealed: Bundle) -> None:
+    rows = pl.read_parquet(finished.root / "data" / "test.parquet")
     truth = team.target(columns(rows, CONTRACT.outcome_fields))
     scores = Scorer(sealed).scores(columns(rows, CONTRACT.fields))
 
     assert sealed.expected.bias is not None
     assert sealed.expected.bias.value == pytest.approx(float(np.mean(truth - scores)), abs=1e-4)
+
+
+def test_a_bundle_with_few_test_rows_or_with_none_is_judged_by_the_mean_alone_and_says_why(
+    champion: Bundle, policy: Policy
+) -> None:
+    """Without test rows the bands are those of rows it learned from, up to 0.6; with them, of scores up to 0.3."""
+    log = answered(champion)
+    old = judge(champion, log, policy)
+    pl.DataFrame({"score": np.linspace(0.1, 0.3, 40), "truth": np.zeros(40)}).write_parquet(champion.tested)
+
+    few = judge(champion, log, policy)
+
+    assert "rows that it learned from, which flatter it" in old.by_score
+    assert few.by_score.startswith("its test rows are too few")
+    assert [float(one.bands[-1].label.split()[-1]) for one in (old, few)] == pytest.approx([0.55, 0.28], abs=0.01)
+    assert max(one.p_value or 0 for one in old.bands + few.bands) == 0
 
 
 def test_a_quantity_is_told_in_its_own_unit(tmp_path: Path, policy: Policy) -> None:

@@ -193,5 +193,5 @@ def test_what_cannot_be_expected_says_why() -> None:
     old = estimate.compare(None, rows, rows, rule, LIMITS)
 
     assert (few.state, few.sentence) == (EstimateState.UNKNOWN, "10 predictions, at least 200 are needed")
-    assert old.sentence == "its bundle holds no answers to rows that it had not learned from"
+    assert old.sentence == "its bundle holds too few answers to rows that it had not learned from, or none"
     assert msgspec.json.decode(msgspec.json.encode(few), type=estimate.QualityEstimate) == few

@@ -166,11 +166,12 @@ def gain(
     if len(left_out) <= LEAST_STRETCHES or any(np.isnan(figures).any() for figures in decided):
         return None
     of_rows = jackknife(by_group[1] - by_group[0]) if paired else sum(map(jackknife, by_group))
-    variance, freedom, effective, alike = over_time(left_out, of_rows)
+    variance, effective, alike = over_time(left_out, of_rows)
+    freedom = inf
     if clusters:
         widest = max(clusters, key=lambda one: jackknife(one.left_out))
         variance = jackknife(widest.left_out) + max(0.0, variance - of_rows)
-        freedom = max(1.0, min(freedom, widest.fewest - 1))
+        freedom = max(1.0, widest.fewest - 1)
         effective = min(effective, widest.fewest)
     if not paired:
         of_one = max(jackknife(figures) * number for figures, number in zip(by_group, rows, strict=True))

@@ -28,6 +28,8 @@ from slipway.team import CONTRACT
 
 #: The other version's score, beside a column of any name.
 _OTHER = "(other)"
+#: Stretches that count as fewer than this share of them are told.
+_TELLING = 0.75
 _ROLES = {"canary": "challenger", "shadow": "shadow"}
 _NEXT_STEPS = {
     Decision.PROMOTE: "mlops decide {name}",
@@ -66,7 +68,7 @@ class Slice(msgspec.Struct, frozen=True):
 class LiveComparison(msgspec.Struct, frozen=True, kw_only=True):
     """Both versions of an environment; `gain` is positive where the challenger is better.
 
-    `low` and `high` bound the gain at all looks together. It comes from so many `stretches` of time, which are like
+    `low` and `high` bound the gain at all looks together. It comes from so many `stretches` of time, which may be like
     their neighbours by an `autocorrelation` and therefore count as `effective` ones.
     """
 
@@ -219,12 +221,12 @@ def _divided(clusters: dict[str, pl.Expr], tried: Challenger) -> list[str]:
 
 
 def _alike(found: Estimate | None, rule: ExperimentPolicy) -> list[str]:
-    """Say that stretches of time are like their neighbours, and as how long ones they therefore count."""
-    if found is None or found.autocorrelation == 0:
+    """Say that stretches of time may be like their neighbours, and as how many they therefore count."""
+    if found is None or found.effective > found.stretches * _TELLING:
         return []
     return [
-        f"{found.stretches} stretches of {rule.block_hours:g} hours are like their neighbours (autocorrelation "
-        f"{found.autocorrelation:.2f}): they count as {found.effective:.1f} that are not"
+        f"{found.stretches} stretches of {rule.block_hours:g} hours may be like their neighbours (autocorrelation "
+        f"{found.autocorrelation:.2f}, as far as they tell it): they count as {found.effective:.1f} that are not"
     ]
 
 

@@ -131,12 +131,15 @@ def calibration(project: Project, bundle: Bundle) -> Calibration | None:
     return Calibration.of(found, kinds.named(bundle.model.kind)) if found else None
 
 
+def holds_test_rows(bundle: Bundle) -> bool:
+    """Whether a bundle says what happened with rows that its model had not learned from; older ones do not."""
+    return bundle.tested.is_file() and "truth" in pl.read_parquet_schema(bundle.tested)
+
+
 def _of_bundle(bundle: Bundle) -> Rows | None:
-    if not bundle.tested.is_file():
+    if not holds_test_rows(bundle):
         return None
     tested = pl.read_parquet(bundle.tested)
-    if "truth" not in tested.columns:
-        return None
     return Rows.of(tested, CONTRACT.time if CONTRACT.time in tested.columns else None)
 
 

@@ -11,7 +11,7 @@ No column need move for it. Three things are asked of the answers that have labe
 What is expected of a score is what happened with such scores on the test rows: what is off there as well, as where a
 median is predicted, is no drift. The mean is asked of the last windows together, and has one half of what labels may
 alarm by chance. Slope and bands are asked of these and of the latest window alone, and share the other half after Holm.
-Of a version whose test rows are not to be had, the mean alone is judged.
+Of a version whose test rows are too few, or are not to be had, the mean alone is judged.
 
 Rows of one day are alike, so it is days that are counted: a figure is a ratio of sums over days (W. G. Cochran,
 "Sampling Techniques", 3rd edition, 1977, 9A.1), and its error has Student's distribution, as days are few.
@@ -33,7 +33,7 @@ from slipway import kinds
 from slipway.data.labels import TRUTH
 from slipway.experiment.samples import too_few_labels
 from slipway.monitoring.bins import Bin, decile_edges, place, ranges
-from slipway.monitoring.calibration import Calibration, Rows
+from slipway.monitoring.calibration import Calibration, Rows, holds_test_rows
 from slipway.monitoring.contrasts import FEWEST_ROWS, Contrasts
 from slipway.monitoring.drift import correct
 from slipway.settings.policy import LabelPolicy, Policy
@@ -41,11 +41,13 @@ from slipway.team import CONTRACT
 from slipway.training.bundle import Bias, Bundle, ModelFacts
 from slipway.training.reference import FEWEST_DAYS, bias, days_of
 
-#: What labels may alarm by chance is for the mean, and for what goes by the score.
-_HALVES = 2
-NOT_BY_SCORE = (
-    "its bundle holds no answers to rows that it had not learned from, so low and high scores are shown and not judged"
+_HALVES = 2  # what labels may alarm by chance is for the mean, and for what goes by the score
+NOT_BY_SCORE = "so low and high scores are shown and not judged"
+NO_TEST_ROWS = (
+    "its bundle holds no answers to rows that it had not learned from, until that version is registered once more: "
+    f"the mean is held against the rows that it learned from, which flatter it, {NOT_BY_SCORE}"
 )
+FEW_TEST_ROWS = f"its test rows are too few, or of too few days, to tell what a score means, {NOT_BY_SCORE}"
 
 
 class ConceptState(Enum):
@@ -196,7 +198,7 @@ def spans(policy: Policy, rule: LabelPolicy, now: datetime | None) -> list[tuple
 
 def _undecided(bundle: Bundle, calibration: Calibration | None) -> str:
     if bundle.expected.bias is None and calibration is None:
-        return "its bundle does not say how far off it is on the rows it learned from; register that version once more"
+        return "its bundle does not say how far off it is, as its rows are of too few days, or it is an old one"
     return f"the labels are of fewer than {FEWEST_DAYS} days"
 
 
@@ -291,7 +293,7 @@ def _by_score(model: ModelFacts, slope: Slope | None, bands: list[Band]) -> list
 
 
 def _by_mean(bundle: Bundle, known: pl.DataFrame, found: Outcome, policy: Policy, limit: float) -> Concept:
-    """Judge the mean alone, against the rows that a version learned from."""
+    """Judge the mean alone, against the test rows, or against the rows that it learned from where a bundle is old."""
     learned = bundle.expected.bias or Bias(value=0, error=0, days=FEWEST_DAYS)
     p_value = min(1.0, policy.monitor.parts * chance(found, learned))
     is_large, is_chance = abs(found.happened - found.expected) >= limit, p_value >= policy.monitor.p_value
@@ -303,15 +305,15 @@ def _by_mean(bundle: Bundle, known: pl.DataFrame, found: Outcome, policy: Policy
         outcome=found,
         p_value=p_value,
         bands=_plain_bands(bundle, known, learned),
-        by_score=NOT_BY_SCORE,
+        by_score=FEW_TEST_ROWS if holds_test_rows(bundle) else NO_TEST_ROWS,
     )
 
 
 def _plain_bands(bundle: Bundle, known: pl.DataFrame, learned: Bias) -> list[Band]:
     """What was expected and what happened where scores were low, and so on up to where they were high."""
     truth, scores = known[TRUTH].to_numpy(), known["score"].to_numpy()
-    reference = pl.read_parquet(bundle.reference, columns=["score"])["score"].cast(pl.Float64)
-    edges = decile_edges(reference.sort().to_numpy())
+    seen = bundle.tested if holds_test_rows(bundle) else bundle.reference
+    edges = decile_edges(pl.read_parquet(seen, columns=["score"])["score"].cast(pl.Float64).sort().to_numpy())
     places = place(scores, edges)
     rows, expected, happened = (
         np.bincount(places, weights, minlength=len(edges) + 2) for weights in (None, scores + learned.value, truth)

@@ -149,7 +149,7 @@ def compare(
     rows; both only where chance does not explain it. Without a limit nothing is found, and all is shown.
     """
     if calibration is None:
-        return _unknown(rule, "its bundle holds no answers to rows that it had not learned from")
+        return _unknown(rule, "its bundle holds too few answers to rows that it had not learned from, or none")
     if latest.height < policy.min_rows:
         return _unknown(rule, f"{latest.height:,} predictions, at least {policy.min_rows:,} are needed")
     now = expect(calibration, spread(latest, MOST_ROWS)["score"].to_numpy(), rule.measure)

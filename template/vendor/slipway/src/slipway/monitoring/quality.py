@@ -96,9 +96,10 @@ def measure(project: Project, name: str, bundle: Bundle, log: pl.DataFrame, now:
     own = log.filter((pl.col("digest") == bundle.digest) & (pl.col("at") >= named) & (pl.col("at").dt.date() < today))
     sample = samples.sample_of(own, samples.measured_by(bundle.model, rule.metric), pl.col("at").dt.epoch("d"))
     sign = project.policy.gates.metrics[rule.metric].sign
-    recent = own.filter(pl.col("at").dt.date() >= today - timedelta(days=USUAL))
+    # Where all of its labels are too few, it is all of its predictions that lack one.
+    due = own if len(sample) < rule.min_rows else own.filter(pl.col("at").dt.date() >= today - timedelta(days=USUAL))
     return assess(
-        sample, policy, limit=limit_of(rule, bundle, sign), sign=sign, unfit=samples.too_few_labels(recent, where)
+        sample, policy, limit=limit_of(rule, bundle, sign), sign=sign, unfit=samples.too_few_labels(due, where)
     )
 
 

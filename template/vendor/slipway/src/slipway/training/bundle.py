@@ -69,8 +69,8 @@ class Bias(msgspec.Struct, frozen=True, kw_only=True):
 class Expected(msgspec.Struct, frozen=True, kw_only=True):
     """`expected.json`: how scores of test rows spread, and which part of each field's values training rows miss.
 
-    `scores` has the bounds that the scores of live rows are counted by, `bias` is that of the training rows.
-    The oldest bundles have no such file; in those of 0.4.0 and before the scores are of training rows.
+    `scores` has the bounds that the scores of live rows are counted by, `bias` is that of the test rows. The oldest
+    bundles have no such file; where a bundle has no `tested.parquet`, scores and bias are of the training rows.
     """
 
     scores: Histogram = msgspec.field(default_factory=lambda: Histogram.of([]))

@@ -1,4 +1,4 @@
-"""What a model is later compared with: its scores on rows it did not learn from, and how far off it is on those it did.
+"""What a model is later compared with: its scores on rows it did not learn from, and how far off it is on those.
 
 A model is surer of the rows that it learned from than of any other, the more so the more it overfits. Its scores on
 those say nothing of what comes.
@@ -32,13 +32,8 @@ def out_of_sample(rows: pl.DataFrame, scored: pl.DataFrame) -> pl.DataFrame:
     return scored.select(*([] if CONTRACT.time is None else [CONTRACT.time]), "score", truth)
 
 
-def expected(
-    reference: pl.DataFrame, unseen: pl.DataFrame, train: pl.DataFrame, scored: pl.DataFrame, kind: Kind
-) -> Expected:
-    """The scores of `unseen` rows and the `reference` in a few numbers, and the bias on all rows of `train`.
-
-    `scored` are the same rows as `train`, with their scores.
-    """
+def expected(reference: pl.DataFrame, unseen: pl.DataFrame, kind: Kind) -> Expected:
+    """The scores and the bias of `unseen` rows, as `out_of_sample` keeps them, and the `reference` in a few numbers."""
     scores = unseen["score"].cast(pl.Float64)
     histogram = Histogram.of(kind.histogram_bounds(scores.to_numpy()))
     for score in scores:
@@ -46,7 +41,7 @@ def expected(
     histogram.total = significant(histogram.total, 9)
     fields = [field.name for field in CONTRACT.fields if field.optional]
     missing = {name: round(reference[name].null_count() / reference.height, 4) for name in fields}
-    return Expected(scores=histogram, missing=missing, bias=_learned(train, scored))
+    return Expected(scores=histogram, missing=missing, bias=_seen(unseen))
 
 
 def bias(truth: Column, scores: Column, days: Days) -> Bias | None:
@@ -71,9 +66,8 @@ def days_of(times: pl.Series) -> Days:
     return times.dt.date().cast(pl.Int32).fill_null(-1).to_numpy()
 
 
-def _learned(train: pl.DataFrame, scored: pl.DataFrame) -> Bias | None:
-    truth = target_of(columns(train, CONTRACT.outcome_fields))
+def _seen(unseen: pl.DataFrame) -> Bias | None:
     # Where rows have no time, each is a draw of its own.
-    days = np.arange(train.height) if CONTRACT.time is None else days_of(train[CONTRACT.time])
-    found = bias(truth, scored["score"].cast(pl.Float64).to_numpy(), days)
+    days = np.arange(unseen.height) if CONTRACT.time is None else days_of(unseen[CONTRACT.time])
+    found = bias(unseen["truth"].cast(pl.Float64).to_numpy(), unseen["score"].cast(pl.Float64).to_numpy(), days)
     return found and Bias(value=significant(found.value, 6), error=significant(found.error, 6), days=found.days)
