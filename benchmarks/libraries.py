@@ -9,6 +9,7 @@ row a request. Needs `wrk`, and a project whose pipeline has run and that has al
 
 import argparse
 import json
+import os
 import shutil
 import statistics
 import subprocess
@@ -98,7 +99,10 @@ def train(project: Path, estimator: str, folder: Path) -> Library:
     """Train a copy of the project with this estimator, and seal what it makes in the folder."""
     module = package_of(project) / "model.py"
     module.write_text(module.read_text("utf-8") + MODEL.format(estimator=estimator), encoding="utf-8")
-    done = subprocess.run(python(project, TRAIN), cwd=project, check=True, stdout=subprocess.PIPE, text=True)
+    # The environment is that of the project this is a copy of, and finds that one's modules after these.
+    ours = os.environ | {"PYTHONPATH": str(project / "src")}
+    command = python(project, TRAIN)
+    done = subprocess.run(command, cwd=project, check=True, stdout=subprocess.PIPE, text=True, env=ours)
     taken = json.loads(done.stdout.splitlines()[-1])
     subprocess.run(python(project, SEAL, str(folder / "bundle")), cwd=project, check=True)
     metrics = json.loads((project / "reports" / "metrics.json").read_bytes())["model"]
