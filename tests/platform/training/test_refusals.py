@@ -26,7 +26,8 @@ from slipway.settings.project import Project
 from slipway.training import export as exporting
 from slipway.training import team_code
 from slipway.training.bundle import Bundle
-from slipway.training.train import convert, require_parity, train
+from slipway.training.parity import require_parity
+from slipway.training.train import convert, train
 
 ROWS = {"size": np.array([1.0, 2.0, np.nan]), "colour": np.array([0, 1, -1]), "note": np.array(["a", "", "12"])}
 

@@ -13,7 +13,8 @@ from slipway.contract.columns import Column, Columns
 from slipway.settings.project import Project
 from slipway.training import scoring
 from slipway.training.bundle import Bundle
-from slipway.training.train import convert, learning_set, require_parity, train
+from slipway.training.parity import require_parity
+from slipway.training.train import convert, learning_set, train
 
 
 def test_a_baseline_that_answers_in_another_way_is_refused(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,7 +41,7 @@ class Homemade(BaseEstimator):  # type: ignore[misc]
 
 def test_an_estimator_without_a_converter_is_refused(finished: Project) -> None:
     _, unseen, _ = learning_set(finished.root / "data" / "test.parquet")
-    with pytest.raises(MlopsError, match="Homemade cannot be converted to ONNX"):
+    with pytest.raises(MlopsError, match=r"Homemade in model\.py cannot be converted to ONNX"):
         convert(Homemade(), kinds.named("number"), unseen, finished.root / "model" / "never.onnx")
 
 

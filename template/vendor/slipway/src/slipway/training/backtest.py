@@ -23,7 +23,7 @@ from slipway.base.files import Log
 from slipway.settings.params import Params
 from slipway.settings.project import Project
 from slipway.team import CONTRACT, metrics
-from slipway.training import engines
+from slipway.training import engines, team_code
 from slipway.training.ageing import Backtest, Measurement, conclude, days_in
 from slipway.training.engines import Engine
 from slipway.training.train import learned_from
@@ -98,10 +98,11 @@ class TeamModel:
     def __call__(self, rows: pl.DataFrame) -> Measure | None:
         """Train it."""
         params = self.params
-        inputs, truth = learned_from(rows)[1:]
+        names, inputs, truth = learned_from(rows)
         if len(np.unique(truth)) < 2:
             return None
-        estimator: Any = team.model.build(params.seed, **params.model).fit(inputs, truth)
+        estimator: Any = team.model.build(params.seed, **params.model)
+        team_code.fit("model", estimator, names, inputs, truth)
         kind = kinds.of(estimator)
 
         def value(rows: pl.DataFrame) -> float | None:

@@ -96,15 +96,19 @@ def constant(names: list[str], rows: Matrix) -> list[str]:
 
 
 def fit(name: str, estimator: Any, names: list[str], rows: Matrix, truth: Column) -> None:
-    """Fit the model or the baseline. Raises `MlopsError` with what the estimator says against these rows."""
+    """Fit the model or the baseline. Raises `MlopsError` with what the estimator says against these rows.
+
+    Yes and no are given as 1 and 0: converters of some libraries know no other names of classes.
+    """
     try:
-        estimator.fit(rows, truth)
-    except ValueError as error:
+        estimator.fit(rows, truth.astype(np.int64) if truth.dtype == bool else truth)
+    except Exception as error:
         missing = zip(names, np.isnan(rows).sum(axis=0).tolist(), strict=True)
         gaps = ", ".join(f"{feature} ({many:,})" for feature, many in missing if many)
         advice = f"; values are missing in {gaps}: fill them in features.py, or use an estimator that takes them"
+        said = str(error).strip().splitlines() or [type(error).__name__]
         raise MlopsError(
-            f"the {name} in model.py cannot learn from these rows: {str(error).splitlines()[0]}",
+            f"the {name} in model.py cannot learn from these rows: {said[0]}",
             "mend model.py or features.py" + (advice if gaps else ""),
         ) from error
 

@@ -1,7 +1,7 @@
 """The stage `train`: fit the model and its baseline, and turn both into a format that runs no code.
 
 What is evaluated, registered and served is the converted model. So conversion is proven here, where
-the trained estimator is still in memory: both must give the same scores on the test rows.
+the trained estimator is still in memory: both must give the same scores, see `parity.py`.
 """
 
 from __future__ import annotations
@@ -18,15 +18,13 @@ from slipway.base.files import write_json
 from slipway.base.numbers import counted
 from slipway.contract.columns import Column
 from slipway.contract.frames import columns
-from slipway.kinds.base import Kind, Matrix, Scores, alike
+from slipway.kinds.base import Kind, Matrix
 from slipway.settings.project import Project
 from slipway.team import CONTRACT
-from slipway.training import exporters, team_code
+from slipway.training import exporters, parity, team_code
 from slipway.training.bundle import ModelFacts
+from slipway.training.exporters import graphs
 from slipway.training.scoring import OnnxModel, matrix, merged
-
-#: Largest difference between the estimator's and the converted model's scores, as a part of their usual size.
-PARITY = 1e-4
 
 
 def train(project: Project) -> None:
@@ -35,7 +33,8 @@ def train(project: Project) -> None:
     names, rows, truth = learned_from(learned)
     for sentence in merged(columns(learned, CONTRACT.fields)):
         sys.stderr.write(f"train: {sentence}\n")
-    _, unseen, _ = learning_set(project.root / "data" / "test.parquet")
+    tested = pl.read_parquet(project.root / "data" / "test.parquet")
+    _, unseen, _ = learned_from(tested)
     estimators = team_code.estimators_of(project, names)
     kind, other = (kinds.of(estimator) for estimator in estimators.values())
     if kind is not other:
@@ -50,6 +49,8 @@ def train(project: Project) -> None:
         _say(f"fitting the {name} on {counted(len(rows), 'row')}")
         team_code.fit(name, estimator, names, rows, truth)
         convert(estimator, kind, unseen, project.root / "model" / f"{name}.onnx")
+    converted = OnnxModel(project.root / "model" / "model.onnx", kind)
+    parity.require_parity_everywhere(estimators["model"], converted, kind, parity.probes(tested, names))
     facts = ModelFacts(
         name=project.tool.model,
         answer=team.model.ANSWER,
@@ -76,26 +77,19 @@ def learned_from(rows: pl.DataFrame) -> tuple[list[str], Matrix, Column]:
 def convert(estimator: Any, kind: Kind, unseen: Matrix, path: Path) -> None:
     """Write the estimator as ONNX and prove that nothing was lost on rows it has not seen.
 
-    Raises `MlopsError` when there is no converter, or when the scores differ.
+    Raises `MlopsError` when there is no converter, when what it made cannot be run, or when the scores differ.
     """
     content = exporters.of(estimator).export(estimator, kind, unseen)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
-    require_parity(kind.predicted(estimator, unseen), OnnxModel(path, kind)(unseen), kind, path.name)
-
-
-def require_parity(before: Scores, after: Scores, kind: Kind, name: str) -> None:
-    """Refuse a conversion that changes what the model says, whatever the unit of the scores.
-
-    A tree may send a row that lies on a threshold to the other side in 32-bit numbers, so
-    one row in a thousand may differ by more than rounding.
-    """
-    apart = ~alike(before, after, kind.rounding, part=PARITY)
-    if apart.mean() > 0.001:
-        raise MlopsError(
-            f"{name} gives other scores than the estimator it was made from, on {apart.mean():.1%} of the test rows",
-            "choose another estimator in model.py; this one does not survive the conversion",
-        )
+    before = parity.predicted(estimator, kind, unseen, "it is one of the test rows")
+    try:
+        after = OnnxModel(path, kind)(unseen)
+    except MlopsError:
+        raise
+    except Exception as error:  # onnxruntime has no common class of its errors
+        raise graphs.unconverted(estimator, error) from error
+    parity.require_parity(before, after, kind, path.name)
 
 
 def _say(line: str) -> None:

@@ -7,11 +7,12 @@ from typing import Any
 from slipway.base.errors import MlopsError
 from slipway.base.plugins import plugged
 from slipway.training.exporters.base import Exporter
+from slipway.training.exporters.boosting import CatBoost
 from slipway.training.exporters.sklearn import Sklearn
 
 GROUP = "slipway.exporter"
 
-_OWN: tuple[Exporter, ...] = (Sklearn(),)
+_OWN: tuple[Exporter, ...] = (CatBoost(), Sklearn())
 
 
 def of(estimator: Any) -> Exporter:
@@ -22,5 +23,6 @@ def of(estimator: Any) -> Exporter:
             return exporter
     raise MlopsError(
         f"{type(estimator).__name__} in model.py cannot be converted to ONNX: nobody here exports it",
-        f"use an estimator of scikit-learn, or plug in an exporter (entry-point group {GROUP})",
+        "use an estimator that vendor/slipway/docs/models.md lists, or plug in an exporter "
+        f"(entry-point group {GROUP})",
     )

@@ -1,0 +1,107 @@
+"""Does the converted model say what the estimator says, for every row that the contract lets in?
+
+Test rows are not enough. Converters are known to lose rare categories that an encoder folds together, the side to which
+a tree sends missing values, and how a calibration goes on beyond the scores it has seen. Rows with such values are made
+here from test rows, one value of one field at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from slipway import team
+from slipway.base.errors import MlopsError
+from slipway.contract.frames import columns, spread
+from slipway.contract.rows import Field, FieldKind
+from slipway.kinds.base import Kind, Matrix, Scores, alike
+from slipway.team import CONTRACT
+from slipway.training.scoring import OnnxModel
+from slipway.training.team_code import features_of
+
+#: Largest difference between the estimator's and the converted model's scores, as a part of their usual size.
+PARITY = 1e-4
+#: How many test rows get each value, and in which part of them the scores may differ.
+ROWS, APART = 40, 0.1
+
+
+class Probe(NamedTuple):
+    """Rows that are alike in one field, and in words what they have there."""
+
+    words: str
+    rows: Matrix
+
+
+def require_parity(before: Scores, after: Scores, kind: Kind, name: str) -> None:
+    """Refuse a conversion that changes what the model says of test rows, whatever the unit of the scores.
+
+    A tree may send a row that lies on a threshold to the other side in 32-bit numbers, so
+    one row in a thousand may differ by more than rounding.
+    """
+    apart = ~alike(before, after, kind.rounding, part=PARITY)
+    if apart.mean() > 0.001:
+        raise MlopsError(
+            f"{name} gives other scores than the estimator it was made from, on {apart.mean():.1%} of the test rows",
+            "choose another estimator in model.py; this one does not survive the conversion",
+        )
+
+
+def require_parity_everywhere(estimator: Any, model: OnnxModel, kind: Kind, probes: Iterator[Probe]) -> None:
+    """Refuse a conversion that changes what the model says of some value that the contract allows."""
+    for probe in probes:
+        before, after = predicted(estimator, kind, probe.rows, probe.words), model(probe.rows)
+        apart = ~alike(before, after, kind.rounding, part=PARITY)
+        if apart.mean() > APART:
+            raise MlopsError(
+                f"model.onnx gives other scores than the estimator it was made from, on {apart.sum()} of {len(apart)} "
+                f"rows in which {probe.words}: up to {np.nanmax(np.abs(after - before)):.2g} apart",
+                "choose another estimator in model.py, or another encoder before it; "
+                "vendor/slipway/docs/models.md tells which survive the conversion",
+            )
+
+
+def predicted(estimator: Any, kind: Kind, rows: Matrix, words: str) -> Scores:
+    """What the fitted estimator says of such rows.
+
+    Raises `MlopsError` when it has no answer: the converted model would give one all the same.
+    """
+    try:
+        return kind.predicted(estimator, rows)
+    except Exception as error:
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        raise MlopsError(
+            f"the model in model.py answers no row in which {words}, and contract.py allows it: {said[0]}",
+            "let features.py or the model take it (SimpleImputer, handle_unknown), or forbid it in contract.py",
+        ) from error
+
+
+def probes(unseen: pl.DataFrame, names: list[str]) -> Iterator[Probe]:
+    """Rows like some of these, with every category, each bound, and a missing value wherever one may be."""
+    base = spread(unseen, ROWS)
+    for field in CONTRACT.fields:
+        for words, value in _values(field, unseen[field.name]):
+            changed = base.with_columns(pl.lit(value, dtype=base.schema[field.name]).alias(field.name))
+            computed = features_of(team.features, columns(changed, CONTRACT.fields))
+            stacked = np.column_stack([np.asarray(computed[name], np.float32) for name in names])
+            yield Probe(f"{field.name} {words}", stacked)
+
+
+def _values(field: Field, seen: pl.Series) -> Iterator[tuple[str, Any]]:
+    if field.optional:
+        yield "is missing", None
+    match field.kind:
+        case FieldKind.CATEGORY:
+            yield from ((f"is {name}", name) for name in field.categories)
+        case FieldKind.FLAG:
+            yield from (("is true", True), ("is false", False))
+        case FieldKind.NUMBER | FieldKind.INTEGER:
+            inclusive = dict(field.limits)
+            for rule, otherwise in (("ge", seen.min()), ("le", seen.max())):
+                value: Any = inclusive.get(rule, otherwise)
+                if value is not None:
+                    yield f"is {value:,}", value
+        case _:
+            pass
