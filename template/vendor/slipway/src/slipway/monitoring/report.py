@@ -12,6 +12,7 @@ from slipway.base.numbers import counted, shown
 from slipway.data.labels import LabelCounts
 from slipway.log.predictions import LogCounts
 from slipway.monitoring import checks
+from slipway.monitoring.certainty import Certainty, certainty
 from slipway.monitoring.checks import CheckContext, Finding, MonitorCheck
 from slipway.monitoring.concept import Concept, ConceptState
 from slipway.monitoring.domain import Domain
@@ -33,7 +34,7 @@ class Report(JudgedLog, frozen=True, kw_only=True):
     What was logged from `start` on is judged, everything where that is unknown. `deleted` is how many files of the log
     were older than the policy keeps them; `labels` and `logged` say what of labels and log was left out. `drift` is
     what the columns alone say, `verdict` what everything together does: `findings` is what each check had to say, the
-    worst first.
+    worst first, and `certainties` say since when and how sure. `earlier` predictions were logged before `start`.
     """
 
     environment: str
@@ -43,6 +44,8 @@ class Report(JudgedLog, frozen=True, kw_only=True):
     next_step: str
     page: str
     findings: list[Finding]
+    certainties: list[Certainty] = msgspec.field(default_factory=list)
+    earlier: int = 0
     start: datetime | None = None
     windows: list[Window] = msgspec.field(default_factory=list)
     quality: Quality | None = None
@@ -99,6 +102,8 @@ def report_of(context: CheckContext, run: Iterable[MonitorCheck]) -> Report:
         next_step=next_step,
         page=f"reports/monitor-{context.environment}.html",
         findings=findings,
+        certainties=[certainty(context, finding) for finding in findings],
+        earlier=context.log.height - context.judged.predictions - context.judged.other_versions,
         start=context.start,
         windows=context.windows,
         quality=context.quality,
@@ -132,6 +137,7 @@ def report_text(report: Report) -> str:
         other_findings(report),
         deleted_lines(report),
         [f"page: {report.page}"],
+        [f"since: {one.when}; {one.sure}" for one in report.certainties[:1]],
         [f"{report.verdict.value}: {report.summary}", f"next: {report.next_step}"],
     ]
     return "\n\n".join("\n".join(lines) for lines in blocks if lines)

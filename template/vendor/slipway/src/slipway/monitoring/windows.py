@@ -17,7 +17,7 @@ from slipway.base.numbers import shown
 from slipway.contract.frames import spread
 from slipway.data.labels import IS_DUE, TRUTH
 from slipway.experiment import samples, statistics
-from slipway.experiment.statistics import Estimate, MetricFunction
+from slipway.experiment.statistics import MetricFunction
 from slipway.monitoring import concept
 from slipway.monitoring.calibration import Calibration
 from slipway.monitoring.concept import Outcome
@@ -37,7 +37,8 @@ class VersionQuality(msgspec.Struct, frozen=True, kw_only=True):
     `due` predictions should have a label by now, `labelled` have one. `value` is `None`, and `unknown` says why,
     where they are too few; `groups` holds the metric of each large enough group of rows, as `origin = JFK`.
     `outcome` is what was expected and what happened, where these days tell, and `estimate` the metric that the scores
-    of all predictions let expect. `is_worse` says that the metric is worse than its `limit`, and no chance explains it.
+    of all predictions let expect. `is_worse` says that the metric is worse than its `limit`, and no chance explains it:
+    all between `low` and `high` is.
     """
 
     version: int
@@ -199,7 +200,8 @@ class _WindowJudge:
             estimate = expect(self._calibration, scores, samples.measured_by(bundle.model, self._metric))
         if bundle and self._rule:
             limit = limit_of(self._rule, bundle, self._sign)
-        low, high = found.for_one_look(0.05) if found else (None, None)
+        # As wide as its verdict asks for: where all of it is beyond the limit, the metric is worse.
+        low, high = found.for_one_look(2 * self._project.policy.monitor.p_value) if found else (None, None)
         return VersionQuality(
             version=version,
             metric=self._metric,
@@ -213,15 +215,9 @@ class _WindowJudge:
             outcome=outcome,
             estimate=estimate,
             limit=limit,
-            is_worse=found is not None and self._is_worse(found, limit),
+            is_worse=limit is not None
+            and (high is not None and high < limit if self._sign > 0 else low is not None and low > limit),
         )
-
-    def _is_worse(self, found: Estimate, limit: float | None) -> bool:
-        """Whether a metric is worse than its limit, and chance does not explain that, looking at one window."""
-        if limit is None:
-            return False
-        low, high = found.for_one_look(2 * self._project.policy.monitor.p_value)
-        return high < limit if self._sign > 0 else low > limit
 
     def _unknown(self, part: pl.DataFrame, labelled: int) -> str:
         least = self._project.policy.monitor.min_rows

@@ -1,12 +1,14 @@
 """The charts of the pages: where everything is drawn. `templates/charts.html.j2` draws it.
 
-There are three: pairs of bars, figures with their intervals by window, and curves over a time.
+There are five: pairs of bars, figures with their intervals beside each other and by window, a figure by window with its
+limits, and curves over a time. Each has one scale, with round numbers, and says in its label what it shows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from math import ceil, floor, log10
 
 from slipway.monitoring.bins import Bin
@@ -55,7 +57,10 @@ class Bars:
 
 
 def bars(name: str, bins: Sequence[Bin], shown: Shown) -> Bars | None:
-    """Draw a pair of bars for each bin; of many bins those that moved most, in their order; `None` without any."""
+    """Draw a pair of bars for each bin; of many bins those that moved most, in their order; `None` without any.
+
+    `name` says what they show, and what is found there.
+    """
     largest = sorted(bins, key=lambda group: -abs(group.now - group.reference))[:MOST_BARS]
     drawn = [group for group in bins if group in largest]
     if not drawn:
@@ -75,8 +80,72 @@ def bars(name: str, bins: Sequence[Bin], shown: Shown) -> Bars | None:
 
 
 @dataclass(frozen=True)
+class Span:
+    """A figure in words with its interval on a line, all in percent of it; `expected` is where it should be.
+
+    `tone` is the class that colours it.
+    """
+
+    label: str
+    tone: str
+    at: str
+    low: str
+    width: str
+    expected: str | None
+    words: str
+
+
+@dataclass(frozen=True)
+class Spans:
+    """Figures with their intervals below each other on one scale, whose round numbers are `levels`."""
+
+    label: str
+    spans: list[Span]
+    levels: list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure, from where to where it may be, where it should be, what it is called and what is said of it."""
+
+    label: str
+    value: float
+    low: float
+    high: float
+    words: str
+    expected: float | None = None
+    tone: str = ""
+
+
+def spans(name: str, figures: Sequence[Figure], shown: Shown) -> Spans | None:
+    """Draw figures with their intervals below each other; `None` without any."""
+    if not figures:
+        return None
+    ends = [end for one in figures for end in (one.value, one.low, one.high, one.expected) if end is not None]
+    low, high = _extent(ends)
+    line = Axis(low, high, 2, 98)
+
+    def at(figure: float) -> str:
+        return f"{line(figure):.1f}"
+
+    drawn = [
+        Span(
+            one.label, one.tone, at(one.value), at(one.low), f"{line(one.high) - line(one.low):.1f}",
+            None if one.expected is None else at(one.expected), one.words,
+        )
+        for one in figures
+    ]  # fmt: skip
+    words = "; ".join(f"{one.label}: {one.words}" for one in figures)
+    levels = _levels(low, high)
+    return Spans(f"{name}: {words}", drawn, [(at(level), shown(level)) for level in levels[:: -(-len(levels) // 4)]])
+
+
+@dataclass(frozen=True)
 class Mark:
-    """A figure at a place with its interval, what stands below it, and in words; `expected` is what it should be."""
+    """A figure at a place with its interval, what stands below it, and in words.
+
+    `expected` is what it should be, and from where to where.
+    """
 
     place: int
     value: float
@@ -84,18 +153,18 @@ class Mark:
     high: float
     below: str
     words: str
-    expected: float | None = None
+    expected: tuple[float, float, float] | None = None
 
 
 @dataclass(frozen=True)
 class DrawnMark:
-    """A mark in pixels."""
+    """A mark in pixels; a place whose figure is not known has only what was expected of it."""
 
     x: float
     y: float
     low: float
     high: float
-    expected: float | None
+    expected: tuple[float, float, float] | None
     below: str
     words: str
 
@@ -115,21 +184,19 @@ class Intervals:
 
 
 def intervals(
-    name: str, marks: Sequence[Mark], dates: Sequence[str], shown: Shown, limit: float | None = None
+    name: str, marks: Sequence[Mark], begins: Sequence[datetime], shown: Shown, limit: float | None = None
 ) -> Intervals:
-    """Draw marks at their places, one for each date; the places of others stay empty."""
-    step, right, height, line = 40, 80, 160, 14
-    figures = [one for mark in marks for one in (mark.low, mark.high, mark.expected) if one is not None]
-    figures += [] if limit is None else [limit]
-    low, high = min(figures), max(figures)
-    # A single figure stands at the top.
-    y = Axis(low, high, height - 10, 10) if high > low else Axis(low, low + 1, 10, 10)
-    levels = [(low, shown(low)), (high, shown(high))]
+    """Draw marks at their places, one for each window; the places of others stay empty."""
+    step, right, height, line = 40, 90, 180, 14
+    figures = [one for mark in marks for one in (mark.low, mark.high, *(mark.expected or ()))]
+    low, high = _extent([*figures, *([] if limit is None else [limit])])
+    y = Axis(low, high, height - 10, 10)
+    levels = [(level, shown(level)) for level in _levels(low, high)]
     if limit is not None:
         levels = [one for one in levels if abs(y(one[0]) - y(limit)) > line] + [(limit, f"limit {shown(limit)}")]
-    end = step * len(dates)
+    end = step * len(begins)
     return Intervals(
-        label=f"{name} by window",
+        label=name,
         end=end,
         width=end + right,
         height=height,
@@ -138,12 +205,76 @@ def intervals(
         marks=[
             DrawnMark(
                 step * (mark.place + 0.5), y(mark.value), y(mark.low), y(mark.high),
-                None if mark.expected is None else y(mark.expected), mark.below, mark.words,
+                None if mark.expected is None else (y(mark.expected[0]), y(mark.expected[1]), y(mark.expected[2])),
+                mark.below, mark.words,
             )
             for mark in marks
         ],
-        dates=[(step * (place + 0.5), dates[place]) for place in range(0, len(dates), WINDOWS_A_DATE)],
+        dates=[(step * (place + 0.5), _date(begins, place)) for place in range(0, len(begins), WINDOWS_A_DATE)],
     )  # fmt: skip
+
+
+def _date(begins: Sequence[datetime], place: int) -> str:
+    """A date, with its year where that is new."""
+    is_new = place < WINDOWS_A_DATE or begins[place - WINDOWS_A_DATE].year != begins[place].year
+    return f"{begins[place]:%d %b %Y}" if is_new else f"{begins[place]:%d %b}"
+
+
+@dataclass(frozen=True)
+class Trend:
+    """A figure from window to window; `limits` are dashed lines with their classes, `found` the marked windows."""
+
+    label: str
+    levels: list[tuple[int, str]]
+    limits: list[tuple[int, str]]
+    line: str
+    found: list[tuple[str, str]]
+    dates: list[tuple[int, str, str]]
+
+
+#: Of a trend in pixels: across, up, and what stands beside and below it.
+TREND_WIDTH, TREND_HEIGHT, TREND_LEFT, TREND_BELOW = 340, 120, 44, 20
+
+
+def trend(
+    label: str,
+    figures: Sequence[float | None],
+    begins: Sequence[datetime],
+    limits: Sequence[tuple[str, float]],
+    tones: Sequence[str],
+    *,
+    least: float | None = None,
+) -> Trend:
+    """Draw a figure of each window, where it is known, and mark those windows that have a tone.
+
+    The scale holds all limits, and `least`: what is far below them is seen to be.
+    """
+    known = [one for one in figures if one is not None]
+    low, high = _extent([*known, *(limit for _, limit in limits), *([] if least is None else [least])])
+    up = Axis(low, high, TREND_HEIGHT - TREND_BELOW - 4, 8)
+    first, last = begins[0], begins[-1]
+    across = Axis(0, (last - first).total_seconds() or 1, TREND_LEFT + 6, TREND_WIDTH - 8)
+    places = [
+        None if one is None else f"{across((begin - first).total_seconds()):.0f} {up(one):.0f}"
+        for begin, one in zip(begins, figures, strict=True)
+    ]
+    line = "".join(
+        f"{'M' if at == 0 or places[at - 1] is None else 'L'}{place}" for at, place in enumerate(places) if place
+    )
+    marked: dict[str, str] = {}
+    for place, tone in zip(places, tones, strict=True):
+        if place and (tone or len(known) == 1):
+            marked[tone] = f"{marked.get(tone, '')}M{place}h0"
+    levels = _levels(low, high)
+    dates = [(TREND_LEFT + 6, "start", f"{first:%d %b %Y}"), (TREND_WIDTH - 8, "end", f"{last:%d %b %Y}")]
+    return Trend(
+        label=label,
+        levels=[(round(up(level)), f"{level:.4g}") for level in levels[:: -(-len(levels) // 4)]],
+        limits=[(round(up(limit)), tone) for tone, limit in limits],
+        line=line,
+        found=list(marked.items()),
+        dates=dates if first != last else dates[:1],
+    )
 
 
 @dataclass(frozen=True)
