@@ -270,7 +270,7 @@ def test_labels_that_moved_ask_for_newer_rows_and_are_shown(champion: Bundle, po
     page = monitor_page(told)
     assert found.sentence in page
     assert all(f"<span>{band.label}</span>" in page for band in found.bands)
-    assert f"{100 * found.bands[0].reference:.1f} % → {100 * found.bands[0].now:.1f} %" in page
+    assert f"{100 * found.bands[0].now:.1f} %, {100 * found.bands[0].reference:.1f} % expected" in page
 
 
 def test_labels_as_expected_change_no_verdict(champion: Bundle, policy: Policy) -> None:

@@ -121,7 +121,8 @@ def _run(context: CheckContext, shows: Shows) -> _Since | None:
     if not found:
         return None
     first = found[-1].since
-    return _Since(first, len(found), f"{first:%d %b %Y}, {counted(len(found), 'window')} without a break{begins}")
+    unbroken = f"{len(found)} windows without a break" if len(found) > 1 else "the latest window"
+    return _Since(first, len(found), f"{first:%d %b %Y}, {unbroken}{begins}")
 
 
 def _latest(context: CheckContext) -> _Since:

@@ -1,7 +1,7 @@
 """The charts of the pages: where everything is drawn. `templates/charts.html.j2` draws it.
 
-There are five: pairs of bars, figures with their intervals beside each other and by window, a figure by window with its
-limits, and curves over a time. Each has one scale, with round numbers, and says in its label what it shows.
+Here are pairs of bars, and figures with their intervals below each other and by window; `lines.py` has the others. Each
+has one scale, with round numbers, and says in its label what it shows.
 """
 
 from __future__ import annotations
@@ -9,32 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from math import ceil, floor, log10
 
 from slipway.monitoring.bins import Bin
+from slipway.pages.axis import Axis, extent, levels_of
 
 MOST_BARS = 14
-MOST_LEVELS, MOST_NAMES = 6, 8
 #: More dates beside each other would run into each other.
 WINDOWS_A_DATE = 2
 
 Shown = Callable[[float], str]
-#: Points of a curve: across, up.
-Curve = list[tuple[float, float]]
-
-
-@dataclass(frozen=True)
-class Axis:
-    """Maps figures between two onto a line of pixels, from `start` to `end`."""
-
-    low: float
-    high: float
-    start: float
-    end: float
-
-    def __call__(self, figure: float) -> float:
-        """The pixel of a figure."""
-        return self.start + (figure - self.low) / ((self.high - self.low) or 1) * (self.end - self.start)
 
 
 @dataclass(frozen=True)
@@ -122,7 +105,7 @@ def spans(name: str, figures: Sequence[Figure], shown: Shown) -> Spans | None:
     if not figures:
         return None
     ends = [end for one in figures for end in (one.value, one.low, one.high, one.expected) if end is not None]
-    low, high = _extent(ends)
+    low, high = extent(ends)
     line = Axis(low, high, 2, 98)
 
     def at(figure: float) -> str:
@@ -136,8 +119,8 @@ def spans(name: str, figures: Sequence[Figure], shown: Shown) -> Spans | None:
         for one in figures
     ]  # fmt: skip
     words = "; ".join(f"{one.label}: {one.words}" for one in figures)
-    levels = _levels(low, high)
-    return Spans(f"{name}: {words}", drawn, [(at(level), shown(level)) for level in levels[:: -(-len(levels) // 4)]])
+    levels = levels_of(low, high, 4)
+    return Spans(f"{name}: {words}", drawn, [(at(level), shown(level)) for level in levels])
 
 
 @dataclass(frozen=True)
@@ -189,9 +172,9 @@ def intervals(
     """Draw marks at their places, one for each window; the places of others stay empty."""
     step, right, height, line = 40, 90, 180, 14
     figures = [one for mark in marks for one in (mark.low, mark.high, *(mark.expected or ()))]
-    low, high = _extent([*figures, *([] if limit is None else [limit])])
+    low, high = extent([*figures, *([] if limit is None else [limit])])
     y = Axis(low, high, height - 10, 10)
-    levels = [(level, shown(level)) for level in _levels(low, high)]
+    levels = [(level, shown(level)) for level in levels_of(low, high)]
     if limit is not None:
         levels = [one for one in levels if abs(y(one[0]) - y(limit)) > line] + [(limit, f"limit {shown(limit)}")]
     end = step * len(begins)
@@ -218,115 +201,3 @@ def _date(begins: Sequence[datetime], place: int) -> str:
     """A date, with its year where that is new."""
     is_new = place < WINDOWS_A_DATE or begins[place - WINDOWS_A_DATE].year != begins[place].year
     return f"{begins[place]:%d %b %Y}" if is_new else f"{begins[place]:%d %b}"
-
-
-@dataclass(frozen=True)
-class Trend:
-    """A figure from window to window; `limits` are dashed lines with their classes, `found` the marked windows."""
-
-    label: str
-    levels: list[tuple[int, str]]
-    limits: list[tuple[int, str]]
-    line: str
-    found: list[tuple[str, str]]
-    dates: list[tuple[int, str, str]]
-
-
-#: Of a trend in pixels: across, up, and what stands beside and below it.
-TREND_WIDTH, TREND_HEIGHT, TREND_LEFT, TREND_BELOW = 340, 120, 44, 20
-
-
-def trend(
-    label: str,
-    figures: Sequence[float | None],
-    begins: Sequence[datetime],
-    limits: Sequence[tuple[str, float]],
-    tones: Sequence[str],
-    *,
-    least: float | None = None,
-) -> Trend:
-    """Draw a figure of each window, where it is known, and mark those windows that have a tone.
-
-    The scale holds all limits, and `least`: what is far below them is seen to be.
-    """
-    known = [one for one in figures if one is not None]
-    low, high = _extent([*known, *(limit for _, limit in limits), *([] if least is None else [least])])
-    up = Axis(low, high, TREND_HEIGHT - TREND_BELOW - 4, 8)
-    first, last = begins[0], begins[-1]
-    across = Axis(0, (last - first).total_seconds() or 1, TREND_LEFT + 6, TREND_WIDTH - 8)
-    places = [
-        None if one is None else f"{across((begin - first).total_seconds()):.0f} {up(one):.0f}"
-        for begin, one in zip(begins, figures, strict=True)
-    ]
-    line = "".join(
-        f"{'M' if at == 0 or places[at - 1] is None else 'L'}{place}" for at, place in enumerate(places) if place
-    )
-    marked: dict[str, str] = {}
-    for place, tone in zip(places, tones, strict=True):
-        if place and (tone or len(known) == 1):
-            marked[tone] = f"{marked.get(tone, '')}M{place}h0"
-    levels = _levels(low, high)
-    dates = [(TREND_LEFT + 6, "start", f"{first:%d %b %Y}"), (TREND_WIDTH - 8, "end", f"{last:%d %b %Y}")]
-    return Trend(
-        label=label,
-        levels=[(round(up(level)), f"{level:.4g}") for level in levels[:: -(-len(levels) // 4)]],
-        limits=[(round(up(limit)), tone) for tone, limit in limits],
-        line=line,
-        found=list(marked.items()),
-        dates=dates if first != last else dates[:1],
-    )
-
-
-@dataclass(frozen=True)
-class Curves:
-    """Curves in a frame: paths with their classes, and words at places across and up."""
-
-    label: str
-    width: int
-    height: int
-    left: int
-    right: int
-    levels: list[tuple[float, str]]
-    names: list[tuple[float, str]]
-    paths: list[tuple[str, str]]
-
-
-def curves(drawn: Sequence[tuple[str, Curve]], names: Sequence[tuple[float, str]], label: str) -> Curves:
-    """Draw curves, each with its class, over named places; `label` tells the same in words."""
-    width, height, left, right, top, bottom = 680, 300, 64, 16, 14, 44
-    points = [point for _, curve in drawn for point in curve]
-    across = Axis(*_extent([x for x, _ in points]), left, width - right - 30)
-    low, high = _extent([y for _, y in points])
-    up = Axis(low, high, height - bottom, top)
-
-    def path(curve: Curve) -> str:
-        places = [f"{round(across(x), 1)} {round(up(y), 1)}" for x, y in curve]
-        # A line of no length is not seen.
-        return f"M{places[0]}h3" if len(places) == 1 else f"M{'L'.join(places)}"
-
-    return Curves(
-        label=label,
-        width=width,
-        height=height,
-        left=left,
-        right=width - right,
-        levels=[(round(up(level), 1), f"{level:.6g}") for level in _levels(low, high)],
-        names=[(round(across(x), 1), name) for x, name in names[:: -(-len(names) // MOST_NAMES)]],
-        paths=[(kind, path(curve)) for kind, curve in drawn if curve],
-    )
-
-
-def _extent(values: Sequence[float]) -> tuple[float, float]:
-    low, high = min(values), max(values)
-    return (low, high) if high > low else (low - 0.5, high + 0.5)
-
-
-def _levels(low: float, high: float) -> list[float]:
-    """Round values between two, a few of them: their distance is 1, 2 or 5 times a power of ten.
-
-    >>> _levels(-0.011, 0.034)
-    [-0.01, 0.0, 0.01, 0.02, 0.03]
-    """
-    power = 10 ** floor(log10((high - low) / MOST_LEVELS))
-    step = next(step for factor in (1, 2, 5, 10) if (high - low) / (step := factor * power) <= MOST_LEVELS)
-    return [round(number * step, 12) for number in range(ceil(low / step), floor(high / step) + 1)]

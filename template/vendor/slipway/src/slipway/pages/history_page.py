@@ -13,7 +13,8 @@ from slipway.monitoring.drift import Scale
 from slipway.monitoring.report import Report, heading, shown_mean
 from slipway.monitoring.windows import VersionQuality, Window
 from slipway.pages import charts
-from slipway.pages.charts import Intervals, Mark, Trend
+from slipway.pages.charts import Intervals, Mark
+from slipway.pages.lines import Trend, trend
 from slipway.pages.render import render, write
 from slipway.pages.windows_view import ASKING, anchors, column_anchors, view, with_interval
 
@@ -135,7 +136,7 @@ def _columns(report: Report, scales: Sequence[Scale]) -> Iterator[TrendView]:
         words = f"moved in {many} of {counted(len(found), 'window')}{_run(report.windows, name)}, latest {latest:.2f}"
         beyond = sum(size is not None and size >= scale.watch for size in sizes) - many
         words += f"; {counted(beyond, 'window')} beyond a limit by chance" if beyond > 0 else ""
-        drawn = charts.trend(
+        drawn = trend(
             f"{name}, {scale.words}: {words}; look from {scale.watch:g} on, act from {scale.act:g} on",
             sizes, _begins(report), limits, [one.value.split()[0] if one else "" for one in found], least=0,
         )  # fmt: skip
@@ -162,5 +163,5 @@ def _groups(report: Report) -> Iterator[TrendView]:
         latest = next((figure for figure in reversed(figures) if figure is not None), 0.0)
         words = f"latest {shown(latest)}" + (f", limit of the whole {shown(limit)}" if limit is not None else "")
         limits = [("act", limit)] if limit is not None else []
-        drawn = charts.trend(f"{name} by window: {words}", figures, _begins(report), limits, [""] * len(figures))
+        drawn = trend(f"{name} by window: {words}", figures, _begins(report), limits, [""] * len(figures))
         yield TrendView(name, anchor, False, words, drawn)

@@ -11,7 +11,7 @@ from pathlib import Path
 from slipway.base.numbers import counted, shown
 from slipway.monitoring.bins import percent
 from slipway.monitoring.certainty import Certainty, shown_chance
-from slipway.monitoring.checks import Finding
+from slipway.monitoring.checks import CHECKS, Finding
 from slipway.monitoring.concept import Band, Concept, ConceptState
 from slipway.monitoring.drift import ColumnDrift, Verdict
 from slipway.monitoring.estimate import EstimateState
@@ -31,7 +31,7 @@ from slipway.monitoring.skew import SkewState
 from slipway.pages import charts
 from slipway.pages.charts import Bars, Figure, Spans
 from slipway.pages.render import render, write
-from slipway.pages.runbook import Link, section
+from slipway.pages.runbook import RunbookLink, section
 from slipway.pages.windows_view import ASKING, anchor, column_anchors, odd_ones, view, with_interval
 
 #: What each state of what is judged is worth.
@@ -58,9 +58,9 @@ MEANS = {
     Verdict.OK: "nothing to do",
 }
 TITLES = {
-    "drift": "Columns", "domain": "All columns together", "age": "Age of the champion", "concept": "Expected and happened",
-    "estimate": "Quality by the scores", "refused": "Refused by the contract", "skew": "Training and serving",
-    "quality": "Quality by labels",
+    "drift": "Columns", "domain": "All columns together", "age": "Age of the champion",
+    "concept": "Expected and happened", "estimate": "Quality by the scores", "refused": "Refused by the contract",
+    "skew": "Training and serving", "quality": "Quality by labels",
 }  # fmt: skip
 #: Columns that are quiet are folded where there are more than this many.
 MOST_OPEN = 12
@@ -74,7 +74,7 @@ class FindingView:
     finding: Finding
     certainty: Certainty
     window: str
-    runbook: Link | None
+    runbook: RunbookLink | None
 
 
 @dataclass(frozen=True)
@@ -160,6 +160,7 @@ def _asked(report: Report) -> Iterator[tuple[str, Verdict]]:
             yield TITLES[check], VERDICTS[found.state]
     if report.domain:
         yield TITLES["domain"], report.domain.verdict
+    yield from ((one.check, one.verdict) for one in report.findings if one.check not in CHECKS)
 
 
 def _groups(report: Report) -> Iterator[tuple[str, bool, list[ColumnView]]]:

@@ -29,14 +29,14 @@ SECTIONS = {
 
 
 @dataclass(frozen=True)
-class Link:
+class RunbookLink:
     """A section of a page, in words and as a path from where the reports are."""
 
     words: str
     href: str
 
 
-def section(root: Path, finding: Finding) -> Link | None:
+def section(root: Path, finding: Finding) -> RunbookLink | None:
     """The section that a project's pages have about a finding; `None` where they have none, or it is that all is well.
 
     The runbook is the team's to change, and not in every project: without it, or without such a heading, the platform's
@@ -48,7 +48,7 @@ def section(root: Path, finding: Finding) -> Link | None:
     own, platform = SECTIONS.get(check, (check, None))
     for page, heading in ((RUNBOOK, own), (PLATFORM, platform)):
         if heading and slug(heading) in _anchors(root / page):
-            return Link(f"{page}, {heading}", f"../{page}#{slug(heading)}")
+            return RunbookLink(f"{page}, {heading}", f"../{page}#{slug(heading)}")
     return None
 
 

@@ -86,8 +86,8 @@ def odd_ones(report: Report) -> list[WindowView]:
 
 
 def with_interval(value: float, low: float | None, high: float | None) -> str:
-    """A figure with its interval."""
-    return f"{shown(value)} ({between(low, high)})"
+    """A figure with its interval, which stays in one line."""
+    return f"{shown(value)} ({between(low, high)})".replace(" to ", "\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}")
 
 
 def between(low: float | None, high: float | None) -> str:
