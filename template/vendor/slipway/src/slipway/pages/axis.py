@@ -24,17 +24,26 @@ class Axis:
 
 
 def extent(values: Sequence[float]) -> tuple[float, float]:
-    """The least and the largest of values, and never the same."""
+    """The least and the largest of values, and never the same.
+
+    >>> extent([2.0, 1.0]), extent([0.5]), extent([0.0])
+    ((1.0, 2.0), (0.25, 0.75), (-0.5, 0.5))
+    """
     low, high = min(values), max(values)
-    return (low, high) if high > low else (low - 0.5, high + 0.5)
+    around = abs(low) / 2 or 0.5
+    return (low, high) if high > low else (low - around, high + around)
 
 
 def levels_of(low: float, high: float, most: int = MOST_LEVELS) -> list[float]:
-    """Round values between two, a few of them: their distance is 1, 2 or 5 times a power of ten.
+    """Round values from below one to above another, at least three: their distance is 1, 2 or 5 times a power of ten.
 
     >>> levels_of(-0.011, 0.034)
-    [-0.01, 0.0, 0.01, 0.02, 0.03]
+    [-0.02, -0.01, 0.0, 0.01, 0.02, 0.03, 0.04]
+    >>> levels_of(0.12, 0.33, 4)
+    [0.1, 0.2, 0.3, 0.4]
     """
     power = 10 ** floor(log10((high - low) / most))
     step = next(step for factor in (1, 2, 5, 10) if (high - low) / (step := factor * power) <= most)
-    return [round(number * step, 12) for number in range(ceil(low / step), floor(high / step) + 1)]
+    # What is round but for the last digits of its binary form is round.
+    first, last = floor(round(low / step, 6)), ceil(round(high / step, 6))
+    return [round(number * step, 12) for number in range(first, last + 1)]

@@ -105,8 +105,8 @@ def spans(name: str, figures: Sequence[Figure], shown: Shown) -> Spans | None:
     if not figures:
         return None
     ends = [end for one in figures for end in (one.value, one.low, one.high, one.expected) if end is not None]
-    low, high = extent(ends)
-    line = Axis(low, high, 2, 98)
+    levels = levels_of(*extent(ends), 4)
+    line = Axis(levels[0], levels[-1], 4, 96)
 
     def at(figure: float) -> str:
         return f"{line(figure):.1f}"
@@ -119,7 +119,6 @@ def spans(name: str, figures: Sequence[Figure], shown: Shown) -> Spans | None:
         for one in figures
     ]  # fmt: skip
     words = "; ".join(f"{one.label}: {one.words}" for one in figures)
-    levels = levels_of(low, high, 4)
     return Spans(f"{name}: {words}", drawn, [(at(level), shown(level)) for level in levels])
 
 
@@ -172,9 +171,9 @@ def intervals(
     """Draw marks at their places, one for each window; the places of others stay empty."""
     step, right, height, line = 40, 90, 180, 14
     figures = [one for mark in marks for one in (mark.low, mark.high, *(mark.expected or ()))]
-    low, high = extent([*figures, *([] if limit is None else [limit])])
-    y = Axis(low, high, height - 10, 10)
-    levels = [(level, shown(level)) for level in levels_of(low, high)]
+    round_ones = levels_of(*extent([*figures, *([] if limit is None else [limit])]))
+    y = Axis(round_ones[0], round_ones[-1], height - 10, 10)
+    levels = [(level, shown(level)) for level in round_ones]
     if limit is not None:
         levels = [one for one in levels if abs(y(one[0]) - y(limit)) > line] + [(limit, f"limit {shown(limit)}")]
     end = step * len(begins)

@@ -33,8 +33,8 @@ def curves(drawn: Sequence[tuple[str, Curve]], names: Sequence[tuple[float, str]
     width, height, left, right, top, bottom = 680, 300, 64, 16, 14, 44
     points = [point for _, curve in drawn for point in curve]
     across = Axis(*extent([x for x, _ in points]), left, width - right - 30)
-    low, high = extent([y for _, y in points])
-    up = Axis(low, high, height - bottom, top)
+    levels = levels_of(*extent([y for _, y in points]))
+    up = Axis(levels[0], levels[-1], height - bottom, top)
 
     def path(curve: Curve) -> str:
         places = [f"{round(across(x), 1)} {round(up(y), 1)}" for x, y in curve]
@@ -47,7 +47,7 @@ def curves(drawn: Sequence[tuple[str, Curve]], names: Sequence[tuple[float, str]
         height=height,
         left=left,
         right=width - right,
-        levels=[(round(up(level), 1), f"{level:.6g}") for level in levels_of(low, high)],
+        levels=[(round(up(level), 1), f"{level:.6g}") for level in levels],
         names=[(round(across(x), 1), name) for x, name in names[:: -(-len(names) // MOST_NAMES)]],
         paths=[(kind, path(curve)) for kind, curve in drawn if curve],
     )
@@ -83,8 +83,8 @@ def trend(
     The scale holds all limits, and `least`: what is far below them is seen to be.
     """
     known = [one for one in figures if one is not None]
-    low, high = extent([*known, *(limit for _, limit in limits), *([] if least is None else [least])])
-    up = Axis(low, high, TREND_HEIGHT - TREND_BELOW - 4, 8)
+    levels = levels_of(*extent([*known, *(limit for _, limit in limits), *([] if least is None else [least])]), 4)
+    up = Axis(levels[0], levels[-1], TREND_HEIGHT - TREND_BELOW - 4, 8)
     first, last = begins[0], begins[-1]
     across = Axis(0, (last - first).total_seconds() or 1, TREND_LEFT + 6, TREND_WIDTH - 8)
     places = [
@@ -101,7 +101,7 @@ def trend(
     dates = [(TREND_LEFT + 6, "start", f"{first:%d %b %Y}"), (TREND_WIDTH - 8, "end", f"{last:%d %b %Y}")]
     return Trend(
         label=label,
-        levels=[(round(up(level)), f"{level:.4g}") for level in levels_of(low, high, 4)],
+        levels=[(round(up(level)), f"{level:.4g}") for level in levels],
         limits=[(round(up(limit)), tone) for tone, limit in limits],
         line=line,
         found=list(marked.items()),
