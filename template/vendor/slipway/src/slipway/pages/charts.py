@@ -126,7 +126,7 @@ def spans(name: str, figures: Sequence[Figure], shown: Shown) -> Spans | None:
 class Mark:
     """A figure at a place with its interval, what stands below it, and in words.
 
-    `expected` is what it should be, and from where to where.
+    `expected` is what it should be, and from where to where; `tone` the class that colours it.
     """
 
     place: int
@@ -136,11 +136,12 @@ class Mark:
     below: str
     words: str
     expected: tuple[float, float, float] | None = None
+    tone: str = ""
 
 
 @dataclass(frozen=True)
 class DrawnMark:
-    """A mark in pixels; a place whose figure is not known has only what was expected of it."""
+    """A mark in pixels."""
 
     x: float
     y: float
@@ -149,6 +150,7 @@ class DrawnMark:
     expected: tuple[float, float, float] | None
     below: str
     words: str
+    tone: str
 
 
 @dataclass(frozen=True)
@@ -188,7 +190,7 @@ def intervals(
             DrawnMark(
                 step * (mark.place + 0.5), y(mark.value), y(mark.low), y(mark.high),
                 None if mark.expected is None else (y(mark.expected[0]), y(mark.expected[1]), y(mark.expected[2])),
-                mark.below, mark.words,
+                mark.below, mark.words, mark.tone,
             )
             for mark in marks
         ],

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from slipway.base.numbers import counted, shown
+from slipway.monitoring.certainty import is_apart
 from slipway.monitoring.drift import Scale
 from slipway.monitoring.report import Report, heading, shown_mean
 from slipway.monitoring.windows import VersionQuality, Window
@@ -76,6 +77,7 @@ def _quality(report: Report) -> Intervals | None:
         Mark(
             place, one.value, one.low, one.high, f"v{one.version}",
             _words(report, place, one.version, _quality_in_words(one)), _expected(one),
+            "act" if one.is_worse else "",
         )
         for place, window in enumerate(report.windows)
         for one in window.quality
@@ -108,7 +110,7 @@ def _outcomes(report: Report) -> Intervals | None:
             place, known.happened, known.happened - known.margin(chance), known.happened + known.margin(chance),
             f"v{one.version}",
             _words(report, place, one.version, f"{mean(known.happened)} happened, {mean(known.expected)} expected"),
-            (known.expected,) * 3,
+            (known.expected,) * 3, "watch" if is_apart(known, report.limits) else "",
         )
         for place, window in enumerate(report.windows)
         for one in window.quality
