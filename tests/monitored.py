@@ -13,7 +13,7 @@ import polars as pl
 from slipway.base.files import write_json
 from slipway.contract.rows import Contract, Row
 from slipway.monitoring.checks import CHECKS, CheckContext
-from slipway.monitoring.drift import Verdict, moved
+from slipway.monitoring.drift import moved
 from slipway.monitoring.judge import JudgedLog, judge_log
 from slipway.monitoring.quality import Quality, QualityState, Stretch
 from slipway.monitoring.report import Report, report_of
@@ -63,7 +63,7 @@ def judged(champion: Bundle, part: pl.DataFrame, digest: str = "") -> JudgedLog:
 
 
 def week(champion: Bundle, back: int, kind: str) -> Window:
-    """A week that ended `back` weeks ago; its columns have "moved", are "like" the reference, or are too "few"."""
+    """A week that ended `back` weeks ago; its columns have "moved", or not."""
     part = parcels(100 if kind == "few" else 1000, seed=back + 10, heavier=1.5 if kind in ("moved", "other") else 0)
     found = judged(champion, part)
     columns = found.columns
@@ -76,7 +76,8 @@ def week(champion: Bundle, back: int, kind: str) -> Window:
         verdict=found.drift,
         drift=found.drift,
         sentence=found.sentence,
-        sizes={one.name: one.size for one in columns if one.verdict is not Verdict.INSUFFICIENT_DATA},
+        sizes={one.name: one.size for one in columns if kind != "few"},
+        untold=["weight"] if kind == "untold" else [],
         moved={one.name: one.verdict for one in moved(columns)},
         quality=[],
         scales=[columns[0].scale],

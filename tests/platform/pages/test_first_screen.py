@@ -49,6 +49,7 @@ def test_the_first_screen_says_what_since_when_how_sure_and_what_to_do(
         ("moved moved moved", 0, "3 windows without a break"),
         ("moved like moved", 2, "the latest window"),
         ("moved few moved", 0, "2 windows without a break"),
+        ("moved untold moved", 0, "2 windows without a break"),
         ("moved other moved moved", 2, "2 windows without a break, the first of this version"),
         ("like like like", 0, "3 windows without a break"),
         ("moved like like", 1, "2 windows without a break"),

@@ -13,7 +13,7 @@ import pytest
 from monitored import LIMITS, NOW, begin, broken, labels, told
 from page_tree import Element, parsed, rows
 from slipway.monitoring.concept import Band, Concept, ConceptState, Outcome
-from slipway.monitoring.drift import find, moved
+from slipway.monitoring.drift import Verdict, find, moved
 from slipway.monitoring.estimate import EstimateState, Expectation, QualityEstimate
 from slipway.pages.history_page import history_page
 from slipway.pages.monitor_page import monitor_page
@@ -44,6 +44,22 @@ def test_each_column_and_each_group_has_its_trend_with_its_limits(champion: Bund
     assert len(ids) == len([one for one in past.walk() if "id" in one.attributes])
 
 
+def test_what_nobody_can_tell_from_chance_has_its_size_and_is_marked_so(champion: Bundle) -> None:
+    report = told(champion, "like untold like")
+    weight = msgspec.structs.replace(
+        next(one for one in report.columns if one.name == "weight"), verdict=Verdict.INSUFFICIENT_DATA, size=0.3
+    )
+    report = msgspec.structs.replace(report, columns=[weight])
+
+    now, past = parsed(monitor_page(report)), parsed(history_page(report))
+
+    (row,) = rows(now.all("table")[-1])
+    assert (row["Verdict"].text, row["Moved by"].text, row["Chance"].text) == ("○ insufficient data", "0.300", "-")
+    card = next(one for one in past.all("section") if one.all("h3")[0].text == "weight")
+    assert "cannot be told from chance in 1" in card.text
+    assert [one.attributes["d"].count("M") for one in card.all("path", class_="insufficient")] == [1]
+
+
 def test_the_expected_metric_is_drawn_with_its_interval_beside_what_labels_said(champion: Bundle) -> None:
     expected = Expectation(value=0.16, low=0.15, high=0.17, rows=700)
     estimate = QualityEstimate(state=EstimateState.OK, sentence="brier should be", metric="brier", latest=expected)
@@ -55,10 +71,10 @@ def test_the_expected_metric_is_drawn_with_its_interval_beside_what_labels_said(
 
     (chart,) = now.all("div", class_="spans")
     assert [one.text for one in chart.all("span")][:4:3] == [
-        "by the scores, latest window",
+        "by the scores, now",
         "0.1800 (0.1600 to 0.2000)",
     ]
-    assert "by the scores, latest window: 0.1600 (0.1500 to 0.1700)" in " ".join(
+    assert "by the scores, now: 0.1600 (0.1500 to 0.1700)" in " ".join(
         chart.attributes["aria-label"].split()
     )  # fmt: skip
     (svg,) = [one for one in past.all("svg") if one.attributes["aria-label"].startswith("brier by window")]

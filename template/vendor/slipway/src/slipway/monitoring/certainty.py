@@ -161,8 +161,8 @@ def _drift(context: CheckContext, verdict: Verdict) -> _Told:
 
 
 def _has_moved(window: Window, name: str) -> bool | None:
-    """A column of which there were too few rows has no size."""
-    return None if name not in window.sizes and name not in window.moved else name in window.moved
+    """Nobody knows of a column whose rows were too few, so that it has no size, or whose days differ too much."""
+    return None if name not in window.sizes or name in window.untold else name in window.moved
 
 
 def _of_column(column: ColumnDrift, limits: MonitorPolicy, columns: int) -> tuple[float, str]:

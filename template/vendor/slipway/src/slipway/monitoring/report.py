@@ -123,7 +123,7 @@ def report_text(report: Report) -> str:
     """Write a report for a terminal: the worst first, the answer last."""
     blocks = [
         [heading(report), basis(report), *filter(None, [age_line(report)])],
-        _table(report.columns),
+        _table(report),
         [f"not compared: {name}, {reason}" for name, reason in report.left_out.items()],
         [column.sentence for column in moved(report.columns)[1:]],
         [f"domain {report.domain.verdict.value}: {report.domain.sentence}"] if report.domain else [],
@@ -163,9 +163,9 @@ def age_line(report: Report) -> str:
     return checks.age_sentence(report.learned_until, report.age_days, report.limits.max_age_days)
 
 
-def shown_size(column: ColumnDrift) -> str:
+def shown_size(report: Report, column: ColumnDrift) -> str:
     """Write how far a column moved; on too few rows that is noise and is not shown."""
-    return "-" if column.verdict is Verdict.INSUFFICIENT_DATA else f"{column.size:.3f}"
+    return "-" if min(column.rows, report.reference_rows) < report.limits.min_rows else f"{column.size:.3f}"
 
 
 def shown_mean(report: Report, mean: float) -> str:
@@ -237,10 +237,11 @@ def _skew_lines(skew: Skew | None) -> list[str]:
     return [f"skew {skew.state.value}: {skew.sentence}", *differences]
 
 
-def _table(columns: list[ColumnDrift]) -> list[str]:
+def _table(report: Report) -> list[str]:
+    columns = report.columns
     width = max((len(column.name) for column in columns), default=0)
     rows = [
-        f"{column.name:{width}}  {column.scale.name:7}  {shown_size(column):>6}  {column.limit:6.2f}"
+        f"{column.name:{width}}  {column.scale.name:7}  {shown_size(report, column):>6}  {column.limit:6.2f}"
         f"  {column.rows:9,}  {column.verdict.value}"
         for column in columns
     ]

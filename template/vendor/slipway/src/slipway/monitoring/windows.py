@@ -69,7 +69,8 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
     """Predictions from `since` to just before `until`, judged against the reference of the version that made most.
 
     `sizes` is how far each column has moved, on one of the `scales`; `moved` holds those that ask for a look or for
-    more. `drift` is what the columns say, `verdict` also knows the quality of the window, which may come later.
+    more, and of those in `untold` nobody can tell it from chance. `drift` is what the columns say, `verdict` also knows
+    the quality of the window, which may come later.
     """
 
     since: datetime
@@ -83,6 +84,7 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
     moved: dict[str, Verdict]
     quality: list[VersionQuality]
     scales: list[Scale] = []
+    untold: list[str] = []
     drift: Verdict | None = None
 
 
@@ -160,9 +162,11 @@ class _WindowJudge:
         number, digest = versions[0] if versions else (None, "")
         bundle = self._bundle(number, digest)
         policy = self._project.policy
-        judged = bundle and judge_log(bundle, part, policy.monitor, hidden=policy.privacy.hidden)
+        judged = judge_log(bundle, part, policy.monitor, hidden=policy.privacy.hidden) if bundle else None
         absent = f"the bundle of version {number} is not to be had" if versions else "there are no predictions"
         columns = judged.columns if judged else []
+        rows = min(judged.predictions, judged.reference_rows) if judged else 0
+        known = columns if rows >= policy.monitor.min_rows else []
         quality = [
             self._quality(part.filter(digest=of), version, of, since) for version, of in versions if self._labels
         ]
@@ -177,10 +181,11 @@ class _WindowJudge:
             predictions=judged.predictions if judged else 0,
             verdict=Verdict.ACT if is_worse else drift,
             sentence=f"{worse.sentence}; {sentence}" if worse and is_worse else sentence,
-            sizes={one.name: one.size for one in columns if one.verdict is not Verdict.INSUFFICIENT_DATA},
+            sizes={one.name: one.size for one in known},
             moved={one.name: one.verdict for one in moved(columns)},
             quality=quality,
             scales=list(dict.fromkeys(one.scale for one in columns)),
+            untold=[one.name for one in known if one.verdict is Verdict.INSUFFICIENT_DATA],
             drift=drift,
         )
 

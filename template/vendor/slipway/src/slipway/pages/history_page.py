@@ -135,14 +135,23 @@ def _columns(report: Report, scales: Sequence[Scale]) -> Iterator[TrendView]:
         many = sum(one is not None for one in found)
         latest = next((size for size in reversed(sizes) if size is not None), 0.0)
         limits = [("watch", scale.watch), ("act", scale.act)]
+        untold = sum(name in window.untold for window in report.windows)
         words = f"moved in {many} of {counted(len(found), 'window')}{_run(report.windows, name)}, latest {latest:.2f}"
-        beyond = sum(size is not None and size >= scale.watch for size in sizes) - many
+        words += f"; cannot be told from chance in {untold:,}" if untold else ""
+        beyond = sum(size is not None and size >= scale.watch for size in sizes) - many - untold
         words += f"; {counted(beyond, 'window')} beyond a limit by chance" if beyond > 0 else ""
         drawn = trend(
             f"{name}, {scale.words}: {words}; look from {scale.watch:g} on, act from {scale.act:g} on",
-            sizes, _begins(report), limits, [one.value.split()[0] if one else "" for one in found], least=0,
+            sizes, _begins(report), limits, _tones(report, name), least=0,
         )  # fmt: skip
         yield TrendView(name, anchor, any(found[-report.limits.windows.last :]), words, drawn)
+
+
+def _tones(report: Report, name: str) -> list[str]:
+    """The class that marks a column in each window, empty for none."""
+    untold = ("insufficient" if name in window.untold else "" for window in report.windows)
+    moved = (window.moved.get(name) for window in report.windows)
+    return [one.value if one else other for one, other in zip(moved, untold, strict=True)]
 
 
 def _run(windows: Sequence[Window], name: str) -> str:

@@ -167,7 +167,7 @@ def _groups(report: Report) -> Iterator[tuple[str, bool, list[ColumnView]]]:
     """The columns: those that moved, which are open, and those that cannot be told or are quiet, folded."""
     trends = column_anchors(report)
     moved, unknown, quiet = (
-        [_column(one, trends) for one in report.columns if one.verdict in verdicts]
+        [_column(report, one, trends) for one in report.columns if one.verdict in verdicts]
         for verdicts in (ASKING, (Verdict.INSUFFICIENT_DATA,), (Verdict.OK,))
     )
     is_short = len(report.columns) <= MOST_OPEN
@@ -178,10 +178,10 @@ def _groups(report: Report) -> Iterator[tuple[str, bool, list[ColumnView]]]:
             yield f"{words}: {counted(len(columns), 'column')}", is_open, columns
 
 
-def _column(column: ColumnDrift, trends: dict[str, str]) -> ColumnView:
+def _column(report: Report, column: ColumnDrift, trends: dict[str, str]) -> ColumnView:
     return ColumnView(
         column=column,
-        size=shown_size(column),
+        size=shown_size(report, column),
         chance="-" if column.verdict is Verdict.INSUFFICIENT_DATA else shown_chance(column.p_value),
         why=column.sentence.removeprefix(f"{column.name} "),
         trend=trends.get(column.name, ""),
@@ -198,7 +198,7 @@ def _quality_chart(report: Report) -> Spans | None:
     if found and found.latest:
         one = found.latest
         words = with_interval(one.value, one.low, one.high)
-        figures.append(Figure("by the scores, latest window", one.value, one.low, one.high, words, limit, "scores"))
+        figures.append(Figure("by the scores, now", one.value, one.low, one.high, words, limit, "scores"))
     for window in report.windows[-report.limits.windows.last :][::-1]:
         for known in window.quality:
             if known.value is not None and known.low is not None and known.high is not None:
