@@ -340,6 +340,23 @@ def test_a_relation_that_is_reversed_is_told_though_the_mean_is_as_it_was(
     assert f"; where the score is {worst.label}, " in found.sentence
 
 
+@pytest.mark.parametrize("kind", ["class", "number"])
+@pytest.mark.parametrize("turned_from", [None, 28, 40])
+def test_the_interval_of_a_band_leaves_out_what_was_expected_where_chance_does_not_explain_it(
+    tmp_path: Path, policy: Policy, kind: str, turned_from: int | None
+) -> None:
+    """So a picture of it shows what the verdict says."""
+    champion = made(tmp_path, kind=kind, learned=None)
+
+    found = by_score(champion, policy, rows_of(kind, 42, seed=2, turned_from=turned_from))
+
+    judged = [(band, band.p_value, band.margin) for band in found.bands if band.p_value is not None]
+    assert judged
+    for band, p_value, margin in judged:
+        assert margin is not None
+        assert (abs(band.now - band.reference) > margin) is (p_value < policy.monitor.p_value)
+
+
 def test_what_the_bands_show_is_told_in_text_and_on_the_page(champion: Bundle, policy: Policy) -> None:
     log = rows_of("class", 42, seed=2, turned_from=28)
     found = by_score(champion, policy, log)

@@ -74,7 +74,7 @@ def test_the_expected_metric_is_drawn_with_its_interval_beside_what_labels_said(
         "by the scores, now",
         "0.1800 (0.1600 to 0.2000)",
     ]
-    assert "by the scores, now: 0.1600 (0.1500 to 0.1700)" in " ".join(
+    assert "by the scores, now: 0.1600 (0.1457 to 0.1743)" in " ".join(
         chart.attributes["aria-label"].split()
     )  # fmt: skip
     (svg,) = [one for one in past.all("svg") if one.attributes["aria-label"].startswith("brier by window")]

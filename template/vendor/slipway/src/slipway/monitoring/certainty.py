@@ -11,12 +11,13 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import msgspec
+from scipy.special import ndtri
 
 from slipway.base.numbers import counted, shown
 from slipway.monitoring.checks import CheckContext, Finding
 from slipway.monitoring.concept import Concept, Outcome
 from slipway.monitoring.drift import ColumnDrift, Verdict, moved
-from slipway.monitoring.estimate import EstimateState
+from slipway.monitoring.estimate import EstimateState, Expectation
 from slipway.monitoring.quality import QualityState
 from slipway.monitoring.windows import VersionQuality, Window
 from slipway.settings.policy import MonitorPolicy
@@ -95,6 +96,12 @@ def has_parted(one: VersionQuality) -> bool:
     return known is not None and one.low is not None and one.high is not None and (
         one.low > known.high or one.high < known.low
     )  # fmt: skip
+
+
+def interval(one: Expectation, limits: MonitorPolicy) -> tuple[float, float]:
+    """Where a metric should be by the scores, as wide as a verdict on it asks for, which is one of two questions."""
+    radius = -float(ndtri(limits.p_value / (2 * limits.parts))) * one.error
+    return one.value - radius, one.value + radius
 
 
 class _Since(NamedTuple):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from slipway.base.numbers import counted, shown
 from slipway.monitoring.bins import percent
-from slipway.monitoring.certainty import Certainty, shown_chance
+from slipway.monitoring.certainty import Certainty, interval, shown_chance
 from slipway.monitoring.checks import CHECKS, Finding
 from slipway.monitoring.concept import Band, Concept, ConceptState
 from slipway.monitoring.drift import ColumnDrift, Verdict
@@ -196,9 +196,10 @@ def _quality_chart(report: Report) -> Spans | None:
     limit = report.quality.limit if report.quality else None
     figures = []
     if found and found.latest:
-        one = found.latest
-        words = with_interval(one.value, one.low, one.high)
-        figures.append(Figure("by the scores, now", one.value, one.low, one.high, words, limit, "scores"))
+        low, high = interval(found.latest, report.limits)
+        words = with_interval(found.latest.value, low, high)
+        tone = "act scores" if found.state is EstimateState.WORSE else "scores"
+        figures.append(Figure("by the scores, now", found.latest.value, low, high, words, limit, tone))
     for window in report.windows[-report.limits.windows.last :][::-1]:
         for known in window.quality:
             if known.value is not None and known.low is not None and known.high is not None:
