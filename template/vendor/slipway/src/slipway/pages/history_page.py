@@ -45,7 +45,8 @@ def history_page(report: Report) -> str:
     windows = report.windows[::-1]
     views = [view(report, window) for window in windows]
     scales = list(dict.fromkeys(scale for window in windows for scale in window.scales))
-    trends = sorted(_columns(report, scales), key=lambda one: (not one.is_found, one.name))
+    worst_first = {column.name: place for place, column in enumerate(report.columns)}
+    trends = sorted(_columns(report, scales), key=lambda one: worst_first.get(one.name, len(worst_first)))
     return render(
         "history",
         title=f"{report.model} in {report.environment}, all windows",
