@@ -27,8 +27,9 @@ def test_one_odd_week_is_watched_and_a_second_one_acted_on(trained_project: Runn
     assert "2 of the last 4 windows ask to act" in second.stdout
     page = (trained_project.root / "reports" / "monitor-staging-history.html").read_text("utf-8")
     # What the deployment asks is not counted; the labels of the week before are due, and there are none.
-    assert page.count("<td>1</td><td>300</td><td>0</td><td>0</td>") == 1
-    assert page.count("<td>1</td><td>300</td><td>300</td><td>0</td>") == 1
+    assert page.count("300 predictions by version 1.") == 2
+    assert page.count("<td>0</td><td>0</td>") == 1
+    assert page.count("<td>300</td><td>0</td>") == 1
     assert "unknown: 0 labelled predictions" in page
 
 

@@ -201,7 +201,7 @@ def test_a_check_of_another_distribution_takes_part_in_the_verdict(champion: Bun
     assert report.verdict is (Verdict.ACT if days == 8 else Verdict.OK)
     assert (report.summary == told, report.next_step == "ask whose requests those were") == (days == 8, days == 8)
     assert (f"silence act: {told}" in report_text(report)) is (days == 8)
-    assert (f"silence act: {told}" in monitor_page(report)) is (days == 8)
+    assert (f"<h1>{told}.</h1>" in monitor_page(report)) is (days == 8)
 
 
 def everything(champion: Bundle) -> CheckContext:

@@ -286,7 +286,7 @@ def test_labels_that_moved_ask_for_newer_rows_and_are_shown(champion: Bundle, po
     page = monitor_page(told)
     assert found.sentence in page
     assert all(f"<span>{band.label}</span>" in page for band in found.bands)
-    assert f"{100 * found.bands[0].reference:.1f} % → {100 * found.bands[0].now:.1f} %" in page
+    assert f"{100 * found.bands[0].now:.1f} %, {100 * found.bands[0].reference:.1f} % expected" in page
 
 
 def test_labels_as_expected_change_no_verdict(champion: Bundle, policy: Policy) -> None:
@@ -354,6 +354,23 @@ def test_a_relation_that_is_reversed_is_told_though_the_mean_is_as_it_was(
     assert found.bands[0].now > found.bands[0].reference
     assert moved[-1].now < moved[-1].reference
     assert f"; where the score is {worst.label}, " in found.sentence
+
+
+@pytest.mark.parametrize("kind", ["class", "number"])
+@pytest.mark.parametrize("turned_from", [None, 28, 40])
+def test_the_interval_of_a_band_leaves_out_what_was_expected_where_chance_does_not_explain_it(
+    tmp_path: Path, policy: Policy, kind: str, turned_from: int | None
+) -> None:
+    """So a picture of it shows what the verdict says."""
+    champion = made(tmp_path, kind=kind, learned=None)
+
+    found = by_score(champion, policy, rows_of(kind, 42, seed=2, turned_from=turned_from))
+
+    judged = [(band, band.p_value, band.margin) for band in found.bands if band.p_value is not None]
+    assert judged
+    for band, p_value, margin in judged:
+        assert margin is not None
+        assert (abs(band.now - band.reference) > margin) is (p_value < policy.monitor.p_value)
 
 
 def test_what_the_bands_show_is_told_in_text_and_on_the_page(champion: Bundle, policy: Policy) -> None:

@@ -399,7 +399,7 @@ def test_the_page_shows_every_column_and_escapes_what_it_shows(champion: Bundle)
 
     assert '<b>"' not in html
     assert "service is &lt;b&gt;&#34; in 100.0 % of rows" in html
-    assert "share of rows: day 7" in html
+    assert "Share of rows: day 7" in html
     assert html.count('role="img"') == len(judged.columns) == 7
 
 

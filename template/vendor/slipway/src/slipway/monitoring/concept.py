@@ -69,22 +69,22 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     error: float
     days: int
 
-    @property
-    def margin(self) -> float:
-        """What happened, give or take this, with a chance of 95 % for a reader who looks once."""
-        return self.error * float(stdtrit(self.days - 1, 0.975))
+    def margin(self, chance: float) -> float:
+        """What happened, give or take this: chance alone takes it so far off with that chance, at one look."""
+        return self.error * float(stdtrit(self.days - 1, 1 - chance / 2))
 
 
 class Band(Bin, frozen=True, kw_only=True):
     """A band of scores: `reference` is what was expected and `now` what happened, on average of `rows` rows.
 
     `p_value` is corrected for everything that a run judges, and `None` where the band is not judged. `moved` says that
-    the two are apart by more than is accepted and more than chance explains.
+    the two are apart by more than is accepted and more than chance explains, which explains up to `margin`.
     """
 
     rows: int
     p_value: float | None = None
     moved: bool = False
+    margin: float | None = None
 
 
 class Slope(msgspec.Struct, frozen=True, kw_only=True):
@@ -258,6 +258,7 @@ def _concept(view: _View, of_mean: float | None, p_values: list[float], alpha: f
         Band(
             view.labels[band.number], band.expected, band.happened, rows=band.rows, p_value=p_value,
             moved=p_value is not None and p_value < alpha and abs(band.happened - band.expected) >= limit,
+            margin=band.contrast.margin(alpha / (times * many)) if band.contrast else None,
         )
         for band in found.bands
         for p_value in [min(1.0, times * many * band.contrast.p_value) if band.contrast else None]

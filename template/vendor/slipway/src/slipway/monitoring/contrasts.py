@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import hypot, sqrt
 
 import numpy as np
-from scipy.special import stdtr
+from scipy.special import stdtr, stdtrit
 
 from slipway.monitoring.calibration import Calibration, Floats, Ints, Rows
 from slipway.training.reference import FEWEST_DAYS
@@ -60,6 +60,7 @@ class Contrast:
     value: float
     error: float
     p_value: float
+    freedom: float
 
     @classmethod
     def of(cls, now: Ratio | None, tested: Ratio | None) -> Contrast | None:
@@ -71,8 +72,12 @@ class Contrast:
         value, error = now.value - tested.value, hypot(now.error, tested.error)
         freedom = min(now.worth, tested.worth) - 1
         if error == 0 or freedom <= 0:
-            return cls(value, error, float(value == 0 or freedom <= 0))
-        return cls(value, error, float(2 * stdtr(freedom, -abs(value) / error)))
+            return cls(value, error, float(value == 0 or freedom <= 0), freedom)
+        return cls(value, error, float(2 * stdtr(freedom, -abs(value) / error)), freedom)
+
+    def margin(self, chance: float) -> float | None:
+        """How far chance alone takes them apart but for that chance; `None` where days do not tell."""
+        return self.error * -float(stdtrit(self.freedom, chance / 2)) if self.freedom > 0 else None
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from slipway.base.numbers import counted, shown
 from slipway.data.labels import LabelCounts
 from slipway.log.predictions import LogCounts
 from slipway.monitoring import checks
+from slipway.monitoring.certainty import Certainty, certainty
 from slipway.monitoring.checks import CheckContext, Finding, MonitorCheck
 from slipway.monitoring.concept import Concept, ConceptState
 from slipway.monitoring.domain import Domain
@@ -33,7 +34,7 @@ class Report(JudgedLog, frozen=True, kw_only=True):
     What was logged from `start` on is judged, everything where that is unknown. `deleted` is how many files of the log
     were older than the policy keeps them; `labels` and `logged` say what of labels and log was left out. `drift` is
     what the columns alone say, `verdict` what everything together does: `findings` is what each check had to say, the
-    worst first.
+    worst first, and `certainties` say since when and how sure. `earlier` predictions were logged before `start`.
     """
 
     environment: str
@@ -43,6 +44,8 @@ class Report(JudgedLog, frozen=True, kw_only=True):
     next_step: str
     page: str
     findings: list[Finding]
+    certainties: list[Certainty] = msgspec.field(default_factory=list)
+    earlier: int = 0
     start: datetime | None = None
     windows: list[Window] = msgspec.field(default_factory=list)
     quality: Quality | None = None
@@ -99,6 +102,8 @@ def report_of(context: CheckContext, run: Iterable[MonitorCheck]) -> Report:
         next_step=next_step,
         page=f"reports/monitor-{context.environment}.html",
         findings=findings,
+        certainties=[certainty(context, finding) for finding in findings],
+        earlier=context.log.height - context.judged.predictions - context.judged.other_versions,
         start=context.start,
         windows=context.windows,
         quality=context.quality,
@@ -118,7 +123,7 @@ def report_text(report: Report) -> str:
     """Write a report for a terminal: the worst first, the answer last."""
     blocks = [
         [heading(report), basis(report), *filter(None, [age_line(report)])],
-        _table(report.columns),
+        _table(report),
         [f"not compared: {name}, {reason}" for name, reason in report.left_out.items()],
         [column.sentence for column in moved(report.columns)[1:]],
         [f"domain {report.domain.verdict.value}: {report.domain.sentence}"] if report.domain else [],
@@ -132,6 +137,7 @@ def report_text(report: Report) -> str:
         other_findings(report),
         deleted_lines(report),
         [f"page: {report.page}"],
+        [f"since: {one.when}; {one.sure}" for one in report.certainties[:1]],
         [f"{report.verdict.value}: {report.summary}", f"next: {report.next_step}"],
     ]
     return "\n\n".join("\n".join(lines) for lines in blocks if lines)
@@ -157,9 +163,9 @@ def age_line(report: Report) -> str:
     return checks.age_sentence(report.learned_until, report.age_days, report.limits.max_age_days)
 
 
-def shown_size(column: ColumnDrift) -> str:
+def shown_size(report: Report, column: ColumnDrift) -> str:
     """Write how far a column moved; on too few rows that is noise and is not shown."""
-    return "-" if column.verdict is Verdict.INSUFFICIENT_DATA else f"{column.size:.3f}"
+    return "-" if min(column.rows, report.reference_rows) < report.limits.min_rows else f"{column.size:.3f}"
 
 
 def shown_mean(report: Report, mean: float) -> str:
@@ -231,10 +237,11 @@ def _skew_lines(skew: Skew | None) -> list[str]:
     return [f"skew {skew.state.value}: {skew.sentence}", *differences]
 
 
-def _table(columns: list[ColumnDrift]) -> list[str]:
+def _table(report: Report) -> list[str]:
+    columns = report.columns
     width = max((len(column.name) for column in columns), default=0)
     rows = [
-        f"{column.name:{width}}  {column.scale.name:7}  {shown_size(column):>6}  {column.limit:6.2f}"
+        f"{column.name:{width}}  {column.scale.name:7}  {shown_size(report, column):>6}  {column.limit:6.2f}"
         f"  {column.rows:9,}  {column.verdict.value}"
         for column in columns
     ]

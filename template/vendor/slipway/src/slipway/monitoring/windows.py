@@ -17,7 +17,7 @@ from slipway.base.numbers import shown
 from slipway.contract.frames import spread
 from slipway.data.labels import IS_DUE, TRUTH
 from slipway.experiment import samples, statistics
-from slipway.experiment.statistics import Estimate, MetricFunction
+from slipway.experiment.statistics import MetricFunction
 from slipway.monitoring import concept
 from slipway.monitoring.calibration import Calibration
 from slipway.monitoring.concept import Outcome
@@ -37,7 +37,8 @@ class VersionQuality(msgspec.Struct, frozen=True, kw_only=True):
     `due` predictions should have a label by now, `labelled` have one. `value` is `None`, and `unknown` says why,
     where they are too few; `groups` holds the metric of each large enough group of rows, as `origin = JFK`.
     `outcome` is what was expected and what happened, where these days tell, and `estimate` the metric that the scores
-    of all predictions let expect. `is_worse` says that the metric is worse than its `limit`, and no chance explains it.
+    of all predictions let expect. `is_worse` says that the metric is worse than its `limit`, and no chance explains it:
+    all between `low` and `high` is.
     """
 
     version: int
@@ -68,7 +69,8 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
     """Predictions from `since` to just before `until`, judged against the reference of the version that made most.
 
     `sizes` is how far each column has moved, on one of the `scales`; `moved` holds those that ask for a look or for
-    more. `drift` is what the columns say, `verdict` also knows the quality of the window, which may come later.
+    more, and of those in `untold` nobody can tell it from chance. `drift` is what the columns say, `verdict` also knows
+    the quality of the window, which may come later.
     """
 
     since: datetime
@@ -82,6 +84,7 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
     moved: dict[str, Verdict]
     quality: list[VersionQuality]
     scales: list[Scale] = []
+    untold: list[str] = []
     drift: Verdict | None = None
 
 
@@ -162,9 +165,11 @@ class WindowJudge:
         number, digest = versions[0] if versions else (None, "")
         bundle = self.bundle(number, digest)
         policy = self._project.policy
-        judged = bundle and judge_log(bundle, part, policy.monitor, hidden=policy.privacy.hidden)
+        judged = judge_log(bundle, part, policy.monitor, hidden=policy.privacy.hidden) if bundle else None
         absent = f"the bundle of version {number} is not to be had" if versions else "there are no predictions"
         columns = judged.columns if judged else []
+        rows = min(judged.predictions, judged.reference_rows) if judged else 0
+        known = columns if rows >= policy.monitor.min_rows else []
         quality = [
             self._quality(part.filter(digest=of), version, of, since) for version, of in versions if self._labels
         ]
@@ -179,10 +184,11 @@ class WindowJudge:
             predictions=judged.predictions if judged else 0,
             verdict=Verdict.ACT if is_worse else drift,
             sentence=f"{worse.sentence}; {sentence}" if worse and is_worse else sentence,
-            sizes={one.name: one.size for one in columns if one.verdict is not Verdict.INSUFFICIENT_DATA},
+            sizes={one.name: one.size for one in known},
             moved={one.name: one.verdict for one in moved(columns)},
             quality=quality,
             scales=list(dict.fromkeys(one.scale for one in columns)),
+            untold=[one.name for one in known if one.verdict is Verdict.INSUFFICIENT_DATA],
             drift=drift,
         )
 
@@ -202,7 +208,8 @@ class WindowJudge:
             estimate = expect(self._calibration, scores, samples.measured_by(bundle.model, self._metric))
         if bundle and self._rule:
             limit = limit_of(self._rule, bundle, self._sign)
-        low, high = found.for_one_look(0.05) if found else (None, None)
+        # As wide as its verdict asks for: where all of it is beyond the limit, the metric is worse.
+        low, high = found.for_one_look(2 * self._project.policy.monitor.p_value) if found else (None, None)
         return VersionQuality(
             version=version,
             metric=self._metric,
@@ -216,15 +223,9 @@ class WindowJudge:
             outcome=outcome,
             estimate=estimate,
             limit=limit,
-            is_worse=found is not None and self._is_worse(found, limit),
+            is_worse=limit is not None
+            and (high is not None and high < limit if self._sign > 0 else low is not None and low > limit),
         )
-
-    def _is_worse(self, found: Estimate, limit: float | None) -> bool:
-        """Whether a metric is worse than its limit, and chance does not explain that, looking at one window."""
-        if limit is None:
-            return False
-        low, high = found.for_one_look(2 * self._project.policy.monitor.p_value)
-        return high < limit if self._sign > 0 else low > limit
 
     def _unknown(self, part: pl.DataFrame, labelled: int) -> str:
         least = self._project.policy.monitor.min_rows

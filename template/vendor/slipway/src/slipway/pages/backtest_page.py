@@ -8,8 +8,7 @@ from itertools import groupby
 from pathlib import Path
 
 from slipway.base.numbers import shown
-from slipway.pages import charts
-from slipway.pages.charts import Curve, Curves
+from slipway.pages.lines import Curve, Curves, curves
 from slipway.pages.render import render, write
 from slipway.training.ageing import Backtest, Measurement, shown_interval, shown_range, trained
 
@@ -43,7 +42,7 @@ def _cost(result: Backtest) -> Curves:
     known = [(age.days, age.low, age.high) for age in result.ages if age.low is not None and age.high is not None]
     band = [(days, low) for days, low, _ in known] + [(days, high) for days, _, high in reversed(known)]
     limit = [(0.0, result.drop), (max(days for days, _ in mean), result.drop)]
-    return charts.curves(
+    return curves(
         [("band", band), *(("", curve) for curve in models), ("limit", limit), ("main", mean)],
         [(days, f"{days:g}") for days, _ in mean],
         f"{result.metric}, worse than fresh by: "
@@ -59,7 +58,7 @@ def _windows(result: Backtest) -> Curves:
 
     models = _by_model(result, lambda one: (place(one.window), one.value))
     fresh = sorted((one for one in result.measured if not one.age_days), key=lambda one: one.window)
-    return charts.curves(
+    return curves(
         [*(("", curve) for curve in models), ("main", [(place(one.window), one.value) for one in fresh])],
         [(place(one.window), f"{one.window:%Y-%m-%d}") for one in fresh],
         f"{result.metric} of the fresh model: "

@@ -1,38 +1,23 @@
 """The charts of the pages: where everything is drawn. `templates/charts.html.j2` draws it.
 
-There are three: pairs of bars, figures with their intervals by window, and curves over a time.
+Here are pairs of bars, and figures with their intervals below each other and by window; `lines.py` has the others. Each
+has one scale, with round numbers, and says in its label what it shows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import ceil, floor, log10
+from datetime import datetime
 
 from slipway.monitoring.bins import Bin
+from slipway.pages.axis import Axis, extent, levels_of
 
 MOST_BARS = 14
-MOST_LEVELS, MOST_NAMES = 6, 8
 #: More dates beside each other would run into each other.
 WINDOWS_A_DATE = 2
 
 Shown = Callable[[float], str]
-#: Points of a curve: across, up.
-Curve = list[tuple[float, float]]
-
-
-@dataclass(frozen=True)
-class Axis:
-    """Maps figures between two onto a line of pixels, from `start` to `end`."""
-
-    low: float
-    high: float
-    start: float
-    end: float
-
-    def __call__(self, figure: float) -> float:
-        """The pixel of a figure."""
-        return self.start + (figure - self.low) / ((self.high - self.low) or 1) * (self.end - self.start)
 
 
 @dataclass(frozen=True)
@@ -55,7 +40,10 @@ class Bars:
 
 
 def bars(name: str, bins: Sequence[Bin], shown: Shown) -> Bars | None:
-    """Draw a pair of bars for each bin; of many bins those that moved most, in their order; `None` without any."""
+    """Draw a pair of bars for each bin; of many bins those that moved most, in their order; `None` without any.
+
+    `name` says what they show, and what is found there.
+    """
     largest = sorted(bins, key=lambda group: -abs(group.now - group.reference))[:MOST_BARS]
     drawn = [group for group in bins if group in largest]
     if not drawn:
@@ -75,8 +63,71 @@ def bars(name: str, bins: Sequence[Bin], shown: Shown) -> Bars | None:
 
 
 @dataclass(frozen=True)
+class Span:
+    """A figure in words with its interval on a line, all in percent of it; `expected` is where it should be.
+
+    `tone` is the class that colours it.
+    """
+
+    label: str
+    tone: str
+    at: str
+    low: str
+    width: str
+    expected: str | None
+    words: str
+
+
+@dataclass(frozen=True)
+class Spans:
+    """Figures with their intervals below each other on one scale, whose round numbers are `levels`."""
+
+    label: str
+    spans: list[Span]
+    levels: list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure, from where to where it may be, where it should be, what it is called and what is said of it."""
+
+    label: str
+    value: float
+    low: float
+    high: float
+    words: str
+    expected: float | None = None
+    tone: str = ""
+
+
+def spans(name: str, figures: Sequence[Figure], shown: Shown) -> Spans | None:
+    """Draw figures with their intervals below each other; `None` without any."""
+    if not figures:
+        return None
+    ends = [end for one in figures for end in (one.value, one.low, one.high, one.expected) if end is not None]
+    levels = levels_of(*extent(ends), 4)
+    line = Axis(levels[0], levels[-1], 4, 96)
+
+    def at(figure: float) -> str:
+        return f"{line(figure):.1f}"
+
+    drawn = [
+        Span(
+            one.label, one.tone, at(one.value), at(one.low), f"{line(one.high) - line(one.low):.1f}",
+            None if one.expected is None else at(one.expected), one.words,
+        )
+        for one in figures
+    ]  # fmt: skip
+    words = "; ".join(f"{one.label}: {one.words}" for one in figures)
+    return Spans(f"{name}: {words}", drawn, [(at(level), shown(level)) for level in levels])
+
+
+@dataclass(frozen=True)
 class Mark:
-    """A figure at a place with its interval, what stands below it, and in words; `expected` is what it should be."""
+    """A figure at a place with its interval, what stands below it, and in words.
+
+    `expected` is what it should be, and from where to where; `tone` the class that colours it.
+    """
 
     place: int
     value: float
@@ -84,7 +135,8 @@ class Mark:
     high: float
     below: str
     words: str
-    expected: float | None = None
+    expected: tuple[float, float, float] | None = None
+    tone: str = ""
 
 
 @dataclass(frozen=True)
@@ -95,9 +147,10 @@ class DrawnMark:
     y: float
     low: float
     high: float
-    expected: float | None
+    expected: tuple[float, float, float] | None
     below: str
     words: str
+    tone: str
 
 
 @dataclass(frozen=True)
@@ -115,21 +168,19 @@ class Intervals:
 
 
 def intervals(
-    name: str, marks: Sequence[Mark], dates: Sequence[str], shown: Shown, limit: float | None = None
+    name: str, marks: Sequence[Mark], begins: Sequence[datetime], shown: Shown, limit: float | None = None
 ) -> Intervals:
-    """Draw marks at their places, one for each date; the places of others stay empty."""
-    step, right, height, line = 40, 80, 160, 14
-    figures = [one for mark in marks for one in (mark.low, mark.high, mark.expected) if one is not None]
-    figures += [] if limit is None else [limit]
-    low, high = min(figures), max(figures)
-    # A single figure stands at the top.
-    y = Axis(low, high, height - 10, 10) if high > low else Axis(low, low + 1, 10, 10)
-    levels = [(low, shown(low)), (high, shown(high))]
+    """Draw marks at their places, one for each window; the places of others stay empty."""
+    step, right, height, line = 40, 90, 180, 14
+    figures = [one for mark in marks for one in (mark.low, mark.high, *(mark.expected or ()))]
+    round_ones = levels_of(*extent([*figures, *([] if limit is None else [limit])]))
+    y = Axis(round_ones[0], round_ones[-1], height - 10, 10)
+    levels = [(level, shown(level)) for level in round_ones]
     if limit is not None:
         levels = [one for one in levels if abs(y(one[0]) - y(limit)) > line] + [(limit, f"limit {shown(limit)}")]
-    end = step * len(dates)
+    end = step * len(begins)
     return Intervals(
-        label=f"{name} by window",
+        label=name,
         end=end,
         width=end + right,
         height=height,
@@ -138,64 +189,16 @@ def intervals(
         marks=[
             DrawnMark(
                 step * (mark.place + 0.5), y(mark.value), y(mark.low), y(mark.high),
-                None if mark.expected is None else y(mark.expected), mark.below, mark.words,
+                None if mark.expected is None else (y(mark.expected[0]), y(mark.expected[1]), y(mark.expected[2])),
+                mark.below, mark.words, mark.tone,
             )
             for mark in marks
         ],
-        dates=[(step * (place + 0.5), dates[place]) for place in range(0, len(dates), WINDOWS_A_DATE)],
+        dates=[(step * (place + 0.5), _date(begins, place)) for place in range(0, len(begins), WINDOWS_A_DATE)],
     )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Curves:
-    """Curves in a frame: paths with their classes, and words at places across and up."""
-
-    label: str
-    width: int
-    height: int
-    left: int
-    right: int
-    levels: list[tuple[float, str]]
-    names: list[tuple[float, str]]
-    paths: list[tuple[str, str]]
-
-
-def curves(drawn: Sequence[tuple[str, Curve]], names: Sequence[tuple[float, str]], label: str) -> Curves:
-    """Draw curves, each with its class, over named places; `label` tells the same in words."""
-    width, height, left, right, top, bottom = 680, 300, 64, 16, 14, 44
-    points = [point for _, curve in drawn for point in curve]
-    across = Axis(*_extent([x for x, _ in points]), left, width - right - 30)
-    low, high = _extent([y for _, y in points])
-    up = Axis(low, high, height - bottom, top)
-
-    def path(curve: Curve) -> str:
-        places = [f"{round(across(x), 1)} {round(up(y), 1)}" for x, y in curve]
-        # A line of no length is not seen.
-        return f"M{places[0]}h3" if len(places) == 1 else f"M{'L'.join(places)}"
-
-    return Curves(
-        label=label,
-        width=width,
-        height=height,
-        left=left,
-        right=width - right,
-        levels=[(round(up(level), 1), f"{level:.6g}") for level in _levels(low, high)],
-        names=[(round(across(x), 1), name) for x, name in names[:: -(-len(names) // MOST_NAMES)]],
-        paths=[(kind, path(curve)) for kind, curve in drawn if curve],
-    )
-
-
-def _extent(values: Sequence[float]) -> tuple[float, float]:
-    low, high = min(values), max(values)
-    return (low, high) if high > low else (low - 0.5, high + 0.5)
-
-
-def _levels(low: float, high: float) -> list[float]:
-    """Round values between two, a few of them: their distance is 1, 2 or 5 times a power of ten.
-
-    >>> _levels(-0.011, 0.034)
-    [-0.01, 0.0, 0.01, 0.02, 0.03]
-    """
-    power = 10 ** floor(log10((high - low) / MOST_LEVELS))
-    step = next(step for factor in (1, 2, 5, 10) if (high - low) / (step := factor * power) <= MOST_LEVELS)
-    return [round(number * step, 12) for number in range(ceil(low / step), floor(high / step) + 1)]
+def _date(begins: Sequence[datetime], place: int) -> str:
+    """A date, with its year where that is new."""
+    is_new = place < WINDOWS_A_DATE or begins[place - WINDOWS_A_DATE].year != begins[place].year
+    return f"{begins[place]:%d %b %Y}" if is_new else f"{begins[place]:%d %b}"
