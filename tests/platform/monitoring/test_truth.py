@@ -16,7 +16,7 @@ BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
 def columns() -> Iterator[Any]:
     """The simulations of columns, which import the table's own module."""
     before = list(sys.path)
-    sys.path.insert(0, str(BENCHMARKS))
+    sys.path.append(str(BENCHMARKS))
     from simulations import columns
 
     yield columns

@@ -1,6 +1,6 @@
 """What it takes to put five data sets of other people into a project: files and lines written, commands, minutes.
 
-    .venv/bin/python benchmarks/own_data.py
+    .venv/bin/python benchmarks/data_sets.py
 
 Each set goes into a new project by its page `docs/your-own-data.md`: raw files behind a pointer; modules, parameters,
 policy written; trained, registered, tested, served, and asked once. What is written lies in `tests/platform/own_data/`.
