@@ -20,7 +20,7 @@ from scipy.special import stdtr
 
 from slipway.contract.frames import spread
 from slipway.monitoring.bins import as_numbers, is_quantity
-from slipway.monitoring.days import SEED, Days, Floats, Ints
+from slipway.monitoring.days import Days, Floats, Ints
 from slipway.monitoring.drift import Side, Verdict
 from slipway.settings.policy import MonitorPolicy
 
@@ -30,7 +30,7 @@ STRETCHES, FEWEST_STRETCHES = 20, 8
 #: Rows of a stretch and of the others: enough to learn from, and no more than seconds take.
 FEWEST_ROWS, MOST_ROWS, MOST_OTHERS = 100, 1_000, 4_000
 
-FOLDS, MOST_CATEGORIES = 3, 50
+FOLDS, MOST_CATEGORIES, SEED = 3, 50, 0
 
 #: A column by whose shuffling the classifier loses less has not been used.
 USED = 0.01

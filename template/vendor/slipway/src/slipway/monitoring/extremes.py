@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import sqrt
+
 import msgspec
 import numpy as np
 import polars as pl
@@ -9,11 +11,14 @@ from numpy.typing import NDArray
 from scipy.special import betainc
 
 from slipway.monitoring.bins import as_numbers, is_quantity, percent
-from slipway.monitoring.days import Days, resemblance
+from slipway.monitoring.days import Days, Floats, differences
 
 #: Ends begin beyond the quantiles of so many rows of the reference, by a part of the distance between both: days that
 #: differ move the rows between, and few of them so far.
 END, BEYOND = 0.005, 0.25
+
+#: Of so many rows.
+QUARTILES, ENOUGH = (0.25, 0.5, 0.75), 20_000
 
 #: So many more rows there are worth a look.
 MORE = 0.01
@@ -22,8 +27,8 @@ MORE = 0.01
 class Extremes(msgspec.Struct, frozen=True, kw_only=True):
     """Rows at the ends of a number, below `low` and above `high`, where the reference has less than one in a hundred.
 
-    `before` and `now` are the shares of rows that are there, and `p_value` the chance of as many when nothing has
-    changed.
+    Where the middle half of now has moved or is wider than that of the reference, they are as much farther out.
+    `before` and `now` are the shares of rows there, and `p_value` the chance of as many when nothing has changed.
     """
 
     low: float
@@ -50,11 +55,23 @@ def extremes(reference: pl.Series, current: pl.Series, days: Days | None = None)
     last = known.size - 1
     low, high = np.partition(known, ends := [int(END * last), last - int(END * last)])[ends]
     low, high = low - BEYOND * (high - low), high + BEYOND * (high - low)
-    old, new = ((side < low) | (side > high) for side in (before, now))
-    p_value = _chance(old, int(new.sum()), new.size, days)
-    if p_value is None:
-        return None
-    return Extremes(low=float(low), high=float(high), before=float(old.mean()), now=float(new.mean()), p_value=p_value)
+    old = (before < low) | (before > high)
+    low, high = _moved(known, now[~np.isnan(now)], low, high)
+    there, new = (float(((side < low) | (side > high)).mean()) for side in (before, now))
+    p_value = _chance(old, round(new * now.size), now.size, days)
+    return None if p_value is None else Extremes(low=low, high=high, before=there, now=new, p_value=p_value)
+
+
+def _moved(before: Floats, now: Floats, low: float, high: float) -> tuple[float, float]:
+    """The ends, moved as the middle half of all rows has, and never inwards.
+
+    A day that moves them all moves many of them over the ends, too often and too seldom for a variance to tell.
+    """
+    some = (side[:: 1 + side.size // ENOUGH] for side in (before, now))
+    (left, middle, right), (left_now, middle_now, right_now) = (np.quantile(side, QUARTILES) for side in some)
+    wider = (right_now - left_now) / (right - left) if right > left else 1.0
+    ends = [float(middle_now + (end - middle) * wider) for end in (low, high)]
+    return min(float(low), ends[0]), max(float(high), ends[1])
 
 
 def _chance(old: NDArray[np.bool_], found: int, rows: int, days: Days | None) -> float | None:
@@ -66,13 +83,11 @@ def _chance(old: NDArray[np.bool_], found: int, rows: int, days: Days | None) ->
     at_ends = old.sum() + 0.5
     rate, varies = at_ends / old.size, 1 / at_ends
     if days is not None:
-        by_day = days.table(old.astype(np.int64), 2)
-        run = resemblance(by_day, days.worth).run
-        if not days.tell(run):
+        between = differences(days.table(old.astype(np.int64), 2), days.worth)
+        if not days.tell(between.run):
             return None
-        drawn = days.draws(by_day, run)
-        many = drawn.sum(axis=1)
-        between = (drawn[:, 1] / many).var() - (rate * (1 - rate) / many).mean()
-        varies += max(0.0, float(between)) * days.wider(run) / rate**2
+        # Of two shares, the metric is the variance of one by that of a row. So few rows tell it badly: it may be more.
+        ways = float(between.ways.sum())
+        varies += (ways + (ways + between.noise) * sqrt(2 / between.freedom)) * (1 - rate) / rate
     expected = rate * rows
     return float(betainc(found, 1 / varies, expected * varies / (1 + expected * varies))) if found else 1.0
