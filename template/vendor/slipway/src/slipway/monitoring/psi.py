@@ -23,13 +23,14 @@ JASA 82, 1987).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 from scipy.special import fdtrc, gammaincc
 
 from slipway.monitoring.bins import BinCounts
-from slipway.monitoring.days import Days, Differences, Floats, Ints, differences
+from slipway.monitoring.days import FEWEST_TO_SEE, Days, Differences, Floats, Ints, differences
 
 #: Bins with a smaller share of the reference are measured together: a handful of rows makes
 #: a share that jumps, and the chi-square distribution above no longer describes it.
@@ -38,18 +39,23 @@ RARE = 0.01
 #: Where chance lets none of the new values be this frequent, in one column of a thousand.
 NEVER_BY_CHANCE = 0.001
 
+#: Days that more history may be of, to say how many would tell a change from chance.
+HISTORIES = (FEWEST_TO_SEE, 180, 365, 730, 1_095, 1_825)
+
 
 class Measured(NamedTuple):
     """The PSI of a column, and the chance of this much or more when nothing has changed.
 
     Days of the reference resemble their neighbours over a `run`; 1 where none does. `least` is the chance of the
-    largest change there is: where it is not small, no change can be told from chance.
+    largest change there is: where it is not small, no change can be told from chance. `longer` is what that would be
+    with a reference of so many days that differ as these do.
     """
 
     size: float
     p_value: float
     run: int = 1
     least: float = 0.0
+    longer: tuple[tuple[int, float], ...] = ()
 
 
 def measure(counted: BinCounts, days: Days | None = None) -> Measured:
@@ -81,8 +87,13 @@ def measure(counted: BinCounts, days: Days | None = None) -> Measured:
     # All rows in the bin that had the fewest.
     least_of = by_day.sum(axis=0)
     largest = float(psi(least_of, rows_now * (np.arange(len(least_of)) == least_of.argmin())))
+    longer = tuple(
+        (many, _chance(largest, rows, found._replace(freedom=found.freedom * many / days.many)))
+        for many in HISTORIES
+        if many > days.many and replace(days, many=many).tell(found.run)
+    )
     least = _chance(largest, rows, found) if days.tell(found.run) else 1.0
-    return Measured(size, _chance(size, rows, found), found.run, least)
+    return Measured(size, _chance(size, rows, found), found.run, least, longer)
 
 
 def _chance(size: float, rows: Floats, found: Differences) -> float:
