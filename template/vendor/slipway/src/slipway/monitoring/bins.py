@@ -109,7 +109,7 @@ def is_quantity(column: pl.Series) -> bool:
     """
     if not column.dtype.is_integer():
         return column.dtype.is_numeric()
-    return column.n_unique() > MOST_CODES
+    return column[:1_000].n_unique() > MOST_CODES or column.n_unique() > MOST_CODES
 
 
 def as_numbers(column: pl.Series) -> Floats:

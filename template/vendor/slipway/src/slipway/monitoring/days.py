@@ -10,6 +10,7 @@ the autocovariances of days (M. S. Bartlett, "Smoothing periodograms from time s
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from math import ceil, log10, sqrt
 from typing import Any, NamedTuple
 
@@ -51,6 +52,11 @@ class Days:
         # Days with few rows count less (L. Kish, "Survey Sampling", 1965).
         worth = round(now.sum() ** 2 / np.square(now, dtype=np.float64).sum())
         return cls(places, len(before), max(1, worth))
+
+    @cached_property
+    def rows(self) -> Ints:
+        """The rows of each day of the reference."""
+        return np.bincount(self.places, minlength=self.many)
 
     def table(self, bins: Ints, width: int) -> Ints:
         """Count the rows of the reference by day and by bin."""

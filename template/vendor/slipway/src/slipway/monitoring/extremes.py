@@ -18,7 +18,7 @@ from slipway.monitoring.days import Days, Floats, differences
 END, BEYOND = 0.005, 0.25
 
 #: Of so many rows.
-QUARTILES, ENOUGH = (0.25, 0.5, 0.75), 20_000
+QUARTILES, ENOUGH = (0.25, 0.5, 0.75), 50_000
 
 #: So many more rows there are worth a look.
 MORE = 0.01
@@ -49,17 +49,27 @@ def extremes(reference: pl.Series, current: pl.Series, days: Days | None = None)
     if not (is_quantity(reference) and current.dtype.is_numeric()):
         return None
     before, now = (as_numbers(side) for side in (reference, current))
-    known = before[~np.isnan(before)]
-    if not known.size or np.isnan(now).all():
+    some, some_now = (_some(side) for side in (before, now))
+    if not (some.size and some_now.size):
         return None
-    last = known.size - 1
-    low, high = np.partition(known, ends := [int(END * last), last - int(END * last)])[ends]
+    last = some.size - 1
+    low, high = np.partition(some, ends := [int(END * last), last - int(END * last)])[ends]
     low, high = low - BEYOND * (high - low), high + BEYOND * (high - low)
     old = (before < low) | (before > high)
-    low, high = _moved(known, now[~np.isnan(now)], low, high)
-    there, new = (float(((side < low) | (side > high)).mean()) for side in (before, now))
-    p_value = _chance(old, round(new * now.size), now.size, days)
+    low, high = _moved(some, some_now, low, high)
+    found = int(((now < low) | (now > high)).sum())
+    new, there = found / now.size, float(old.mean())
+    if new - there < MORE:  # as nearly always: no chance of it is needed
+        return Extremes(low=low, high=high, before=there, now=new, p_value=1.0)
+    p_value = _chance(old, found, now.size, days)
+    there = float(((before < low) | (before > high)).mean())
     return None if p_value is None else Extremes(low=low, high=high, before=there, now=new, p_value=p_value)
+
+
+def _some(numbers: Floats) -> Floats:
+    """Numbers that tell the quantiles of all, evenly spread."""
+    found: Floats = numbers[:: 1 + numbers.size // ENOUGH]
+    return found[~np.isnan(found)]
 
 
 def _moved(before: Floats, now: Floats, low: float, high: float) -> tuple[float, float]:
@@ -67,8 +77,7 @@ def _moved(before: Floats, now: Floats, low: float, high: float) -> tuple[float,
 
     A day that moves them all moves many of them over the ends, too often and too seldom for a variance to tell.
     """
-    some = (side[:: 1 + side.size // ENOUGH] for side in (before, now))
-    (left, middle, right), (left_now, middle_now, right_now) = (np.quantile(side, QUARTILES) for side in some)
+    (left, middle, right), (left_now, middle_now, right_now) = (np.quantile(side, QUARTILES) for side in (before, now))
     wider = (right_now - left_now) / (right - left) if right > left else 1.0
     ends = [float(middle_now + (end - middle) * wider) for end in (low, high)]
     return min(float(low), ends[0]), max(float(high), ends[1])
@@ -83,7 +92,8 @@ def _chance(old: NDArray[np.bool_], found: int, rows: int, days: Days | None) ->
     at_ends = old.sum() + 0.5
     rate, varies = at_ends / old.size, 1 / at_ends
     if days is not None:
-        between = differences(days.table(old.astype(np.int64), 2), days.worth)
+        of_day = np.bincount(days.places[old], minlength=days.many)
+        between = differences(np.column_stack([days.rows - of_day, of_day]), days.worth)
         if not days.tell(between.run):
             return None
         # Of two shares, the metric is the variance of one by that of a row. So few rows tell it badly: it may be more.
