@@ -53,17 +53,20 @@ def extremes(reference: pl.Series, current: pl.Series, days: Days | None = None)
     if not (some.size and some_now.size):
         return None
     last = some.size - 1
-    low, high = np.partition(some, ends := [int(END * last), last - int(END * last)])[ends]
+    low, high = np.partition(some, at := [int(END * last), last - int(END * last)])[at]
     low, high = low - BEYOND * (high - low), high + BEYOND * (high - low)
-    old = (before < low) | (before > high)
-    low, high = _moved(some, some_now, low, high)
-    found = int(((now < low) | (now > high)).sum())
-    new, there = found / now.size, float(old.mean())
+    ends = float(low), float(high)
+    low, high = _moved(some, some_now, *ends)
+    new, there = _share(now, low, high), _share(some, low, high)
     if new - there < MORE:  # as nearly always: no chance of it is needed
         return Extremes(low=low, high=high, before=there, now=new, p_value=1.0)
-    p_value = _chance(old, found, now.size, days)
-    there = float(((before < low) | (before > high)).mean())
+    p_value = _chance((before < ends[0]) | (before > ends[1]), round(new * now.size), now.size, days)
+    there = _share(before, low, high)
     return None if p_value is None else Extremes(low=low, high=high, before=there, now=new, p_value=p_value)
+
+
+def _share(numbers: Floats, low: float, high: float) -> float:
+    return float((np.abs(numbers - (low + high) / 2) > (high - low) / 2).mean())
 
 
 def _some(numbers: Floats) -> Floats:
