@@ -324,7 +324,7 @@ print(json.dumps(hits))
 def _asked(name: str, folder: Path, column: str | None) -> int:
     """In how many of the windows a peer's preset flags the column, or any; in an environment that is thrown away."""
     packages = [word for one in PEERS[name] for word in ("--with", one)]
-    python = ["--python", "3.12"] if name == "NannyML" else []
+    python = ["--python", "3.11"] if name == "NannyML" else []
     command = ["uv", "run", "--quiet", "--no-project", *python, *packages, "python", "-c", ASK, name, str(folder)]
     silent = os.environ | {"DO_NOT_TRACK": "1", "NML_DISABLE_USAGE_LOGGING": "1", "PYTHONPATH": ""}
     done = subprocess.run([*command, column or ""], check=True, stdout=subprocess.PIPE, text=True, env=silent)
