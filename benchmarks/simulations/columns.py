@@ -279,7 +279,7 @@ def _tied(rows: pl.DataFrame, correlation: float) -> pl.DataFrame:
 
 PEERS: dict[str, tuple[str, ...]] = {
     "Evidently": ("evidently", "pandas<3", "pyarrow"),
-    "NannyML": ("nannyml", "pandas<3", "pyarrow"),
+    "NannyML": ("nannyml", "statsmodels", "pandas<3", "pyarrow"),
 }
 
 #: Prints for each window whether a column is flagged: the one that is named, or any.
