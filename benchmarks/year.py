@@ -234,6 +234,7 @@ def learn(project: RunningProject, train_until: str, test_until: str) -> list[st
     for gate, low in OPEN_GATES.items():
         opened = opened.replace(gate, low)
     policy.write_text(opened, encoding="utf-8")
+    project.mlops("pipeline")  # what the gates say belongs to the version
     project.commit(f"Learn from what came before {train_until}")
     project.mlops("register")
     policy.write_text(demanded, encoding="utf-8")

@@ -40,7 +40,8 @@ the project that ships, and set the limit of its quality.
 
 {half_months}
 
-Bold asks to act. `index` is the population stability index. The limit is the champion's Brier score on its test months
+Bold asks to act. `index` is the population stability index. A column is not told where days of the reference differ as
+much as any change would, which is `insufficient data`. The limit is the champion's Brier score on its test months
 and `monitor.quality.drop`; lower is better.
 
 ![Share of late flights, expected and happened, by month](year-labels.svg)
@@ -139,18 +140,20 @@ class Story:
 def months_of(story: Story) -> list[str]:
     """A line for each month."""
     lines = [
-        "| month | flights | late, expected | verdict | columns moved (index) | Brier, limit | quality | ROC AUC |",
-        "|---|--:|--:|---|---|--:|---|--:|",
+        "| month | flights | late, expected | verdict | moved (index) | not told | Brier, limit | quality | ROC AUC |",
+        "|---|--:|--:|---|---|---|--:|---|--:|",
     ]
     for month in story.months:
         figures, quality, seen = story.of(month.champion, month.day), month.report["quality"], month.report["concept"]
         moved = [one for one in month.report["columns"] if one["verdict"] in ("act", "watch")]
         named = ", ".join(f"{bold(one['name'], when=one['verdict'] == 'act')} {one['size']:.2f}" for one in moved)
+        untold = ", ".join(one["name"] for one in month.report["columns"] if one["verdict"] == "insufficient data")
         late = f"{seen['outcome']['happened']:.1%}, {seen['outcome']['expected']:.1%}" if seen["outcome"] else "unknown"
         brier = f"{quality['value']:.4f}, {quality['limit']:.4f}" if quality["value"] is not None else "unknown"
         lines.append(
             f"| {month.name} | {month.report['predictions']:,} | {bold(late, when=month.moved)} | "
-            f"{month.report['verdict']} | {named or 'none'} | {brier} | {quality['state']} | {figures['roc_auc']:.3f} |"
+            f"{month.report['verdict']} | {named or 'none'} | {untold or 'none'} | {brier} "
+            f"| {quality['state']} | {figures['roc_auc']:.3f} |"
         )
     return lines
 

@@ -38,6 +38,9 @@ Floats = NDArray[np.float64]
 #: That of a new project.
 POLICY = MonitorPolicy(min_rows=200, watch=0.1, act=0.25, p_value=0.01)
 
+#: Of the first trial. What the rules hold was chosen on others, from 2,000,000 on.
+SEED = 9_000_000
+
 COLUMNS = 12
 POISSON = pdtr(np.arange(30), 3)
 TWELVE = np.cumsum([0.3, 0.2, 0.1, 0.1, 0.06, 0.06, 0.05, 0.04, 0.03, 0.03, 0.02, 0.01])
@@ -58,7 +61,7 @@ class World:
 
     def sides(self, seed: int) -> tuple[pl.DataFrame, pl.DataFrame, Days | None]:
         """The rows of both, and their days."""
-        rng = np.random.default_rng([seed, self.days, int(100 * self.within), int(100 * self.neighbours)])
+        rng = np.random.default_rng([SEED + seed, self.days, int(100 * self.within), int(100 * self.neighbours)])
         before, now = (
             frame(self._latent(rng, days, rows))
             for days, rows in ((self.days, self.rows), (self.window, self.rows_now))
@@ -253,24 +256,30 @@ def _bundle(folder: Path, train: pl.DataFrame, test: pl.DataFrame) -> Bundle:
 def _together(trials: int) -> Iterator[Cell]:
     """The classifier: where nothing changes, where only days differ, and where two columns go apart."""
     policy = MonitorPolicy(min_rows=200, watch=0.1, act=0.25, p_value=0.01, max_domain_auc=0.65)
-    apart: Change = lambda now, _: now.with_columns(lognormal=(-pl.col("normal")).exp())  # noqa: E731
-    worlds: list[tuple[str, World, Change, Bar]] = [
-        ("180 days, 30 % by day, lag-1 0.7", World(within=0.3, neighbours=0.7), unchanged, Bar(most=0.05)),
-        ("two columns become one another's mirror", World(), apart, Bar(least=0.95)),
+    worlds: list[tuple[str, World, float, float, Bar]] = [
+        ("180 days, 30 % by day, lag-1 0.7", World(within=0.3, neighbours=0.7), 0, 0, Bar(most=0.05)),
+        ("two columns become one another's mirror", World(), 0, -1, Bar(least=0.95)),
+        ("two columns' correlation goes from 0.8 to -0.8", World(), 0.8, -0.8, Bar(least=0.95)),
     ]
-    for words, world, change, bar in worlds:
+    for words, world, was, becomes, bar in worlds:
         hits = 0
         for seed in range(trials):
             before, now, days = world.sides(seed)
-            found = domain.measure(Side(before, change(now, np.random.default_rng(seed)), days), policy)
+            found = domain.measure(Side(_tied(before, was), _tied(now, becomes), days), policy)
             hits += found is not None and found.verdict is Verdict.WATCH
         counted = "found by the classifier" if bar.least else "false watch of the classifier"
         yield Cell(words, counted, hits, trials, bar)
 
 
+def _tied(rows: pl.DataFrame, correlation: float) -> pl.DataFrame:
+    """Let two columns have a correlation, each its own distribution as before."""
+    own = np.sqrt(1 - correlation**2) * pl.col("lognormal").log()
+    return rows.with_columns(lognormal=(correlation * pl.col("normal") + own).exp())
+
+
 PEERS: dict[str, tuple[str, ...]] = {
     "Evidently": ("evidently", "pandas<3", "pyarrow"),
-    "NannyML": ("nannyml", "pandas<3", "pyarrow"),
+    "NannyML": ("nannyml", "statsmodels", "pandas<3", "pyarrow"),
 }
 
 #: Prints for each window whether a column is flagged: the one that is named, or any.
@@ -315,7 +324,7 @@ print(json.dumps(hits))
 def _asked(name: str, folder: Path, column: str | None) -> int:
     """In how many of the windows a peer's preset flags the column, or any; in an environment that is thrown away."""
     packages = [word for one in PEERS[name] for word in ("--with", one)]
-    python = ["--python", "3.12"] if name == "NannyML" else []
+    python = ["--python", "3.11"] if name == "NannyML" else []
     command = ["uv", "run", "--quiet", "--no-project", *python, *packages, "python", "-c", ASK, name, str(folder)]
     silent = os.environ | {"DO_NOT_TRACK": "1", "NML_DISABLE_USAGE_LOGGING": "1", "PYTHONPATH": ""}
     done = subprocess.run([*command, column or ""], check=True, stdout=subprocess.PIPE, text=True, env=silent)

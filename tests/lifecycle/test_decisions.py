@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import pytest
@@ -164,10 +164,11 @@ def test_raw_rows_that_the_pipeline_refuses_become_a_proposed_contract(trained_p
     assert trained_project.mlops("pipeline").exit_code == 0
 
 
-def replay(project: RunningProject, months: Sequence[int]) -> None:
-    """Answer a thousand flights of some months, in each of two weeks."""
+def replay(project: RunningProject, months: Sequence[int], origins: Collection[str] = ("EWR", "JFK", "LGA")) -> None:
+    """Answer a thousand flights of some months and airports, in each of two weeks."""
     project.release("staging")
-    assert project.request("POST", "/predict", {"rows": project.flights(1000, months)}).status == 200
+    rows = [row for row in project.flights(5000, months) if row["origin"] in origins][:1000]
+    assert project.request("POST", "/predict", {"rows": rows}).status == 200
 
     def recorded() -> int:
         return sum(
@@ -185,7 +186,7 @@ def environments(project: RunningProject) -> dict[str, str]:
 
 @edge("E16", "monitoring → retraining")
 def test_drift_becomes_a_candidate_and_no_promotion(trained_project: RunningProject) -> None:
-    replay(trained_project, months=[9])
+    replay(trained_project, LEARNED, origins=["JFK"])
     before = environments(trained_project)
     told = next_step(trained_project)
 

@@ -18,7 +18,7 @@ from slipway.log.predictions import Prediction
 from slipway.monitoring import run
 from slipway.monitoring.checks import CHECKS, CheckContext
 from slipway.monitoring.days import Days
-from slipway.monitoring.drift import Verdict, find
+from slipway.monitoring.drift import ColumnDrift, Verdict, find
 from slipway.monitoring.judge import judge_log
 from slipway.monitoring.refused import Refused
 from slipway.monitoring.report import Report, report_of, report_text
@@ -259,6 +259,43 @@ def test_days_that_are_too_few_to_tell_say_so_and_raise_no_alarm() -> None:
 
     assert (found.verdict, alike.verdict) == (Verdict.INSUFFICIENT_DATA, Verdict.OK)
     assert "the reference is of 9 days, and at least 90 tell how much days differ" in found.sentence
+
+
+def in_season(rows: pl.DataFrame) -> pl.DataFrame:
+    """Parcels are light in some months and heavy in others."""
+    turns = pl.col("sent").dt.ordinal_day() * (2 * np.pi / 365)
+    return rows.with_columns(pl.col("weight") * (2 * turns.sin()).exp())
+
+
+def test_a_column_of_which_nothing_can_be_told_hides_no_other(champion: Bundle) -> None:
+    in_season(parcels(24 * 180, seed=1)).write_parquet(champion.reference)
+    later = in_season(parcels(24 * 14, seed=2).with_columns(pl.col("sent") + timedelta(days=14)))
+
+    quiet, moved = judge(champion, later), judge(champion, later.with_columns(service=pl.lit("dawn")))
+
+    assert (quiet.verdict, moved.verdict) == (Verdict.INSUFFICIENT_DATA, Verdict.ACT)
+    assert {one.name for one in quiet.columns if one.verdict is not Verdict.OK} == {"weight"}
+    assert "weight differs as days may by chance: the reference is of 181 days, which resemble" in quiet.summary
+    assert quiet.summary.endswith(
+        "these differ as much as any change would; more of them do not tell it; "
+        "the other 6 columns look like the reference"
+    )
+    assert "monitor.ignore" in quiet.next_step
+    assert moved.summary == "service is dawn in 100.0 % of rows, before in 0.0 %; no change of weight can be told"
+
+
+def test_so_many_days_as_are_said_to_tell_a_change_tell_it() -> None:
+    def judged(days: int) -> ColumnDrift:
+        rng = np.random.default_rng(4)
+        times = pl.Series([datetime(2013, 1, 1) + timedelta(hours=hour) for hour in range(24 * days)])
+        before, now = (pl.DataFrame({"size": rng.normal(shift, size=len(times))}) for shift in (0, 3))
+        return find(before, now.head(24 * 10), POLICY, Days.of(times, times.head(24 * 10)))[0]
+
+    few = judged(12)
+
+    assert few.verdict is Verdict.INSUFFICIENT_DATA
+    assert few.sentence.endswith("the reference is of 12 days, and at least 90 tell how much days differ")
+    assert judged(90).verdict is Verdict.ACT
 
 
 def test_a_run_reads_the_log_of_the_environment(project: Project, sealed: Bundle) -> None:

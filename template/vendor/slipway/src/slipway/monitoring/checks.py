@@ -131,7 +131,7 @@ def drift(context: CheckContext) -> Finding:
 def _wait(context: CheckContext) -> str:
     """What there has to be more of."""
     if context.judged.columns and context.judged.predictions >= context.limits.min_rows:
-        return "let the model learn from more days, and look at this column until then"
+        return "let the model learn from more days, or name the column in monitor.ignore; look at it until then"
     return "wait for more rows, or lower monitor.min_rows in policy.yaml"
 
 

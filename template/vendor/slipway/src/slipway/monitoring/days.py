@@ -1,15 +1,16 @@
-"""The days that rows are of, and draws of them: rows of one day are alike, and so may be days that follow each other.
+"""The days that rows are of, and how much they differ: rows of one day are alike, and so may be days that follow each
+other.
 
-A month of rows is then worth thirty draws and not thousands, or fewer. So chance is measured by drawing runs of days
-from those of the reference (moving blocks: H. R. Künsch, "The jackknife and the bootstrap for general stationary
-observations", Annals of Statistics 17(3), 1989; laid in a circle: D. N. Politis and J. P. Romano, "A circular
-block-resampling procedure for stationary data", in "Exploring the Limits of Bootstrap", 1992). How long runs have to be
-the days themselves tell: see `resemblance`.
+A month of rows is then worth thirty draws and not thousands, or fewer. So chance is measured by how much stretches of
+the reference differ that are as long as now: the variance of a mean of days that follow each other is a weighted sum of
+the autocovariances of days (M. S. Bartlett, "Smoothing periodograms from time series with continuous spectra", Nature
+161, 1948), with what chance adds to that of lag 0, as a day has only so many rows, taken out. See `differences`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from math import ceil, log10, sqrt
 from typing import Any, NamedTuple
 
@@ -25,11 +26,12 @@ Floats = NDArray[np.floating[Any]]
 #: Fewer days of the reference tell nothing of chance, and fewer stretches of days that do not resemble each other.
 FEWEST_DAYS, FEWEST_STRETCHES = 10, 2
 
-#: Fewer days do not show how long they resemble each other. They are taken to do so over so many.
-FEWEST_TO_SEE, USUAL = 90, 7
+#: Over so many days a resemblance is always looked for. Fewer days than the other do not show how long they resemble
+#: each other, and are taken to do so over so many.
+USUAL, FEWEST_TO_SEE = 7, 90
 
-#: Enough for a mean and a variance; the same ones in every run.
-DRAWS, SEED = 400, 0
+#: Of the degrees of freedom that variances would have if shares followed a normal distribution: they have longer tails.
+MEASURED = 0.75
 
 
 @dataclass(frozen=True)
@@ -51,76 +53,85 @@ class Days:
         worth = round(now.sum() ** 2 / np.square(now, dtype=np.float64).sum())
         return cls(places, len(before), max(1, worth))
 
+    @cached_property
+    def rows(self) -> Ints:
+        """The rows of each day of the reference."""
+        return np.bincount(self.places, minlength=self.many)
+
     def table(self, bins: Ints, width: int) -> Ints:
         """Count the rows of the reference by day and by bin."""
         return np.bincount(self.places * width + bins, minlength=self.many * width).reshape(self.many, width)
-
-    def draws(self, by_day: Ints, length: int) -> Ints:
-        """Draw as many days as those of now are worth, in runs of `length`; count their rows by bin, a line a draw."""
-        length = min(length, self.worth)
-        runs = ceil(self.worth / length)
-        first = np.random.default_rng(SEED).integers(0, self.many, (DRAWS, runs, 1))
-        drawn = ((first + np.arange(length)) % self.many).reshape(DRAWS, -1)[:, : self.worth]
-        counts: Ints = by_day[drawn].sum(axis=1)
-        return counts
 
     def tell(self, run: int) -> bool:
         """Whether days that resemble those of a `run` are enough to tell what is chance."""
         return self.many >= FEWEST_DAYS and self.many / run >= FEWEST_STRETCHES
 
-    def wider(self, run: int) -> float:
-        """By how much the variance between days of now and all of the reference exceeds that between draws and all.
 
-        The days of now are other ones than those of the reference, while those drawn are its own; and stretches differ
-        less from the mean of all when that mean is theirs.
-        """
-        return (1 + max(run, self.worth) / self.many) / (1 - min(run / self.many, 0.5))
+class Differences(NamedTuple):
+    """By how much days of now differ from all of the reference by chance.
 
-
-class Resemblance(NamedTuple):
-    """In runs of how many days the days of a column have to be drawn, 1 where none resembles its neighbours.
-
-    `between` is by how much the population stability index of as many days as now, that follow each other, exceeds
-    that of rows of no day on average.
+    `ways` are the variances in each direction in which shares of bins can move, in the metric that the population
+    stability index is near to; what rows of their own add is not in them. They are measured with so many degrees of
+    `freedom`, fewer the more of a way is near to the `noise` of days with few rows. Days resemble their neighbours over
+    a `run`, which is 1 where none does.
     """
 
     run: int
-    between: float
+    ways: Floats
+    freedom: float
+    noise: float
 
 
-def resemblance(by_day: Ints, worth: int) -> Resemblance:
-    """Measure how much days differ and resemble their neighbours, from counts by day and bin.
+def differences(by_day: Ints, worth: int) -> Differences:
+    """Measure how much stretches of as many days as now is `worth` differ, from counts by day and bin.
 
-    The run is the length that D. N. Politis and H. White ("Automatic block-length selection for the dependent
-    bootstrap", Econometric Reviews 23(1), 2004; corrected by A. Patton, D. N. Politis and H. White, 28(4), 2009) choose
-    for the mean of a series. Here the series are the shares of all bins: their autocovariances are added up in the
-    metric that the population stability index is near to, (b - a)^2 / a, and what chance adds to that of lag 0, as a
-    day has only so many rows, is taken out: it would hide how much days resemble each other.
+    The autocovariances of the shares of all bins are added up over as many lags as days resemble each other, and at
+    least over a week: a resemblance too weak to be seen makes false alarms. That length is the one that D. N. Politis
+    and H. White choose for the mean of a series ("Automatic block-length selection for the dependent bootstrap",
+    Econometric Reviews 23(1), 2004; corrected by A. Patton, D. N. Politis and H. White, 28(4), 2009).
     """
     days, rows = len(by_day), by_day.sum(axis=1, keepdims=True)
     shares = by_day.sum(axis=0) / rows.sum()
     is_in = shares > 0
-    apart = (by_day - rows * shares)[:, is_in] / np.sqrt(shares[is_in]) / rows.mean()
-    lags, most = _lags(days)
-    spectrum = np.abs(np.fft.rfft(apart, 2 * days, axis=0)) ** 2
-    covariances = np.fft.irfft(spectrum.sum(axis=1))[:days] / days
-    noise = (is_in.sum() - 1) / rows.mean()  # of so few rows a day
-    covariances[0] -= noise
-    weights = 1 - np.arange(1, max(1, min(worth, days // 2))) / worth
-    between = float(covariances[0] + 2 * (weights * covariances[1 : len(weights) + 1]).sum()) / worth
-    # What noise leaves uncertain of it counts as days that differ.
-    between += noise * sqrt((2 + 4 * np.square(weights).sum()) / (is_in.sum() * days)) / worth
-    least = USUAL if days < FEWEST_TO_SEE else 1
+    root = np.sqrt(shares[is_in])
+    apart = (by_day - rows * shares)[:, is_in] / root / rows.mean()
+    noise = (np.eye(len(root)) - np.outer(root, root)) / rows.mean()
+    spectrum = np.fft.rfft(apart, 2 * days, axis=0)
+    run = _run(apart, np.fft.irfft(np.square(np.abs(spectrum)).sum(axis=1))[:days] / days, float(np.trace(noise)))
+    weights = 1 - np.arange(max(1, min(worth, max(run, USUAL), days // 2))) / worth
+    kernel = np.concatenate([weights, np.zeros(2 * days + 1 - 2 * len(weights)), weights[:0:-1]])
+    # Each frequency but the outermost stands for two.
+    power = np.fft.rfft(kernel).real * np.repeat([1, 2, 1], [1, days - 1, 1])
+    summed = (spectrum.conj().T @ (spectrum * power[:, None])).real / (2 * days**2)
+    ways = _variances((summed - noise) / worth)
     if days < FEWEST_TO_SEE:
-        between = max(between, float(covariances[0]) * min(1.0, USUAL / worth))
+        alike = _variances((apart.T @ apart / days - noise) * min(1.0, USUAL / worth))
+        ways = max(ways, alike, key=np.sum)
+    # The mean of all moves with the stretches that it is of, so they differ less from it than others do.
+    part = min(max(run, worth) / days, 0.5)
+    freedom = MEASURED * min(days / (1 + 2 * np.square(weights[1:]).sum()), 1.5 * days / run) - 1
+    return Differences(run, ways * (1 + part) / (1 - part), max(1.0, float(freedom)), 1 / float(rows.mean()) / worth)
+
+
+def _variances(covariances: Floats) -> Floats:
+    """Those in directions that do not depend on each other."""
+    found: Floats = np.linalg.eigvalsh(covariances).clip(min=0)
+    return found
+
+
+def _run(apart: Floats, covariances: Floats, noise: float) -> int:
+    """Over how many days they resemble each other, from their shares and the autocovariances of all shares together."""
+    days = len(apart)
+    least = USUAL if days < FEWEST_TO_SEE else 1
+    covariances[0] -= noise  # it would hide how much days resemble each other
     if covariances[0] <= 0:
-        return Resemblance(least, max(0.0, between))
+        return least
     # Lags of many bins are less by chance than those of one.
     shared = apart.T @ apart / days
     dimensions = np.trace(shared) ** 2 / np.square(shared).sum()
     limit = 2 * sqrt(log10(days) / days / dimensions) * np.trace(shared)
-    run = min(most, max(least, round(_best(covariances[: lags + 1], limit, days))))
-    return Resemblance(run, max(0.0, between))
+    lags, most = _lags(days)
+    return min(most, max(least, round(_best(covariances[: lags + 1], limit, days))))
 
 
 def _lags(days: int) -> tuple[int, int]:

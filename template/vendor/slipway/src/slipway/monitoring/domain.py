@@ -2,10 +2,10 @@
 
 A classifier of the field's usual kind, gradient boosting of histograms, learns to tell both apart, and what it is worth
 is the area under its ROC curve on rows that it did not learn from (D. Lopez-Paz and M. Oquab, "Revisiting classifier
-two-sample tests", ICLR 2017). Rows of a week can always be told from those of half a year when days differ. So the
-same is done with stretches of the reference itself, as long as what is judged and of as many rows: what they give is
-chance, and what now gives has to exceed that by more than a normal distribution explains. Off without
-`monitor.max_domain_auc`.
+two-sample tests", ICLR 2017). Rows of a week can always be told from those of half a year when days differ. So which
+days are now is permuted, in stretches as days may resemble their neighbours: the same is done with stretches of the
+reference itself, as long as what is judged and of as many rows. What they give is chance, and what now gives has to
+exceed that by more than a normal distribution explains. Off without `monitor.max_domain_auc`.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from scipy.special import stdtr
 
 from slipway.contract.frames import spread
 from slipway.monitoring.bins import as_numbers, is_quantity
-from slipway.monitoring.days import SEED, Days, Floats, Ints
+from slipway.monitoring.days import Days, Floats, Ints
 from slipway.monitoring.drift import Side, Verdict
 from slipway.settings.policy import MonitorPolicy
 
 #: Stretches of the reference that are told from the others, and how many have to be there.
-STRETCHES, FEWEST_STRETCHES = 20, 8
+STRETCHES, FEWEST_STRETCHES = 16, 8
 
 #: Rows of a stretch and of the others: enough to learn from, and no more than seconds take.
-FEWEST_ROWS, MOST_ROWS, MOST_OTHERS = 100, 1_000, 4_000
+FEWEST_ROWS, MOST_ROWS, MOST_OTHERS = 100, 1_000, 2_000
 
-FOLDS, MOST_CATEGORIES = 3, 50
+FOLDS, MOST_CATEGORIES, SEED = 2, 50, 0
 
 #: A column by whose shuffling the classifier loses less has not been used.
 USED = 0.01
@@ -59,12 +59,12 @@ def measure(side: Side, limits: MonitorPolicy) -> Domain | None:
         return None
     if side.current.height < limits.min_rows:
         return _unknown(f"{side.current.height:,} predictions, at least {limits.min_rows:,} are needed")
-    before, now, categorical = _encoded(side.reference, side.current)
+    before, now = _encoded(side.reference, side.current)
     stretches = [*_stretches(len(before), side.current.height, side.days)]
     rows = min([MOST_ROWS, len(now), *map(len, stretches)])
     if len(stretches) < FEWEST_STRETCHES or rows < FEWEST_ROWS:
         return _unknown("the reference has too few stretches of as many days, or too few rows in them")
-    learner = _Learner(categorical)
+    learner = _Learner()
     everything = np.arange(len(before))
     others, current = before[_evenly(everything, MOST_OTHERS)], now[_evenly(np.arange(len(now)), rows)]
     usual = [
@@ -93,15 +93,17 @@ def measure(side: Side, limits: MonitorPolicy) -> Domain | None:
 class _Learner:
     """The classifier, with the same settings for each stretch. Rows come in order of time, and so do folds."""
 
-    def __init__(self, categorical: list[bool]) -> None:
+    def __init__(self) -> None:
         from sklearn.ensemble import HistGradientBoostingClassifier
 
+        # Few small trees, over few bins: it learns dozens of times, and from few rows.
         self._classifier = HistGradientBoostingClassifier(
-            max_iter=50,
-            max_leaf_nodes=15,
+            learning_rate=0.3,
+            max_iter=30,
+            max_leaf_nodes=8,
+            max_bins=32,
             early_stopping=False,
             class_weight="balanced",
-            categorical_features=categorical,
             random_state=SEED,
         )
 
@@ -139,13 +141,12 @@ def _stacked(one: Floats, other: Floats) -> tuple[Floats, Ints, Ints]:
     return np.concatenate([one, other]), truth, folds
 
 
-def _encoded(reference: pl.DataFrame, current: pl.DataFrame) -> tuple[Floats, Floats, list[bool]]:
+def _encoded(reference: pl.DataFrame, current: pl.DataFrame) -> tuple[Floats, Floats]:
     """Both as numbers, categories by the place of their name among the most frequent of the reference."""
-    categorical = [not is_quantity(reference[name]) for name in current.columns]
     sides: list[list[Floats]] = [[], []]
-    for name, is_category in zip(current.columns, categorical, strict=True):
+    for name in current.columns:
         before, now = reference[name], current[name]
-        if is_category:
+        if not is_quantity(before):
             before, now = before.cast(pl.String), now.cast(pl.String)
             known = _most_frequent(before)
             places = {label: place for place, label in enumerate(known)}
@@ -156,7 +157,7 @@ def _encoded(reference: pl.DataFrame, current: pl.DataFrame) -> tuple[Floats, Fl
         for side, column in zip(sides, (before, now), strict=True):
             side.append(as_numbers(column))
     before_rows, now_rows = (np.column_stack(side) for side in sides)
-    return before_rows, now_rows, categorical
+    return before_rows, now_rows
 
 
 def _most_frequent(names: pl.Series) -> list[str]:

@@ -58,7 +58,7 @@ class Size(msgspec.Struct, frozen=True):
     """How far a column has moved, 0 for not at all, and the chance of as much when nothing has changed.
 
     `least` is that chance for the largest change there is: where the policy asks for a smaller one, nothing can be told
-    from chance, and `days` says in words what that chance is measured on.
+    from chance, and `days` says in words what that chance is measured on. `longer` is what it would be on so many days.
     """
 
     value: float
@@ -66,6 +66,7 @@ class Size(msgspec.Struct, frozen=True):
     scale: Scale
     least: float = 0.0
     days: str = ""
+    longer: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -142,8 +143,8 @@ def judge(sides: Sequence[Side], limits: MonitorPolicy) -> list[ColumnDrift]:
         name: msgspec.structs.replace(one, p_value=p_value)
         for (name, one), p_value in zip(ends.items(), corrected[len(sizes) :], strict=True)
     }
-    least = {name: limits.parts * len(given) * size.least for name, size in sizes.items()}
-    unknown = {name: size.days for name, size in sizes.items() if least[name] >= limits.p_value}
+    needed = limits.p_value / limits.parts / len(given) if given else 1.0
+    unknown = {name: _untold(size, needed) for name, size in sizes.items() if size.least >= needed}
     judged = [
         _judged(
             name, pair.counts, sizes[name], p_value, limits, _far(pair, limits, len(pairs)), ends.get(name),
@@ -162,7 +163,10 @@ def population_stability(pair: ColumnPair, limits: MonitorPolicy) -> Size:
     scale = Scale("psi", "population stability index", limits.watch, limits.act)
     if pair.days is None:
         return Size(measured.size, measured.p_value, scale)
-    return Size(measured.size, measured.p_value, scale, measured.least, _days_in_words(pair.days, measured.run))
+    held = f"the reference is of {counted(pair.days.many, 'day')}, which resemble their neighbours over {measured.run}"
+    if pair.days.many < FEWEST_TO_SEE:
+        held = f"the reference is of {counted(pair.days.many, 'day')}"
+    return Size(measured.size, measured.p_value, scale, measured.least, held, measured.longer)
 
 
 #: The tests of this platform; others come by entry point.
@@ -227,12 +231,12 @@ def _far(pair: ColumnPair, limits: MonitorPolicy, columns: int) -> FarValues | N
     return far if far and limits.parts * columns * far.p_value < limits.p_value else None
 
 
-def _days_in_words(days: Days, run: int) -> str:
-    """What chance is measured on."""
-    held = f"the reference is of {counted(days.many, 'day')}"
-    if days.many < FEWEST_TO_SEE:
-        return f"{held}, and at least {FEWEST_TO_SEE} tell how much days differ"
-    return f"{held}, which resemble their neighbours over {run}"
+def _untold(size: Size, needed: float) -> str:
+    """Why no change can be told from chance, and how many days of the reference could tell one."""
+    days = next((days for days, least in size.longer if least < needed), None)
+    if days is None:
+        return f"{size.days}, and these differ as much as any change would; more of them do not tell it"
+    return f"{size.days}, and at least {days:,} tell how much days differ"
 
 
 def _is_more(ends: Extremes, limits: MonitorPolicy) -> bool:

@@ -27,10 +27,14 @@ class FarValues(msgspec.Struct, frozen=True):
         """
         if not (reference.dtype.is_numeric() and current.dtype.is_numeric()):
             return None
-        held, now = (side.cast(pl.Float64).drop_nulls().drop_nans().to_numpy() for side in (reference, current))
-        if not held.size:
+        sides = [side.cast(pl.Float64) for side in (reference, current)]
+        ends = [one for side in sides for one in (side.min(), side.max()) if isinstance(one, float)]
+        if len(ends) < 4 or np.isnan(ends).any():
             return None
-        lowest, highest = float(held.min()), float(held.max())
+        lowest, highest, least, most = ends
+        if max(lowest - least, most - highest) <= highest - lowest:
+            return None  # as nearly always, and known without a look at each
+        held, now = (side.drop_nulls().drop_nans().to_numpy() for side in sides)
         beyond = np.maximum(lowest - now, now - highest)
         far = now[beyond > highest - lowest]
         if not far.size:

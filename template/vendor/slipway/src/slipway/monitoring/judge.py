@@ -176,9 +176,14 @@ def _sentence(columns: list[ColumnDrift], predictions: int, reference_rows: int,
         )
     if not columns:
         return "there is no column to compare"
-    if columns[0].verdict is Verdict.INSUFFICIENT_DATA:
-        return columns[0].sentence
-    if not (worst := moved(columns)):
-        return f"all {len(columns)} columns look like the reference"
-    others = f", and {len(worst) - 1} more moved" if len(worst) > 1 else ""
-    return f"{worst[0].sentence}{others}"
+    unknown = [column for column in columns if column.verdict is Verdict.INSUFFICIENT_DATA]
+    if worst := moved(columns):
+        others = f", and {len(worst) - 1} more moved" if len(worst) > 1 else ""
+        untold = f"; no change of {', '.join(column.name for column in unknown)} can be told" if unknown else ""
+        return f"{worst[0].sentence}{others}{untold}"
+    if unknown:
+        others = f", and so do {len(unknown) - 1} more" if len(unknown) > 1 else ""
+        rest = len(columns) - len(unknown)
+        like = f"; the other {counted(rest, 'column')} look like the reference" if rest else ""
+        return f"{unknown[0].sentence}{others}{like}"
+    return f"all {len(columns)} columns look like the reference"

@@ -11,25 +11,26 @@ J. Naranjo, "Statistical properties of the population stability index", Journal 
 Validation 14(4), 2020). So each PSI has a p-value.
 
 That takes every row for a draw of its own. Rows of one day are often alike, as all flights of a
-stormy one, and so are days that follow each other. Where rows have a time, chance is measured by the
-days of the reference instead (see `days`): runs of them, as many days as now, give a mean and a variance
-of the PSI by days, which come on top of those above. A gamma distribution gets both (F. E. Satterthwaite,
-"An approximate distribution of estimates of variance components", Biometrics 2(6), 1946); an F
-distribution, as what the days add is itself only measured, on so many stretches of days that do not
-resemble each other (D. R. Thomas and J. N. K. Rao, "Small-sample comparisons of level and power for
-simple goodness-of-fit statistics under cluster sampling", JASA 82, 1987).
+stormy one, and so are days that follow each other. Where rows have a time, the PSI is near to a sum of
+squares whose variances are those of rows and, in each way in which shares can move, that of days (J. N. K.
+Rao and A. J. Scott, "On chi-squared tests for multiway contingency tables with cell proportions estimated
+from survey data", Annals of Statistics 12(1), 1984; see `days`). Three moments give its distribution (J. P.
+Imhof, "Computing the distribution of quadratic forms in normal variables", Biometrika 48, 1961). As what days
+add is itself only measured, it is an F distribution and no chi-square (D. R. Thomas and J. N. K. Rao,
+"Small-sample comparisons of level and power for simple goodness-of-fit statistics under cluster sampling",
+JASA 82, 1987).
 """
 
 from __future__ import annotations
 
-from math import sqrt
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 from scipy.special import fdtrc, gammaincc
 
 from slipway.monitoring.bins import BinCounts
-from slipway.monitoring.days import DRAWS, SEED, USUAL, Days, Floats, Ints, resemblance
+from slipway.monitoring.days import FEWEST_TO_SEE, Days, Differences, Floats, Ints, differences
 
 #: Bins with a smaller share of the reference are measured together: a handful of rows makes
 #: a share that jumps, and the chi-square distribution above no longer describes it.
@@ -38,18 +39,23 @@ RARE = 0.01
 #: Where chance lets none of the new values be this frequent, in one column of a thousand.
 NEVER_BY_CHANCE = 0.001
 
+#: Days that more history may be of, to say how many would tell a change from chance.
+HISTORIES = (FEWEST_TO_SEE, 180, 365, 730, 1_095, 1_825)
+
 
 class Measured(NamedTuple):
     """The PSI of a column, and the chance of this much or more when nothing has changed.
 
-    Days of the reference were drawn in runs of so many, as days resemble their neighbours; 1 where there are none.
-    `least` is the chance of the largest change there is: where it is not small, no change can be told from chance.
+    Days of the reference resemble their neighbours over a `run`; 1 where none does. `least` is the chance of the
+    largest change there is: where it is not small, no change can be told from chance. `longer` is what that would be
+    with a reference of so many days that differ as these do.
     """
 
     size: float
     p_value: float
     run: int = 1
     least: float = 0.0
+    longer: tuple[tuple[int, float], ...] = ()
 
 
 def measure(counted: BinCounts, days: Days | None = None) -> Measured:
@@ -76,57 +82,32 @@ def measure(counted: BinCounts, days: Days | None = None) -> Measured:
     if days is None:
         return Measured(size, float(gammaincc(freedom / 2, freedom / 2 * size / mean)))
     by_day = days.table(bins_before[counted.places], bins)[:, filled]
-    return _by_days(size, mean, freedom, days, by_day, int(rows_now))
-
-
-def _by_days(size: float, mean: float, freedom: int, days: Days, by_day: Ints, rows: int) -> Measured:
-    """Add what days make of chance to the `mean` that rows of their own give, with so many degrees of freedom."""
-    run, between = resemblance(by_day, days.worth)
-    drawn, spread = _by_drawing(days, by_day, run, rows)
-    more = max(drawn, between) * days.wider(run)
-    # Days are taken to differ in one way at least, in which rows differ as well.
-    variance = 2 * mean**2 / freedom + max(spread * days.wider(run) ** 2, 2 * more**2 + 4 * more * mean / freedom)
-    chances = [(mean + more, 2 * (mean + more) ** 2 / variance, 0.0)]
-    # What is far out, days of one way alone explain: of many bins the sum above would make it too rare.
-    chances += [(more + mean / freedom, 1.0, mean - mean / freedom)] if more else []
-    stretches = max(1.0, days.many / max(run, min(days.worth, USUAL)) - 1)
+    found = differences(by_day, days.worth)
+    rows = np.full(freedom, mean / freedom)
     # All rows in the bin that had the fewest.
-    reference = by_day.sum(axis=0)
-    largest = float(psi(reference, rows * (np.arange(len(reference)) == reference.argmin())))
-    p_value, least = (
-        max(
-            _beyond(max(0.0, one - other) / scale, shape, shape * stretches * (scale / more) ** 2 if more else np.inf)
-            for scale, shape, other in chances
-        )
-        for one in (size, largest)
+    least_of = by_day.sum(axis=0)
+    largest = float(psi(least_of, rows_now * (np.arange(len(least_of)) == least_of.argmin())))
+    longer = tuple(
+        (many, _chance(largest, rows, found._replace(freedom=found.freedom * many / days.many)))
+        for many in HISTORIES
+        if many > days.many and replace(days, many=many).tell(found.run)
     )
-    return Measured(size, p_value, run, least if days.tell(run) else 1.0)
+    least = _chance(largest, rows, found) if days.tell(found.run) else 1.0
+    return Measured(size, _chance(size, rows, found), found.run, least, longer)
 
 
-def _beyond(ratio: float, freedom: float, known: float) -> float:
-    """The chance that an F distribution exceeds a ratio, or a gamma distribution where its denominator is known."""
-    if np.isinf(known):
+def _chance(size: float, rows: Floats, found: Differences) -> float:
+    """The chance of such a sum of squares: `rows` add this variance in each way, and days what was `found` of them."""
+    ways = np.sort(found.ways)[-len(rows) :]
+    both = rows + np.pad(ways, (len(rows) - len(ways), 0))
+    first, second, third = (float((both**power).sum()) for power in (1, 2, 3))
+    freedom = second**3 / third**2
+    ratio = max(0.0, 1 + (size - first) / np.sqrt(freedom * second))
+    # Of a way that stands out from the noise of days with few rows, that makes the variance less certain.
+    unsure = float(np.square(ways * (1 + found.noise / (ways + found.noise))).sum())
+    if not unsure:
         return float(gammaincc(freedom / 2, freedom / 2 * ratio))
-    return float(fdtrc(freedom, known, ratio))
-
-
-def _by_drawing(days: Days, by_day: Ints, run: int, rows: int) -> tuple[float, float]:
-    """How much the PSI of days that were drawn exceeds, in mean and variance, that of as many rows of no day.
-
-    A day of the reference may have few rows, and those who draw it draw their noise as well. So the same is done with
-    rows drawn from all days: what comes of that is noise alone.
-    """
-    chance, reference = np.random.default_rng(SEED), by_day.sum(axis=0)
-    drawn = days.draws(by_day, run)
-    of_no_day = chance.multinomial(drawn.sum(axis=1), reference / reference.sum())
-    sizes, noise = (
-        psi(reference, chance.multinomial(rows, counts / counts.sum(axis=1, keepdims=True)))
-        for counts in (drawn, of_no_day)
-    )
-    more = max(0.0, float(sizes.mean() - noise.mean() - 2 * noise.std() / sqrt(DRAWS)))
-    # A variance is known less well than a mean, so what may be noise of it is taken out as well.
-    unknown = 1 + 4 / sqrt(days.many / max(run, days.worth))
-    return more, float(sizes.var() - noise.var() * unknown)
+    return float(fdtrc(freedom, freedom * found.freedom * second / unsure, ratio))
 
 
 def psi(reference: Ints, current: Ints) -> Floats:
