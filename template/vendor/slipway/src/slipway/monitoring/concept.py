@@ -12,9 +12,8 @@ What is expected of a score is what happened with such scores on the test rows: 
 median is predicted, is no drift. The mean is asked of the last windows together, and has one half of what labels may
 alarm by chance. Slope and bands are asked of these and of the latest window alone, and share the other half after Holm.
 Of a version whose test rows are too few, or are not to be had, the mean alone is judged.
-
-Rows of one day are alike, so it is days that are counted: a figure is a ratio of sums over days (W. G. Cochran,
-"Sampling Techniques", 3rd edition, 1977, 9A.1), and its error has Student's distribution, as days are few.
+Rows of one day are alike, so days are counted: a figure is a ratio of sums over days (W. G. Cochran, "Sampling
+Techniques", 3rd edition, 1977, 9A.1), and its error has Student's distribution.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from typing import Any
 from slipway.base.errors import MlopsError
 from slipway.base.plugins import plugged
 from slipway.training.exporters.base import Exporter
-from slipway.training.exporters.boosting import CatBoost
+from slipway.training.exporters.catboost import CatBoost
 from slipway.training.exporters.sklearn import Sklearn
 
 GROUP = "slipway.exporter"
