@@ -114,16 +114,18 @@ class History:
         self._frozen.append(frozen)
 
     def importance(self) -> dict[str, float]:
-        """Which part of the differences between good trials and others comes from each parameter; 1 in sum.
+        """Which part of the differences between trials comes from each parameter alone; 1 in sum.
 
-        Watanabe, Bansal, Hutter, "PED-ANOVA", IJCAI 2023. Empty where too few trials tell.
+        Hutter, Hoos, Leyton-Brown, "An Efficient Approach for Assessing Hyperparameter Importance", ICML 2014. Empty
+        where too few trials tell.
         """
-        from optuna.importance import get_param_importances
+        from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
         study = self._replayed(0)
         if len({one.value for one in study.trials if one.state.name == "COMPLETE"}) < len(self._spaces) + 2:
             return {}
-        return dict(get_param_importances(study))
+        parts = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0))
+        return {name: float(part) for name, part in parts.items()}
 
     @cached_property
     def _stored(self) -> Study:
