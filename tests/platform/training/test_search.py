@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,7 +19,7 @@ import numpy as np
 import polars as pl
 import pytest
 from flight_delays.contract import CONTRACT
-from rendering import commit, git
+from rendering import ROOT, commit, git
 from slipway.base.errors import MlopsError
 from slipway.pages.search_page import search_page
 from slipway.proposals import better
@@ -26,7 +27,7 @@ from slipway.settings.base import read_settings
 from slipway.settings.params import Params
 from slipway.settings.project import Project
 from slipway.settings.search import ParameterRange, SearchParams, Values
-from slipway.training import folds, search
+from slipway.training import folds, search, study
 from slipway.training.folds import folds_of
 from slipway.training.search_result import SearchResult, conclude, gain_of, search_text
 from slipway.training.study import History, Tried
@@ -35,6 +36,7 @@ from slipway.training.tracking import connect, experiment, store_uri, translated
 # MLflow's own, of its use of SQLAlchemy.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
 
+PAGE = (ROOT / "template" / "vendor" / "slipway" / "docs" / "search.md").read_text("utf-8")
 TRIALS = 10
 RANGES = """
   ranges:
@@ -256,6 +258,24 @@ def test_without_a_block_the_refusal_brings_one_that_works(project: Project) -> 
     assert all(float(values.low) <= present[name] <= float(values.high) for name, values in asked.ranges.items())
 
 
+def test_the_block_on_the_page_works_and_its_table_has_every_key(tmp_path: Path, project: Project) -> None:
+    path = project.root / "params.yaml"
+    block = PAGE.partition("```yaml\n")[2].partition("```")[0]
+    metric = next(iter(project.policy.gates.metrics))
+    path.write_text(f"{path.read_text('utf-8')}\n{block.replace('roc_auc', metric)}", encoding="utf-8")
+
+    asked = search.require_asked(Project(project.root))
+
+    keys = {field.name: field.default for field in msgspec.structs.fields(SearchParams)}
+    table = dict(re.findall(r"^\| `(\w+)` \|.*\| ([^|]+) \|$", PAGE, flags=re.MULTILINE))
+    assert len(asked.ranges) == 5
+    assert table.keys() == keys.keys()
+    assert {name: table[name] for name in ("trials", "folds")} == {
+        name: f"{keys[name]}" for name in ("trials", "folds")
+    }
+    assert study.NEEDED in PAGE
+
+
 def test_without_optuna_it_is_said_how_to_get_it(small: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
 
@@ -401,16 +421,22 @@ def test_only_a_gain_that_chance_does_not_explain_changes_what_differs() -> None
     by_chance = concluded(([0.71, 0.75, 0.69, 0.74], [0.70, 0.70, 0.71, 0.72]))
 
     assert sure.changes == {"x": 2}
-    assert sure.sentence.endswith("it is better by 0.0175, and at least by 0.0116")
+    assert sure.sentence == (
+        "trial 1, the best of 1, is better by 0.018 in auc, and at least by 0.012, "
+        "measured anew on 4 other folds and with another seed"
+    )
     assert by_chance.changes == {}
-    assert by_chance.sentence.endswith("it is better by 0.0150, which may be chance: the present parameters stay")
+    assert by_chance.sentence.startswith("the present parameters stay: trial 1, the best of 1, was better by 0.015 in")
+    assert by_chance.sentence.endswith("which may be chance")
 
 
 def test_lower_is_better_where_the_gate_says_so() -> None:
-    assert concluded(([0.71, 0.72, 0.73, 0.74], [0.70, 0.70, 0.71, 0.72]), sign=-1).sentence.endswith(
-        "not better: the present parameters stay"
+    less, more = [0.70, 0.70, 0.71, 0.72], [0.71, 0.72, 0.73, 0.74]
+
+    assert concluded((less, more), sign=-1).changes == {"x": 2}
+    assert concluded((more, less), sign=-1).sentence.startswith(
+        "the present parameters stay: trial 1, the best of 1, was not better when measured anew"
     )
-    assert concluded(([0.70, 0.70, 0.71, 0.72], [0.71, 0.72, 0.73, 0.74]), sign=-1).changes == {"x": 2}
 
 
 def test_where_the_present_is_the_best_nothing_changes() -> None:

@@ -46,6 +46,6 @@ def _message(result: SearchResult) -> str:
         f"Use the parameters of the best of {len(result.tried) - 1} trials\n\n{listed}\n\n"
         f"By {result.folds} of {result.rows:,} training rows, the mean of {result.metric} is "
         f"{shown(result.best.mean)}, at present {shown(result.present.mean)}.\n"
-        f"{result.sentence.partition('; ')[2].capitalize()}.\n\n"
+        f"{result.sentence[0].upper()}{result.sentence[1:]}.\n\n"
         "The search has not seen the test rows; the gates judge on them as always.\n"
     )

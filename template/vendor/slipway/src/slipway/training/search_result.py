@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 from scipy.special import stdtrit
 
-from slipway.base.numbers import counted, shown
+from slipway.base.numbers import counted, shown, significant
 from slipway.training.study import Tried
 
 CONFIDENCE = 0.95
@@ -164,14 +164,17 @@ def _ranked(one: Tried) -> Ranked:
 def _sentence(metric: str, best: Ranked, present: Ranked, gain: Gain | None, trials: int) -> str:
     if gain is None:
         return f"the present parameters are the best of {counted(trials, 'trial')}: {metric} {shown(present.mean)}"
-    figures = (
-        f"trial {best.number} is the best of {trials:,} ({metric} {shown(best.mean)}, at present {shown(present.mean)})"
-    )
     anew = f"measured anew on {len(gain.folds)} other folds and with another seed"
+    better = f"better by {_short(gain.mean)} in {metric}"
     if gain.is_sure:
-        return f"{figures}; {anew} it is better by {shown(gain.mean)}, and at least by {shown(gain.low)}"
-    less = f"better by {shown(gain.mean)}, which may be chance" if gain.mean > 0 else "not better"
-    return f"{figures}; {anew} it is {less}: the present parameters stay"
+        return f"trial {best.number}, the best of {trials:,}, is {better}, and at least by {_short(gain.low)}, {anew}"
+    less = f"was {better} when {anew}, which may be chance" if gain.mean > 0 else f"was not better when {anew}"
+    return f"the present parameters stay: trial {best.number}, the best of {trials:,}, {less}"
+
+
+def _short(gain: float) -> str:
+    """A gain has no more than two digits that tell."""
+    return f"{significant(gain, 2):g}"
 
 
 def _remarks(tried: Sequence[Tried]) -> Iterator[str]:
