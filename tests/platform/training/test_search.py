@@ -30,6 +30,7 @@ from slipway.settings.search import ParameterRange, SearchParams, Values
 from slipway.training import folds, search, study
 from slipway.training.folds import folds_of
 from slipway.training.search_result import SearchResult, conclude, gain_of, search_text
+from slipway.training.search_runs import SearchRuns
 from slipway.training.study import History, Tried
 from slipway.training.tracking import connect, experiment, store_uri, translated
 
@@ -131,6 +132,28 @@ def test_the_test_rows_are_not_read(small: Project, whole: SearchResult, tmp_pat
     result = search.run(project, 3, None, print)
 
     assert result.tried == whole.tried[:4]
+
+
+def test_a_trial_that_was_not_recorded_in_time_is_recorded_by_the_next_start(small: Project, tmp_path: Path) -> None:
+    """A kill may fall between writing a trial down and recording it, or into the recording."""
+    project = copy(small, tmp_path)
+    asked = search.require_asked(project)
+    tried = [
+        Tried(number=0, params={"max_depth": 4}, outcome="measured", values=[0.5, 0.7]),
+        Tried(number=1, params={"max_depth": 2}, outcome="stopped", values=[0.4]),
+        Tried(number=2, params={"max_depth": 3}, outcome="failed", values=[], reason="no"),
+    ]
+    SearchRuns(project, "k", asked, tried[:1])
+    client = connect(project)
+    (parent,) = client.search_runs([experiment(project, client)], filter_string="tags.`mlops.search` = 'k'")
+    torn = {"mlflow.parentRunId": parent.info.run_id, "mlops.trial": "1"}
+    client.create_run(experiment(project, client), tags=torn)
+
+    with SearchRuns(project, "k", asked, tried):
+        assert runs(project) == {-1: "RUNNING", 0: "FINISHED", 1: "FINISHED", 2: "FAILED"}
+
+    SearchRuns(project, "k", asked, tried)
+    assert runs(project) == {-1: "RUNNING", 0: "FINISHED", 1: "FINISHED", 2: "FAILED"}
 
 
 def test_each_trial_is_told_with_its_number_its_value_and_the_best(whole: SearchResult, lines: list[str]) -> None:

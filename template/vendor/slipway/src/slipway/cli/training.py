@@ -104,11 +104,13 @@ def search(
     from slipway.proposals import better
     from slipway.training import search as searching
     from slipway.training.search_result import search_text
+    from slipway.training.study import require_optuna
 
     project = Project.find()
     if minutes is not None and not minutes > 0:
         raise MlopsError(f"--minutes {minutes:g} is no span of time", "write a number above 0", exit_code=2)
     searching.require_asked(project)
+    require_optuna()
     try:
         better.require_proposable(project)
     except MlopsError as error:
