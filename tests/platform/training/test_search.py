@@ -32,7 +32,7 @@ from slipway.training.folds import folds_of
 from slipway.training.search_result import SearchResult, conclude, gain_of, search_text
 from slipway.training.search_runs import SearchRuns
 from slipway.training.study import History, Tried
-from slipway.training.tracking import connect, experiment, store_uri, translated
+from slipway.training.tracking import connect, experiment, record, store_uri, translated
 
 # MLflow's own, of its use of SQLAlchemy.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
@@ -335,6 +335,16 @@ def test_no_stage_runs_again_for_another_search(finished: Project) -> None:
     assert "params.yaml" not in {dep for stage in stages for dep in stage["deps"]}
 
 
+def test_a_run_of_the_pipeline_does_not_name_where_a_search_looks(small: Project, tmp_path: Path) -> None:
+    project = copy(small, tmp_path)
+    client = connect(project)
+
+    params = client.get_run(record(project, client, {}, status="FAILED")).data.params
+
+    assert params["model.max_depth"] == "4"
+    assert not [name for name in params if name.startswith("search")]
+
+
 def test_another_search_has_another_key(small: Project, tmp_path: Path) -> None:
     project = copy(small, tmp_path)
     rows, asked = project.root / search.TRAIN, search.require_asked(project)
@@ -460,6 +470,17 @@ def test_lower_is_better_where_the_gate_says_so() -> None:
     assert concluded((more, less), sign=-1).sentence.startswith(
         "the present parameters stay: trial 1, the best of 1, was not better when measured anew"
     )
+
+
+def test_parameters_that_were_tried_twice_stand_once_among_the_best() -> None:
+    def trial(number: int, x: int, value: float) -> Tried:
+        return Tried(number=number, params={"x": x}, outcome="measured", values=[value])
+
+    stopped = Tried(number=3, params={"x": 9}, outcome="stopped", values=[0.9])
+    tried = [trial(0, 1, 0.5), trial(1, 2, 0.7), trial(2, 2, 0.7), stopped]
+
+    assert [one.number for one in search.best_of(tried, 1)] == [1, 0]
+    assert [one.number for one in search.best_of(tried, -1)] == [0, 1]
 
 
 def test_where_the_present_is_the_best_nothing_changes() -> None:
