@@ -376,7 +376,18 @@ def test_folds_by_time_ask_about_what_came_after_what_was_learned() -> None:
     assert all(times[fold.learned].max() < times[fold.asked].min() for fold in found)
     assert np.sum([fold.asked for fold in found], axis=0).max() == 1
     assert (np.any([fold.asked for fold in found], axis=0) | found[0].learned).all()
-    assert all(200 < fold.asked.sum() < 300 for fold in found)
+    assert all(140 < fold.asked.sum() < 200 for fold in found)
+    assert 470 < found[0].learned.sum() <= 500
+
+
+def test_what_is_measured_anew_has_other_borders() -> None:
+    days = timed([*range(1000)])
+    times = days[str(CONTRACT.time)].to_numpy()
+
+    found, anew = ({times[fold.asked].min() for fold in folds_of(days, count)} for count in (4, search._anew(4)))
+
+    assert len(anew) > 2 * len(found)
+    assert found & anew == {times[500]}  # where asking begins
 
 
 def test_too_few_moments_are_refused() -> None:

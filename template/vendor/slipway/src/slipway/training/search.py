@@ -37,8 +37,6 @@ from slipway.training.study import History, Suggestion, Tried, require_optuna
 from slipway.training.train import learned_from
 
 TRAIN = "data/train.parquet"
-#: So many times as many folds measure the best and the present anew: their borders are others, and more tell more.
-ANEW = 2
 
 
 def run(project: Project, trials: int | None, minutes: float | None, log: Log) -> SearchResult:
@@ -61,8 +59,10 @@ def run(project: Project, trials: int | None, minutes: float | None, log: Log) -
         if history.tried:
             log(f"search: {counted(len(history.tried) - 1, 'trial')} known from before")
         with runs:
+            # A fold that cannot be asked is refused before the trials.
+            present = exam.values_anew(exam.present)
             _try(exam, history, runs, trials, None if minutes is None else time.monotonic() + 60 * minutes, log)
-            result = _conclude(exam, history, log)
+            result = _conclude(exam, history, present, log)
             runs.conclude(result)
         return result
 
@@ -127,7 +127,7 @@ class Exam:
         rows = pl.read_parquet(path)
         rows = rows.drop_nulls(CONTRACT.time) if CONTRACT.time else rows
         names, matrix, truth = learned_from(rows)
-        folds, anew = (folds_of(rows, count) for count in (asked.folds, ANEW * asked.folds))
+        folds, anew = (folds_of(rows, count) for count in (asked.folds, _anew(asked.folds)))
         return cls(project, asked.metric, sign, _key(project, asked, path), names, matrix, truth, folds, anew)
 
     @property
@@ -208,6 +208,11 @@ def _told(exam: Exam, found: Tried) -> str:
     return f"{exam.metric} {shown(found.mean)}"
 
 
+def _anew(folds: int) -> int:
+    """How many folds measure the best and the present anew: more tell more, and none of their borders is the same."""
+    return 2 * folds + 1
+
+
 def best_of(tried: list[Tried], sign: int) -> list[Tried]:
     """What was measured on all folds, the best first; parameters that were tried twice stand there once."""
     measured = sorted((one for one in tried if one.outcome == "measured"), key=lambda one: -sign * one.mean)
@@ -219,13 +224,13 @@ def _best_told(exam: Exam, tried: list[Tried]) -> str:
     return f"{shown(best.mean)} of {f'trial {best.number}' if best.number else 'the present parameters'}"
 
 
-def _conclude(exam: Exam, history: History, log: Log) -> SearchResult:
+def _conclude(exam: Exam, history: History, present: list[float], log: Log) -> SearchResult:
     tried = history.tried
     ranked = best_of(tried, exam.sign)
     anew = None
     if ranked[0].params != exam.present:
-        log(f"search: measuring trial {ranked[0].number} and the present parameters anew, on {len(exam.anew)} folds")
-        anew = exam.values_anew(ranked[0].params), exam.values_anew(exam.present)
+        log(f"search: measuring trial {ranked[0].number} anew, on {len(exam.anew)} folds")
+        anew = exam.values_anew(ranked[0].params), present
     return conclude(
         exam.project.tool.model, exam.metric, exam.sign, tried, ranked, anew,
         importance=history.importance(), key=exam.key, folds=f"{counted(len(exam.folds), 'fold')} {by()}",
