@@ -46,6 +46,7 @@ COMMANDS = (
     workspace.setup,
     training.pipeline,
     training.stage,
+    training.search,
     registry.register,
     registry.sign,
     experiment.compare,

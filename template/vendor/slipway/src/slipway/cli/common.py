@@ -41,6 +41,17 @@ def offer(project: Project, proposal: Proposal, workflow: str | None = None) -> 
         typer.echo(f"next: {proposal.next_step}")
 
 
+def offer_training(project: Project, proposal: Proposal) -> None:
+    """Offer a proposal that needs training, and have a candidate trained where a host can do that."""
+    from slipway.forge import hosting
+
+    if proposal.is_new and hosting.of(project).is_connected:
+        offer(project, proposal, workflow="train.yml")
+        typer.echo("next: review what it registers; it proposes that for staging when every gate has passed")
+        return
+    offer(project, proposal)
+
+
 def print_facts(facts: Any, text: str, *, as_json: bool) -> None:
     """Print what a command found: as text, or the same facts as JSON."""
     import msgspec

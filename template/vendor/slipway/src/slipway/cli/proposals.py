@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from slipway.cli.common import moment_of, offer
+from slipway.cli.common import moment_of, offer, offer_training
 from slipway.settings.project import Project
 
 
@@ -43,13 +43,7 @@ def retrain(
     finding: Annotated[str | None, typer.Option(help="Why, in a sentence, as the monitor tells it.")] = None,
 ) -> None:
     """Propose to learn from the newest rows, and have a candidate trained."""
-    from slipway.forge import hosting
     from slipway.proposals import retrain as retraining
 
     project = Project.find()
-    proposal = retraining.propose_retraining(project, finding)
-    if proposal.is_new and hosting.of(project).is_connected:
-        offer(project, proposal, workflow="train.yml")
-        typer.echo("next: review what it registers; it proposes that for staging when every gate has passed")
-        return
-    offer(project, proposal)
+    offer_training(project, retraining.propose_retraining(project, finding))

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from slipway.cli.common import AsJson, print_facts, say, span_of
+from slipway.base.errors import MlopsError
+from slipway.cli.common import AsJson, offer_training, print_facts, say, span_of
 from slipway.settings.project import Project
 
 
@@ -92,3 +93,31 @@ def backtest(
     result = backtesting.run(project, *spans, say)
     write_backtest_page(result, project.root)
     print_facts(result, backtest_text(result), as_json=as_json)
+
+
+def search(
+    trials: Annotated[int | None, typer.Option(min=1, help="How many in all; by default as params.yaml says.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="End this start after so long; whichever comes first.")] = None,
+) -> None:
+    """Look for better parameters, and propose them; ended or killed, it goes on when started again."""
+    from slipway.pages.search_page import write_search_page
+    from slipway.proposals import better
+    from slipway.training import search as searching
+    from slipway.training.search_result import search_text
+    from slipway.training.study import require_optuna
+
+    project = Project.find()
+    if minutes is not None and not minutes > 0:
+        raise MlopsError(f"--minutes {minutes:g} is no span of time", "write a number above 0", exit_code=2)
+    searching.require_asked(project)
+    require_optuna()
+    try:
+        better.require_proposable(project)
+    except MlopsError as error:
+        say(f"mind: what is found will be shown and not proposed: {error.problem}")
+    result = searching.run(project, trials, minutes, say)
+    write_search_page(result, project.root)
+    typer.echo(search_text(result))
+    if not result.changes:
+        raise typer.Exit(3)
+    offer_training(project, better.propose_better(project, result))

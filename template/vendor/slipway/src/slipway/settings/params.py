@@ -1,4 +1,4 @@
-"""`params.yaml`: what the pipeline depends on."""
+"""`params.yaml`: what the pipeline depends on, and where `mlops search` looks."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from slipway.settings.base import Settings, Share
+from slipway.settings.search import SearchParams
 
 
 class FileFormat(Settings):
@@ -75,10 +76,11 @@ class DecisionParams(Settings):
 
 
 class Params(Settings):
-    """`params.yaml`: what the pipeline depends on."""
+    """`params.yaml`: what the pipeline depends on, and where `mlops search` looks."""
 
     seed: int
     data: DataParams
     split: SplitParams
     model: dict[str, Any]
     decision: DecisionParams = msgspec.field(default_factory=DecisionParams)
+    search: SearchParams | None = None

@@ -62,11 +62,14 @@ def estimators_of(project: Project, names: list[str]) -> dict[str, Any]:
     return {"model": model_of(project), "baseline": baseline}
 
 
-def model_of(project: Project) -> Any:
-    """The untrained model. Raises `MlopsError` for parameters that `build` does not take."""
+def model_of(project: Project, changes: Mapping[str, Any] | None = None, seed: int | None = None) -> Any:
+    """The untrained model, with `changes` of its parameters or another seed.
+
+    Raises `MlopsError` for parameters that `build` does not take.
+    """
     params = project.params
     with _told("model.py, build,", next_step="look at model in params.yaml, which is handed to build as it stands"):
-        return team.model.build(params.seed, **params.model)
+        return team.model.build(params.seed if seed is None else seed, **params.model | dict(changes or {}))
 
 
 def require_learnable(kind: Kind, truth: Column) -> None:

@@ -11,6 +11,7 @@ import platform
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -46,22 +47,24 @@ def store_uri(project: Project) -> str:
     uri = project.tool.tracking_uri
     if uri.startswith("sqlite:///") and not uri.startswith("sqlite:////"):
         project.state.mkdir(parents=True, exist_ok=True)
-        path = (project.root / uri.removeprefix("sqlite:///")).as_posix()
-        _require_address(path)
-        return f"sqlite:///{path}"
+        return sqlite_address(project.root / uri.removeprefix("sqlite:///"))
     return uri
 
 
-def _require_address(path: str) -> None:
+def sqlite_address(place: Path) -> str:
+    """The address of an SQLite file; refused where its path would mean something else in an address."""
+    path = place.as_posix()
+    address = f"sqlite:///{path}"
     if not {"?", "%"} & set(path):
-        return
+        return address
     from sqlalchemy import make_url
 
-    if make_url(f"sqlite:///{path}").database != path:
+    if make_url(address).database != path:
         raise MlopsError(
             f"an SQLite store cannot be addressed at {path}: ? and % mean something else in an address",
             "move the project to a folder without them, or name a server in pyproject.toml, tool.mlops.tracking_uri",
         )
+    return address
 
 
 @contextmanager
@@ -150,7 +153,9 @@ def record(project: Project, client: MlflowClient, tags: dict[str, str], *, stat
     with translated(store_uri(project)):
         run = client.create_run(experiment(project, client), tags=tags | _machine(project))
         run_id: str = run.info.run_id
-        for name, value in _flat(msgspec.to_builtins(project.params)):
+        params = msgspec.to_builtins(project.params)
+        del params["search"]  # no stage depends on it
+        for name, value in _flat(params):
             client.log_param(run_id, name, value)
         if status == "FINISHED":
             _record_results(project, client, run_id)

@@ -1,0 +1,51 @@
+"""A proposal of other parameters, as a search has found them: some values of `model` in `params.yaml`."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+from slipway.base.numbers import shown
+from slipway.forge import git, proposals
+from slipway.forge.proposals import Proposal
+from slipway.settings import edit
+from slipway.settings.params import Params
+from slipway.settings.project import Project
+from slipway.team import PACKAGE
+from slipway.training.search_result import SearchResult, shown_value
+
+PARAMS = "params.yaml"
+
+
+def require_proposable(project: Project) -> None:
+    """Refuse what a search would use and no commit holds: a branch would not make what was found."""
+    git.require_branch(project.root)
+    for path in (PARAMS, "policy.yaml", f"src/{PACKAGE.replace('.', '/')}"):
+        git.require_committed(project.root, path)
+
+
+def propose_better(project: Project, result: SearchResult) -> Proposal:
+    """Put the values that a search has found on a branch of its own, without touching the working tree."""
+    require_proposable(project)
+    changes = {f"model.{name}": value for name, value in result.changes.items()}
+    text = edit.edited((project.root / PARAMS).read_text("utf-8"), changes, Params, PARAMS)
+    branch = f"search/{sha256(text.encode()).hexdigest()[:8]}"
+    then = f"git switch {branch}, uv run mlops pipeline, commit dvc.lock and reports, uv run mlops register"
+    title = f"{len(changes)} better parameter{'s'[: len(changes) > 1]} proposed"
+    with project.only_one("promote"):
+        return proposals.propose(
+            project, branch, {PARAMS: text}, _message(result), title=title, next_step=then, replace=False
+        )
+
+
+def _message(result: SearchResult) -> str:
+    listed = "\n".join(
+        f"- {name}: {shown_value(result.present.params[name])} becomes {shown_value(value)}"
+        for name, value in result.changes.items()
+    )
+    return (
+        f"Use the parameters of the best of {len(result.tried) - 1} trials\n\n{listed}\n\n"
+        f"By {result.folds} of {result.rows:,} training rows, the mean of {result.metric} is "
+        f"{shown(result.best.mean)}, at present {shown(result.present.mean)}.\n"
+        f"{result.sentence[0].upper()}{result.sentence[1:]}.\n\n"
+        "The search has not seen the test rows; the gates judge on them as always.\n"
+    )
