@@ -6,8 +6,7 @@ from itertools import accumulate
 from pathlib import Path
 
 from slipway.base.numbers import shown
-from slipway.pages import charts
-from slipway.pages.charts import Curve, Curves
+from slipway.pages.lines import Curve, Curves, curves
 from slipway.pages.render import render, write
 from slipway.training.search_result import Ranked, SearchResult, name_of, shown_value
 
@@ -50,7 +49,7 @@ def _history(result: SearchResult) -> Curves:
     for (number, _), value, before in zip(measured, best, [best[0], *best], strict=False):
         steps += [(number, before), (number, value)]
     steps.append((last, best[-1]))
-    return charts.curves(
+    return curves(
         [*(("", [point]) for point in measured), ("main", steps)],
         [(float(one.number), str(one.number)) for one in result.tried],
         f"{result.metric} by trial: " + "; ".join(f"{number:g} {shown(value)}" for number, value in measured),
