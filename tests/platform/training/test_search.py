@@ -31,7 +31,7 @@ from slipway.training import folds, search, study
 from slipway.training.folds import folds_of
 from slipway.training.search_result import SearchResult, conclude, gain_of, search_text
 from slipway.training.search_runs import SearchRuns
-from slipway.training.study import History, Tried
+from slipway.training.study import TrialStore, Tried
 from slipway.training.tracking import connect, experiment, record, store_uri, translated
 
 # MLflow's own, of its use of SQLAlchemy.
@@ -416,7 +416,7 @@ def worth(params: dict[str, Any]) -> list[float]:
     return [(params["x"] - 0.3) ** 2 + (params["kind"] == "a") + fold / 10 for fold in range(3)]
 
 
-def tries(open_history: Callable[[], History], many: int) -> list[Tried]:
+def tries(open_history: Callable[[], TrialStore], many: int) -> list[Tried]:
     history = open_history()
     history.add(Tried(number=0, params={"x": 7.0, "kind": "a"}, outcome="measured", values=[9.0, 9.0, 9.0]))
     for number in range(1, many + 1):
@@ -428,11 +428,11 @@ def tries(open_history: Callable[[], History], many: int) -> list[Tried]:
 
 def test_the_next_trial_follows_from_the_seed_and_the_finished_ones_alone(tmp_path: Path) -> None:
     """A history that is opened for each trial anew tries what one that stays open does."""
-    kept = History(tmp_path / "kept.db", SPACES, -1, 7)
+    kept = TrialStore(tmp_path / "kept.db", SPACES, -1, 7)
 
     one = tries(lambda: kept, 8)
-    other = tries(lambda: History(tmp_path / "anew.db", SPACES, -1, 7), 8)
-    elsewhere = tries(lambda: History(tmp_path / "other.db", SPACES, -1, 8), 1)
+    other = tries(lambda: TrialStore(tmp_path / "anew.db", SPACES, -1, 7), 8)
+    elsewhere = tries(lambda: TrialStore(tmp_path / "other.db", SPACES, -1, 8), 1)
 
     assert one == other
     assert one[1] != elsewhere[1]
@@ -441,7 +441,7 @@ def test_the_next_trial_follows_from_the_seed_and_the_finished_ones_alone(tmp_pa
 
 def test_a_trial_worse_than_most_is_hopeless_whichever_way_is_better(tmp_path: Path) -> None:
     for sign, bad in ((-1, 9.0), (1, -9.0)):
-        history = History(tmp_path / f"{sign}.db", SPACES, sign, 7)
+        history = TrialStore(tmp_path / f"{sign}.db", SPACES, sign, 7)
         for number in range(7):
             history.add(
                 Tried(number=number, params={"x": 0.1 * number, "kind": "a"}, outcome="measured", values=[number] * 3)

@@ -33,7 +33,7 @@ from slipway.training.agreement import require_agreement
 from slipway.training.folds import Fold, folds_of
 from slipway.training.search_result import SearchResult, conclude
 from slipway.training.search_runs import SearchRuns
-from slipway.training.study import History, Suggestion, Tried, require_optuna
+from slipway.training.study import Suggestion, TrialStore, Tried, require_optuna
 from slipway.training.train import learned_from
 
 TRAIN = "data/train.parquet"
@@ -51,7 +51,7 @@ def run(project: Project, trials: int | None, minutes: float | None, log: Log) -
     trials, minutes = trials or asked.trials, minutes or asked.minutes
     with project.only_one("search"):
         exam = Exam.of(project, asked)
-        history = History(
+        history = TrialStore(
             project.state / "search" / f"{exam.key[:16]}.db", asked.ranges, exam.sign, exam.project.params.seed
         )
         runs = SearchRuns(project, exam.key, asked, history.tried)
@@ -167,7 +167,7 @@ class Exam:
         return [self.value(params, fold, self.project.params.seed + 1) for fold in self.anew]
 
 
-def _try(exam: Exam, history: History, runs: SearchRuns, trials: int, end: float | None, log: Log) -> None:
+def _try(exam: Exam, history: TrialStore, runs: SearchRuns, trials: int, end: float | None, log: Log) -> None:
     """Make trials until there are enough of them, or the time is over; a present model that fails ends it all."""
     tried = history.tried
     if not tried:
@@ -224,7 +224,7 @@ def _best_told(exam: Exam, tried: list[Tried]) -> str:
     return f"{shown(best.mean)} of {f'trial {best.number}' if best.number else 'the present parameters'}"
 
 
-def _conclude(exam: Exam, history: History, present: list[float], log: Log) -> SearchResult:
+def _conclude(exam: Exam, history: TrialStore, present: list[float], log: Log) -> SearchResult:
     tried = history.tried
     ranked = best_of(tried, exam.sign)
     anew = None

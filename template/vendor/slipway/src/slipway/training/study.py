@@ -75,7 +75,7 @@ class Suggestion:
         return self.trial.should_prune()
 
 
-class History:
+class TrialStore:
     """The trials of one search in `path`, and what follows from them; `sign` is -1 where lower is better."""
 
     def __init__(self, path: Path, ranges: Mapping[str, Values], sign: int, seed: int) -> None:
