@@ -172,6 +172,13 @@ class RunningProject:
         rows: list[dict[str, Any]] = json.loads(self.run("python", "-c", code).stdout)
         return rows
 
+    def flights_of_one_airport(self) -> list[dict[str, Any]]:
+        """250 rows of months that the model has learned, of one airport alone: the monitor asks to act for certain.
+
+        Every day is unlike the reference then, while September's weather differs from spring's as seasons do.
+        """
+        return [row for row in self.flights(900, range(1, 7)) if row["origin"] == "JFK"][:250]
+
     def copy(self, target: Path) -> "RunningProject":
         """A second checkout with the same history, data, runs and versions."""
         shutil.copytree(self.root, target, ignore=shutil.ignore_patterns(".venv", "bundles", "*.log"))

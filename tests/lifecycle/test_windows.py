@@ -10,9 +10,8 @@ from running import RunningProject
 
 
 def test_one_odd_week_is_watched_and_a_second_one_acted_on(trained_project: RunningProject) -> None:
-    """Of one airport alone: that tells every day, while September's weather differs from spring's as seasons do."""
     trained_project.release("staging")
-    rows = [row for row in trained_project.flights(900, range(1, 7)) if row["origin"] == "JFK"][:250]
+    rows = trained_project.flights_of_one_airport()
     assert trained_project.request("POST", "/predict", {"rows": rows}).status == 200
     trained_project.stop()
 

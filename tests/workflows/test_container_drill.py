@@ -207,7 +207,7 @@ def test_production_is_watched_by_the_monitor(company: Company, deployed: Workfl
     company.push()
     assert_green(company.runner.run("deploy.yml"), steps(company, "deploy.yml"))
     company.project.run("dvc", "pull", env=company.store.reader)
-    for row in company.project.flights(300):
+    for row in company.project.flights_of_one_airport():
         assert company.project.request("POST", "/predict", row, environment="production").status == 200
     say_the_same_a_week_ago(company.state / "predictions" / "production")
 

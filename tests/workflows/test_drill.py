@@ -142,7 +142,7 @@ def recorded_refusals(company: Company) -> int:
 def test_the_monitor_publishes_its_report_and_proposes_what_follows(company: Company, staged: WorkflowRun) -> None:
     assert staged.ended("failure") == set()
     company.project.run("dvc", "pull", env=company.store.reader)
-    for row in company.project.flights(300):
+    for row in company.project.flights_of_one_airport():
         assert company.project.request("POST", "/predict", row, environment="production").status == 200
     say_the_same_a_week_ago(company.state / "predictions" / "production")
     for row in company.project.flights(30):
