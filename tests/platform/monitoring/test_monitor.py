@@ -258,7 +258,7 @@ def test_days_that_are_too_few_to_tell_say_so_and_raise_no_alarm() -> None:
     (alike,) = find(before.head(len(few)), before, POLICY, Days.of(few, times))
 
     assert (found.verdict, alike.verdict) == (Verdict.INSUFFICIENT_DATA, Verdict.OK)
-    assert "the reference is of 9 days, and at least 90 tell how much days differ" in found.sentence
+    assert "the reference has 9 days, and at least 90 tell how much days differ" in found.sentence
 
 
 def in_season(rows: pl.DataFrame) -> pl.DataFrame:
@@ -275,10 +275,9 @@ def test_a_column_of_which_nothing_can_be_told_hides_no_other(champion: Bundle) 
 
     assert (quiet.verdict, moved.verdict) == (Verdict.INSUFFICIENT_DATA, Verdict.ACT)
     assert {one.name for one in quiet.columns if one.verdict is not Verdict.OK} == {"weight"}
-    assert "weight differs as days may by chance: the reference is of 181 days, which resemble" in quiet.summary
+    assert "weight differs, perhaps by chance: the reference has 181 days, alike over " in quiet.summary
     assert quiet.summary.endswith(
-        "these differ as much as any change would; more of them do not tell it; "
-        "the other 6 columns look like the reference"
+        " at a time, so that a season cannot be told from a change; the other 6 columns look like the reference"
     )
     assert "monitor.ignore" in quiet.next_step
     assert moved.summary == "service is dawn in 100.0 % of rows, before in 0.0 %; no change of weight can be told"
@@ -294,7 +293,7 @@ def test_so_many_days_as_are_said_to_tell_a_change_tell_it() -> None:
     few = judged(12)
 
     assert few.verdict is Verdict.INSUFFICIENT_DATA
-    assert few.sentence.endswith("the reference is of 12 days, and at least 90 tell how much days differ")
+    assert few.sentence.endswith("the reference has 12 days, and at least 90 tell how much days differ")
     assert judged(90).verdict is Verdict.ACT
 
 

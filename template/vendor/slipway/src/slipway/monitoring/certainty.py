@@ -160,7 +160,8 @@ def _drift(context: CheckContext, verdict: Verdict) -> _Told:
         return since, *_of_column(worst, context.limits, len(context.judged.columns))
     since = _run(context, lambda window: (window.drift or window.verdict) is verdict) or _latest(context)
     if verdict is not Verdict.OK or not context.judged.columns:
-        return since, None, "nothing is known, which does not mean that all is well"
+        what = "of it nothing" if any(one.verdict is Verdict.OK for one in context.judged.columns) else "nothing"
+        return since, None, f"{what} is known, which does not mean that all is well"
     alarm = f"while nothing changes, an alarm comes {in_words(context.limits.p_value)}"
     large = sum(one.size >= one.scale.watch for one in context.judged.columns)
     beyond = f"; {counted(large, 'column')} beyond a limit by no more than chance explains" if large else ""

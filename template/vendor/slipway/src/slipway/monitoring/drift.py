@@ -163,9 +163,9 @@ def population_stability(pair: ColumnPair, limits: MonitorPolicy) -> Size:
     scale = Scale("psi", "population stability index", limits.watch, limits.act)
     if pair.days is None:
         return Size(measured.size, measured.p_value, scale)
-    held = f"the reference is of {counted(pair.days.many, 'day')}, which resemble their neighbours over {measured.run}"
-    if pair.days.many < FEWEST_TO_SEE:
-        held = f"the reference is of {counted(pair.days.many, 'day')}"
+    held = f"the reference has {counted(pair.days.many, 'day')}"
+    if pair.days.many >= FEWEST_TO_SEE:
+        held += f", alike over {measured.run} at a time"
     return Size(measured.size, measured.p_value, scale, measured.least, held, measured.longer)
 
 
@@ -235,7 +235,7 @@ def _untold(size: Size, needed: float) -> str:
     """Why no change can be told from chance, and how many days of the reference could tell one."""
     days = next((days for days, least in size.longer if least < needed), None)
     if days is None:
-        return f"{size.days}, and these differ as much as any change would; more of them do not tell it"
+        return f"{size.days}, so that a season cannot be told from a change"
     return f"{size.days}, and at least {days:,} tell how much days differ"
 
 
@@ -283,7 +283,7 @@ def _judged(
 
 def _in_words(verdict: Verdict, bins: list[Bin], size: Size, unknown: str) -> str:
     if verdict is Verdict.INSUFFICIENT_DATA:
-        return f"differs as days may by chance: {unknown}" if unknown else "has too few rows to be judged"
+        return f"differs, perhaps by chance: {unknown}" if unknown else "has too few rows to be judged"
     if verdict is Verdict.OK:
         is_large = size.value >= size.scale.watch
         return "differs by no more than chance explains" if is_large else "looks like the reference"

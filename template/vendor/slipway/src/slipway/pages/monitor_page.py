@@ -54,7 +54,7 @@ VERDICTS = {
 MEANS = {
     Verdict.ACT: "something should be done now",
     Verdict.WATCH: "worth a look",
-    Verdict.INSUFFICIENT_DATA: "nothing can be told",
+    Verdict.INSUFFICIENT_DATA: "too little is known",
     Verdict.OK: "nothing to do",
 }
 TITLES = {
