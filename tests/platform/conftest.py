@@ -15,6 +15,8 @@ from outside import install
 from rendering import Template
 
 HERE = Path(__file__).parent
+#: These use the data of the example, and what they show does not depend on the kind of answer.
+ALIKE = {"test_kept.py"}
 PROBLEM = os.environ.get("SLIPWAY_PROBLEM", "binary")
 PATHS = [str(HERE.parents[1] / "template" / "vendor" / "slipway" / "src"), str(HERE / "teams" / PROBLEM)]
 # Before anything of the platform is imported, which asks for the team's modules.
@@ -31,7 +33,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     left_out = [
         item for item in items
-        if item.path.is_relative_to(HERE) and "project_root" not in getattr(item, "fixturenames", ())
+        if item.path.is_relative_to(HERE)
+        and (item.path.name in ALIKE or "project_root" not in getattr(item, "fixturenames", ()))
     ]  # fmt: skip
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
