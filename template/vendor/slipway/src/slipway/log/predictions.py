@@ -181,8 +181,8 @@ def read(
     since: datetime | None = None,
     until: datetime | None = None,
     *,
-    with_shadow: bool = False,
     mask: Mask | None = None,
+    with_shadow: bool = False,
 ) -> pl.DataFrame:
     """Return logged predictions, oldest first: `since` is included, `until` is not; both know their time zone.
 
