@@ -1,6 +1,7 @@
 """Conversion is proven on what the contract allows, not only on what test rows happen to hold."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
-from slipway import kinds
+from slipway import kinds, team
 from slipway.base.errors import MlopsError
+from slipway.contract.columns import Column, Columns
 from slipway.kinds.base import Matrix
 from slipway.settings.project import Project
 from slipway.team import CONTRACT
@@ -74,7 +76,9 @@ def test_a_model_that_has_no_answer_for_what_the_contract_allows_is_refused(
     names, rows, truth = learned
     whole = ~np.isnan(rows).any(axis=1)
     line = LogisticRegression(max_iter=2000).fit(rows[whole], truth[whole])
-    with pytest.raises(MlopsError, match=r"answers no row in which temp is missing.*Input X contains NaN"):
+    with pytest.raises(
+        MlopsError, match=r"no answer for rows in which temp is missing, as contract.*Input X contains NaN"
+    ):
         prove(line, names, tested, tmp_path)
 
     carrier, seen = names.index("carrier"), learned_from(tested)[1]
@@ -82,7 +86,7 @@ def test_a_model_that_has_no_answer_for_what_the_contract_allows_is_refused(
     encoder = ColumnTransformer([("carrier", OneHotEncoder(sparse_output=False), [carrier])])
     strict = make_pipeline(encoder, LogisticRegression()).fit(rows[known], truth[known])
     without = tested.filter(pl.col("carrier") != "9E").filter(pl.col("carrier").is_in(_carriers(rows[known, carrier])))
-    with pytest.raises(MlopsError, match=r"answers no row in which carrier is 9E.*unknown categories"):
+    with pytest.raises(MlopsError, match=r"no answer for rows in which carrier is 9E, as contract.*unknown cat"):
         prove(strict, names, without, tmp_path)
 
 
@@ -106,16 +110,50 @@ def test_a_graph_of_catboost_says_nothing_of_when_it_was_made(learned: tuple[lis
     assert b"model_guid" not in one
 
 
-def test_a_library_without_its_converter_is_told(
-    learned: tuple[list[str], Matrix, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def no_converter(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """LightGBM is loaded, and what converts it is not installed."""
+    from lightgbm import LGBMClassifier
+    from skl2onnx._supported_operators import sklearn_operator_name_map
+
+    boosting._is_registered.cache_clear()
+    monkeypatch.setitem(sys.modules, "onnxmltools.convert.lightgbm.operator_converters.LightGbm", None)
+    monkeypatch.delitem(sklearn_operator_name_map, LGBMClassifier, raising=False)
+    yield
+    boosting._is_registered.cache_clear()
+
+
+@pytest.mark.usefixtures("no_converter")
+def test_a_library_without_its_converter_is_told(learned: tuple[list[str], Matrix, Any]) -> None:
     from lightgbm import LGBMClassifier
 
     _, rows, truth = learned
     model = LGBMClassifier(n_estimators=2, verbose=-1).fit(rows, truth)
-    boosting._register.cache_clear()
-    monkeypatch.setitem(sys.modules, "onnxmltools.convert.lightgbm.operator_converters.LightGbm", None)
 
-    with pytest.raises(MlopsError, match="converted by onnxmltools, which is not installed") as told:
+    with pytest.raises(MlopsError, match="models of lightgbm are converted by onnxmltools, which is not ins") as told:
         exporters.of(model).export(model, KIND, rows)
     assert "uv add --group train onnxmltools" in str(told.value)
+
+
+@pytest.mark.usefixtures("no_converter")
+def test_a_converter_that_no_model_needs_is_not_asked_for(learned: tuple[list[str], Matrix, Any]) -> None:
+    _, rows, truth = learned
+    model = LogisticRegression(max_iter=5000).fit(np.nan_to_num(rows)[:, :5], truth)
+
+    assert exporters.of(model).export(model, KIND, rows[:, :5])
+
+
+def test_features_that_come_and_go_with_the_rows_are_refused(
+    tested: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = team.features
+
+    def sometimes(rows: Columns) -> dict[str, Column]:
+        gaps = {"gap": np.isnan(rows["temp"])} if np.isnan(rows["temp"]).any() else {}
+        return {**known(rows), **gaps}
+
+    monkeypatch.setitem(vars(team), "features", sometimes)
+    names = learned_from(tested)[0]
+
+    with pytest.raises(MlopsError, match="gives other features for rows in which temp is missing: gap"):
+        list(parity.probes(tested, names))

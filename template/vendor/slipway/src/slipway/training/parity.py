@@ -13,14 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from slipway import team
 from slipway.base.errors import MlopsError
 from slipway.contract.frames import columns, spread
 from slipway.contract.rows import Field, FieldKind
 from slipway.kinds.base import Kind, Matrix, Scores, alike
 from slipway.team import CONTRACT
-from slipway.training.scoring import OnnxModel
-from slipway.training.team_code import features_of
+from slipway.training.scoring import OnnxModel, matrix
 
 #: Largest difference between the estimator's and the converted model's scores, as a part of their usual size.
 PARITY = 1e-4
@@ -52,7 +50,8 @@ def require_parity(before: Scores, after: Scores, kind: Kind, name: str) -> None
 def require_parity_everywhere(estimator: Any, model: OnnxModel, kind: Kind, probes: Iterator[Probe]) -> None:
     """Refuse a conversion that changes what the model says of some value that the contract allows."""
     for probe in probes:
-        before, after = predicted(estimator, kind, probe.rows, probe.words), model(probe.rows)
+        before = predicted(estimator, kind, probe.rows, f"rows in which {probe.words}, as contract.py allows")
+        after = model(probe.rows)
         apart = ~alike(before, after, kind.rounding, part=PARITY)
         if apart.mean() > APART:
             raise MlopsError(
@@ -63,8 +62,8 @@ def require_parity_everywhere(estimator: Any, model: OnnxModel, kind: Kind, prob
             )
 
 
-def predicted(estimator: Any, kind: Kind, rows: Matrix, words: str) -> Scores:
-    """What the fitted estimator says of such rows.
+def predicted(estimator: Any, kind: Kind, rows: Matrix, which: str) -> Scores:
+    """What the fitted estimator says of these rows; `which` says in words what rows they are.
 
     Raises `MlopsError` when it has no answer: the converted model would give one all the same.
     """
@@ -73,7 +72,7 @@ def predicted(estimator: Any, kind: Kind, rows: Matrix, words: str) -> Scores:
     except Exception as error:
         said = str(error).strip().splitlines() or [type(error).__name__]
         raise MlopsError(
-            f"the model in model.py answers no row in which {words}, and contract.py allows it: {said[0]}",
+            f"{type(estimator).__name__} in model.py has no answer for {which}: {said[0]}",
             "let features.py or the model take it (SimpleImputer, handle_unknown), or forbid it in contract.py",
         ) from error
 
@@ -84,8 +83,13 @@ def probes(unseen: pl.DataFrame, names: list[str]) -> Iterator[Probe]:
     for field in CONTRACT.fields:
         for words, value in _values(field, unseen[field.name]):
             changed = base.with_columns(pl.lit(value, dtype=base.schema[field.name]).alias(field.name))
-            computed = features_of(team.features, columns(changed, CONTRACT.fields))
-            stacked = np.column_stack([np.asarray(computed[name], np.float32) for name in names])
+            found, stacked = matrix(columns(changed, CONTRACT.fields))
+            if found != names:
+                raise MlopsError(
+                    f"features.py gives other features for rows in which {field.name} {words}: "
+                    f"{', '.join(sorted({*found} ^ {*names})) or 'in another order'}",
+                    "let it give the same features for all rows",
+                )
             yield Probe(f"{field.name} {words}", stacked)
 
 

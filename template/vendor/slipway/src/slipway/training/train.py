@@ -82,7 +82,7 @@ def convert(estimator: Any, kind: Kind, unseen: Matrix, path: Path) -> None:
     content = exporters.of(estimator).export(estimator, kind, unseen)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
-    before = parity.predicted(estimator, kind, unseen, "it is one of the test rows")
+    before = parity.predicted(estimator, kind, unseen, "the test rows")
     try:
         after = OnnxModel(path, kind)(unseen)
     except MlopsError:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import sys
 from functools import cache
 
-from slipway.base.errors import MlopsError
-
 #: What converts the estimators of a library, and the classes it converts.
 _CONVERTED = {
     "lightgbm": ("onnxmltools.convert.lightgbm.operator_converters.LightGbm", "convert_lightgbm", "LGBM"),
@@ -14,18 +12,16 @@ _CONVERTED = {
 }
 
 
-def register() -> None:
-    """Teach skl2onnx the libraries that model.py has loaded, so that they may stand anywhere in a pipeline.
+def register() -> list[str]:
+    """Teach skl2onnx the libraries that are loaded, so that they may stand anywhere in a pipeline.
 
-    Raises `MlopsError` where one is loaded and its converter is not installed.
+    Return those whose converter is not installed: the estimator may be of another one.
     """
-    for library in _CONVERTED:
-        if library in sys.modules:
-            _register(library)
+    return [library for library in _CONVERTED if library in sys.modules and not _is_registered(library)]
 
 
 @cache
-def _register(library: str) -> None:
+def _is_registered(library: str) -> bool:
     from importlib import import_module
 
     from skl2onnx import update_registered_converter
@@ -37,11 +33,8 @@ def _register(library: str) -> None:
     module, function, prefix = _CONVERTED[library]
     try:
         convert = getattr(import_module(module), function)
-    except ModuleNotFoundError as error:
-        raise MlopsError(
-            f"a model of {library} is converted by onnxmltools, which is not installed",
-            "uv add --group train onnxmltools",
-        ) from error
+    except ModuleNotFoundError:
+        return False
     classifier = getattr(sys.modules[library], f"{prefix}Classifier")
     regressor = getattr(sys.modules[library], f"{prefix}Regressor")
     update_registered_converter(
@@ -51,3 +44,4 @@ def _register(library: str) -> None:
     update_registered_converter(
         regressor, regressor.__name__, calculate_linear_regressor_output_shapes, convert, options={"split": None}
     )
+    return True

@@ -38,12 +38,18 @@ def graph_of(estimator: Any, sample: Matrix) -> Any:
     from skl2onnx.common.data_types import FloatTensorType
     from sklearn.base import is_classifier
 
-    boosting.register()
+    lacking = boosting.register()
     options = {"zipmap": False} if is_classifier(estimator) else None
     inputs = [("rows", FloatTensorType([None, sample.shape[1]]))]
     try:
         return to_onnx(estimator, initial_types=inputs, options=options, target_opset=graphs.OPSETS)
     except Exception as error:
+        if lacking:
+            raise MlopsError(
+                f"{type(graphs.last(estimator)).__name__} in model.py cannot be converted to ONNX: models of "
+                f"{' and '.join(lacking)} are converted by onnxmltools, which is not installed",
+                "uv add --group train onnxmltools",
+            ) from error
         raise graphs.unconverted(estimator, error) from error
 
 
