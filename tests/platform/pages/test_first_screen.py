@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import polars as pl
 import pytest
-from monitored import LIMITS, begin, broken, labels, told
+from monitored import LIMITS, begin, broken, judged, labels, parcels, told
 from page_tree import answer, parsed, rows
 from slipway.monitoring.checks import CHECKS, Finding
 from slipway.monitoring.concept import Band, Concept, ConceptState, Outcome
@@ -122,6 +122,22 @@ def test_what_is_not_known_stands_beside_what_is_well(champion: Bundle) -> None:
 
     assert first["verdict"].text == "● ok"
     assert first["Asked"].text == "Columns ● ok Quality by labels ○ insufficient data"
+
+
+def test_one_column_of_which_nothing_is_known_does_not_stand_for_all(champion: Bundle) -> None:
+    whole = judged(champion, parcels(1000, seed=10))
+    one, *others = whole.columns
+    untold = msgspec.structs.replace(one, verdict=Verdict.INSUFFICIENT_DATA)
+    partly = msgspec.structs.replace(whole, columns=[untold, *others], drift=Verdict.INSUFFICIENT_DATA)
+    known, few = told(champion, "like", judged=partly), told(champion, "few")
+
+    sure = [answer(monitor_page(report))["How sure"].text for report in (known, few)]
+
+    assert {column.verdict for column in others} == {Verdict.OK}
+    assert sure == [
+        "of it nothing is known, which does not mean that all is well",
+        "nothing is known, which does not mean that all is well",
+    ]
 
 
 # ---------------------------------------------------------------------------- no verdict without its reason
