@@ -129,7 +129,7 @@ def test_one_column_of_which_nothing_is_known_does_not_stand_for_all(champion: B
     one, *others = whole.columns
     untold = msgspec.structs.replace(one, verdict=Verdict.INSUFFICIENT_DATA)
     partly = msgspec.structs.replace(whole, columns=[untold, *others], drift=Verdict.INSUFFICIENT_DATA)
-    known, few = told(champion, "like", judged=partly), told(champion, "few")
+    known, few = told(champion, "few", judged=partly), told(champion, "few")
 
     sure = [answer(monitor_page(report))["How sure"].text for report in (known, few)]
 
