@@ -24,6 +24,10 @@ from slipway.training.scoring import OnnxModel, matrix
 PARITY = 1e-4
 #: How many test rows get each value, and in which part of them the scores may differ.
 ROWS, APART = 40, 0.1
+_NEXT = (
+    "choose another estimator in model.py, or another step before it; vendor/slipway/docs/models.md tells which survive "
+    "the conversion"
+)
 
 
 class Probe(NamedTuple):
@@ -43,7 +47,7 @@ def require_parity(before: Scores, after: Scores, kind: Kind, name: str) -> None
     if apart.mean() > 0.001:
         raise MlopsError(
             f"{name} gives other scores than the estimator it was made from, on {apart.mean():.1%} of the test rows",
-            "choose another estimator in model.py; this one does not survive the conversion",
+            _NEXT,
         )
 
 
@@ -57,8 +61,7 @@ def require_parity_everywhere(estimator: Any, model: OnnxModel, kind: Kind, prob
             raise MlopsError(
                 f"model.onnx gives other scores than the estimator it was made from, on {apart.sum()} of {len(apart)} "
                 f"rows in which {probe.words}: up to {np.nanmax(np.abs(after - before)):.2g} apart",
-                "choose another estimator in model.py, or another encoder before it; "
-                "vendor/slipway/docs/models.md tells which survive the conversion",
+                _NEXT,
             )
 
 
