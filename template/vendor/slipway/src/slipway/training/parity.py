@@ -25,8 +25,8 @@ PARITY = 1e-4
 #: How many test rows get each value, and in which part of them the scores may differ.
 ROWS, APART = 40, 0.1
 _NEXT = (
-    "choose another estimator in model.py, or another step before it; vendor/slipway/docs/models.md tells which survive "
-    "the conversion"
+    "choose another estimator in model.py, or another step before it; vendor/slipway/docs/models.md tells which "
+    "survive the conversion"
 )
 
 
