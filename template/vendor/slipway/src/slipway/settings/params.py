@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from slipway.settings.base import Settings, Share
+from slipway.settings.base import Positive, Settings, Share
 from slipway.settings.search import SearchParams
 
 
@@ -69,10 +69,37 @@ class SplitParams(Settings):
     missing_outcomes: Literal["refuse", "drop", "keep"] = "refuse"
 
 
-class DecisionParams(Settings):
-    """From a score to an answer; used by projects that predict a class."""
+class Costs(Settings):
+    """What a wrong answer costs, in any unit: a yes that was a no, and a no that was a yes."""
 
-    threshold: Share = 0.5
+    false_positive: Positive
+    false_negative: Positive
+
+    @property
+    def threshold(self) -> float:
+        """The probability from which on a yes costs less than a no, if probabilities are what they say.
+
+        C. Elkan, "The foundations of cost-sensitive learning", IJCAI 2001, equation 2, with right answers for nothing.
+        """
+        return self.false_positive / (self.false_positive + self.false_negative)
+
+
+class DecisionParams(Settings):
+    """From a score to an answer; used by projects that predict a class: a `threshold`, or `costs` that give it."""
+
+    threshold: Share | None = None
+    costs: Costs | None = None
+
+    def __post_init__(self) -> None:
+        if self.threshold is not None and self.costs is not None:
+            raise ValueError("decision has a threshold and costs, which give another one; leave one of them out")
+
+    @property
+    def bound(self) -> float:
+        """From this score on the answer is yes."""
+        if self.costs is not None:
+            return self.costs.threshold
+        return 0.5 if self.threshold is None else self.threshold
 
 
 class Params(Settings):

@@ -15,6 +15,9 @@ from slipway.settings.params import FileFormat
 #: How a field is kept out of the prediction log.
 Hidden = Literal["hash", "drop"]
 
+#: What `gates.slices` may name beside the metrics of metrics.py: the share of yes, or the mean of a quantity.
+MEAN_ANSWER = "mean_answer"
+
 
 class MetricGate(Settings):
     """Limits for one metric; `margin` is how much better than the baseline it must be.
@@ -33,13 +36,18 @@ class MetricGate(Settings):
 
 
 class SliceGate(Settings):
-    """A limit that every large enough group of rows must meet: one for each value of each of the `columns`."""
+    """What is asked of every large enough group of rows: there is one for each value of each of the `columns`.
+
+    `metric` is one of metrics.py, or `mean_answer`: the share of yes, or the mean of a quantity. Beside a limit for
+    each group, `max_gap` is the most by which it may differ between any two groups of a column.
+    """
 
     columns: list[str]
     metric: str
     min_rows: Count
     min: float | None = None
     max: float | None = None
+    max_gap: Positive | None = None
 
 
 class LimitGate(Settings):
@@ -49,12 +57,19 @@ class LimitGate(Settings):
     one_row_ms: Positive
 
 
+class CalibrationGate(Settings):
+    """How far scores may be from what happened, on average of bands of test rows, in the unit of the answer."""
+
+    max_error: Positive
+
+
 class Gates(Settings):
     """What a model must pass before it can be registered."""
 
     metrics: dict[str, MetricGate]
     slices: list[SliceGate] | SliceGate
     limits: LimitGate
+    calibration: CalibrationGate | None = None
 
     @property
     def slice_rules(self) -> list[SliceGate]:
@@ -64,7 +79,8 @@ class Gates(Settings):
     @property
     def metric(self) -> str:
         """By what windows are compared where nothing else says so: the first rule's metric, or the first there is."""
-        return next(iter([*(rule.metric for rule in self.slice_rules), *self.metrics]), "")
+        measured = [rule.metric for rule in self.slice_rules if rule.metric != MEAN_ANSWER]
+        return next(iter([*measured, *self.metrics]), "")
 
     @property
     def groups(self) -> dict[str, int]:

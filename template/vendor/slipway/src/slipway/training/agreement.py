@@ -14,7 +14,7 @@ from slipway.base.errors import MlopsError
 from slipway.base.files import Log
 from slipway.contract.agreement import require_columns, require_split
 from slipway.kinds.base import Kind
-from slipway.settings.policy import Policy
+from slipway.settings.policy import MEAN_ANSWER, Policy
 from slipway.settings.project import Project
 from slipway.team import CONTRACT
 from slipway.training import team_code
@@ -38,9 +38,14 @@ def require_agreement(project: Project, log: Log) -> None:
     require_columns(policy, CONTRACT, team.model.ANSWER)
     require_split(project.params.split, CONTRACT)
     kind = kinds.of(team_code.model_of(project))
+    if project.params.decision.costs and not kind.has_positives:
+        raise MlopsError(
+            "params.yaml, decision.costs: the model in model.py answers no yes or no, so that no threshold decides",
+            "leave them out",
+        )
     limits = [*_limits(policy)]
     try:
-        values = _of_a_perfect_model(kind, project.params.decision.threshold)
+        values = _of_a_perfect_model(kind, project.params.decision.bound)
     except MlopsError:
         raise
     except Exception as error:  # noqa: BLE001 - what the team measures may not be made for made-up rows
@@ -54,7 +59,8 @@ def _limits(policy: Policy) -> Iterator[_Limit]:
     for name, gate in policy.gates.metrics.items():
         yield _Limit(f"gates.metrics.{name}", name, gate.min, gate.max)
     for rule in policy.gates.slice_rules:
-        yield _Limit("gates.slices", rule.metric, rule.min, rule.max)
+        if rule.metric != MEAN_ANSWER:
+            yield _Limit("gates.slices", rule.metric, rule.min, rule.max)
     quality = policy.monitor.quality
     if quality and quality.limit is not None:
         is_more_better = policy.gates.metrics[quality.metric].sign > 0

@@ -107,7 +107,7 @@ class TeamModel:
 
         def value(rows: pl.DataFrame) -> float | None:
             inputs, truth = learned_from(rows)[1:]
-            return metrics(truth, kind.predicted(estimator, inputs), params.decision.threshold).get(self.metric)
+            return metrics(truth, kind.predicted(estimator, inputs), params.decision.bound).get(self.metric)
 
         return value
 

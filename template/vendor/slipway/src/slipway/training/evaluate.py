@@ -18,9 +18,13 @@ from slipway.base.errors import MlopsError
 from slipway.base.files import write_json
 from slipway.base.numbers import significant
 from slipway.contract.frames import columns
+from slipway.kinds.base import Kind
+from slipway.settings.policy import MEAN_ANSWER
 from slipway.settings.project import Project
 from slipway.team import CONTRACT
 from slipway.training.bundle import ModelFacts
+from slipway.training.costs import cost_of_answers
+from slipway.training.reliability import reliability
 from slipway.training.scoring import OnnxModel, matrix
 from slipway.training.train import learning_set
 
@@ -28,7 +32,7 @@ Metrics = dict[str, float]
 
 
 def evaluate(project: Project) -> None:
-    """Measure model and baseline on the test rows, as a whole and by slice."""
+    """Measure model and baseline on the test rows: as a whole, by slice, and how far scores are from what happened."""
     root = project.root
     facts = msgspec.json.decode((root / "model" / "model.json").read_bytes(), type=ModelFacts)
     _, rows, truth = learning_set(root / "data" / "test.parquet")
@@ -36,17 +40,21 @@ def evaluate(project: Project) -> None:
     model = OnnxModel(root / "model" / "model.onnx", kind)
     scores = model(rows)
     baseline = OnnxModel(root / "model" / "baseline.onnx", kind)(rows)
-    measured = {
+    happened = kind.happened(truth)
+    measured: dict[str, Any] = {
         "rows": len(truth),
         "model": _finite("model", team.metrics(truth, scores, facts.threshold)),
         "baseline": _finite("baseline", team.metrics(truth, baseline, facts.threshold)),
-        "slices": _slices(project, truth, scores, facts.threshold),
+        "slices": _slices(project, kind, truth, scores, facts.threshold),
+        "reliability": reliability(scores, happened),
     }
+    if costs := project.params.decision.costs:
+        measured["costs"] = cost_of_answers(costs, scores, happened)
     write_json(root / "reports" / "metrics.json", measured)
     write_json(root / "reports" / "cost.json", _cost(project, model, facts.features))
 
 
-def _slices(project: Project, truth: Any, scores: Any, threshold: float) -> list[dict[str, Any]]:
+def _slices(project: Project, kind: Kind, truth: Any, scores: Any, threshold: float) -> list[dict[str, Any]]:
     test = pl.read_parquet(project.root / "data" / "test.parquet")
     found: list[dict[str, Any]] = []
     for name, least in project.policy.gates.groups.items():
@@ -60,7 +68,9 @@ def _slices(project: Project, truth: Any, scores: Any, threshold: float) -> list
             if group.height < least:
                 continue  # no rule asks for it, and many metrics of a few rows are not defined
             inside = group["index"].to_numpy()
-            figures = _rounded(team.metrics(truth[inside], scores[inside], threshold))
+            answers = np.asarray(kind.answers(scores[inside], threshold), dtype=np.float64)
+            measured = team.metrics(truth[inside], scores[inside], threshold)
+            figures = _rounded({MEAN_ANSWER: float(answers.mean())} | measured)
             found.append({"column": name, "value": str(value), "rows": len(inside), "metrics": figures})
     return sorted(found, key=lambda one: (one["column"], one["value"]))
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from typing import Any
 
 import msgspec
 import polars as pl
 
 from slipway import kinds
 from slipway.base.files import write_json
-from slipway.base.numbers import significant
+from slipway.base.numbers import counted, significant
 from slipway.contract.frames import as_rows, columns, spread
 from slipway.contract.rows import Field, FieldKind
 from slipway.settings.project import Project
@@ -97,6 +98,7 @@ def _card(bundle: Bundle, train: pl.DataFrame, project: Project) -> str:
         f"- Answers `{facts.answer}` from {len(facts.features)} features: {', '.join(facts.features)}.",
         f"- Learned from {train.height:,} rows{period}; "
         f"tested on {metrics['rows']:,} rows it has not seen.",
+        *_scores_in_words(metrics),
         f"- Parameters: {msgspec.json.encode(project.params.model).decode()}, seed {project.params.seed}.",
         "",
         "| metric | model | baseline |",
@@ -108,3 +110,14 @@ def _card(bundle: Bundle, train: pl.DataFrame, project: Project) -> str:
         *groups,
         "",
     ])  # fmt: skip
+
+
+def _scores_in_words(metrics: dict[str, Any]) -> list[str]:
+    """What is known of the scores themselves."""
+    known = metrics.get("reliability")
+    if known is None:
+        return []
+    return [
+        f"- Scores are {known['error']:.4g} from what happened, on average of {counted(len(known['bands']), 'band')} "
+        f"of test rows; chance alone makes that {known['chance']:.4g}."
+    ]

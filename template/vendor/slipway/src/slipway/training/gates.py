@@ -16,6 +16,7 @@ from slipway.base.numbers import shown
 from slipway.forge import git
 from slipway.settings.policy import Gates, SliceGate
 from slipway.settings.project import Project
+from slipway.training.costs import CostOfAnswers
 
 Metrics = dict[str, float]
 
@@ -41,7 +42,8 @@ def as_markdown(project: Project, checks: list[GateResult], reference: str) -> s
     """What a reviewer wants to know of this model: each metric beside that of another commit, and each gate."""
     earlier = git.at_commit(project.root, reference, REPORT)
     before: Metrics = msgspec.json.decode(earlier)["model"] if earlier else {}
-    now: Metrics = msgspec.json.decode((project.root / REPORT).read_bytes())["model"]
+    measured = msgspec.json.decode((project.root / REPORT).read_bytes())
+    now: Metrics = measured["model"]
     lines = [f"| metric | {reference} | here | change |", "|---|--:|--:|--:|"]
     for name, value in now.items():
         old = before.get(name)
@@ -51,6 +53,8 @@ def as_markdown(project: Project, checks: list[GateResult], reference: str) -> s
     for check in checks:
         figure = "none" if check.value is None else f"{check.value:.4g}"
         lines.append(f"| {check.gate} | {figure} | {check.limit} | {'passed' if check.passed else '**refused**'} |")
+    if "costs" in measured:
+        lines += ["", str(msgspec.convert(measured["costs"], CostOfAnswers))]
     return "\n".join(lines)
 
 
@@ -82,6 +86,9 @@ def checks_of(gates: Gates, measured: dict[str, Any], cost: Metrics) -> Iterator
             yield _margin(name, value, baseline, gate.margin, higher_is_better=gate.max is None)
     for rule in gates.slice_rules:
         yield from _slice_checks(rule, measured["slices"])
+        yield from _gap_checks(rule, measured["slices"])
+    if gates.calibration is not None:
+        yield _calibration(measured.get("reliability", {}), measured["rows"], gates.calibration.max_error)
     yield from _limits("model_megabytes", cost.get("model_megabytes"), None, gates.limits.model_megabytes)
     yield from _limits("one_row_ms", cost.get("one_row_ms"), None, gates.limits.one_row_ms)
 
@@ -91,6 +98,33 @@ def _slice_checks(rule: SliceGate, slices: list[dict[str, Any]]) -> Iterator[Gat
         if one["column"] in rule.columns and one["rows"] >= rule.min_rows:
             name = f"{rule.metric} of {one['column']} = {one['value']} ({one['rows']:,} rows)"
             yield from _limits(name, one["metrics"].get(rule.metric), rule.min, rule.max)
+
+
+def _gap_checks(rule: SliceGate, slices: list[dict[str, Any]]) -> Iterator[GateResult]:
+    """The largest difference between two groups of each column; with fewer than two to compare it fails."""
+    for column in rule.columns if rule.max_gap is not None else []:
+        inside = [one for one in slices if one["column"] == column and one["rows"] >= rule.min_rows]
+        known = sorted(
+            (one["metrics"][rule.metric], one["value"], one["rows"]) for one in inside if rule.metric in one["metrics"]
+        )
+        limit = f"at most {rule.max_gap:g}"
+        if len(known) < 2:
+            few = f"{limit}, and fewer than two groups of {rule.min_rows:,} rows have the metric"
+            yield GateResult(f"gap of {rule.metric} between values of {column}", None, few, passed=False)
+            continue
+        (low, lowest, some), (high, highest, others) = known[0], known[-1]
+        name = (
+            f"gap of {rule.metric} between {column} = {lowest} ({low:.4g}, {some:,} rows) "
+            f"and {highest} ({high:.4g}, {others:,} rows)"
+        )
+        yield GateResult(name, high - low, limit, high - low <= rule.max_gap)
+
+
+def _calibration(measured: dict[str, Any], rows: int, most: float) -> GateResult:
+    error, chance = measured.get("error"), measured.get("chance")
+    by_chance = "" if chance is None else f"; {chance:.4g} is what chance makes of {rows:,} rows"
+    limit = f"at most {most:g}{by_chance}"
+    return GateResult("calibration_error", error, limit, error is not None and error <= most)
 
 
 def _limits(name: str, value: float | None, low: float | None, high: float | None) -> Iterator[GateResult]:

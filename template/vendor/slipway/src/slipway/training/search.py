@@ -153,7 +153,7 @@ class Exam:
             )
         team_code.fit("model", estimator, self.names, self.matrix[fold.learned], learned)
         scores = kind.predicted(estimator, self.matrix[fold.asked])
-        threshold = self.project.params.decision.threshold
+        threshold = self.project.params.decision.bound
         value = team.metrics(self.truth[fold.asked], scores, threshold).get(self.metric)
         if value is None or not isfinite(value):
             raise MlopsError(

@@ -55,7 +55,7 @@ def train(project: Project) -> None:
         name=project.tool.model,
         answer=team.model.ANSWER,
         kind=kind.name,
-        threshold=project.params.decision.threshold,
+        threshold=project.params.decision.bound,
         features=names,
         contract=CONTRACT.fingerprint,
     )

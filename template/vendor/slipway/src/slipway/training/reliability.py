@@ -1,0 +1,63 @@
+"""Do scores mean what they say? What was expected and what happened on test rows, by bands of scores.
+
+A curve of both is a reliability diagram. Its mean distance from the diagonal is the expected calibration error, here of
+bands of equally many rows (M. Naeini, G. Cooper and M. Hauskrecht, AAAI 2015; J. Nixon and others, CVPR workshops
+2019).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from slipway.base.numbers import significant
+
+Floats = NDArray[np.float64]
+
+#: Bands of scores, and the fewest rows of one: of few rows there are fewer bands.
+BANDS, BAND_ROWS = 10, 50
+#: The mean distance of a normal variable from its mean, in standard deviations.
+_MEAN_DISTANCE = float(np.sqrt(2 / np.pi))
+
+
+class Band(msgspec.Struct, frozen=True):
+    """Rows with neighbouring scores: how many, the mean of their scores, and of what happened."""
+
+    rows: int
+    expected: float
+    happened: float
+
+
+class Reliability(msgspec.Struct, frozen=True, kw_only=True):
+    """The bands, and the mean distance between both of their means, in the unit of the answer.
+
+    `chance` is the distance that scores without any error would have on so many rows.
+    """
+
+    error: float
+    chance: float
+    bands: list[Band]
+
+
+def reliability(scores: NDArray[Any], truth: NDArray[Any]) -> Reliability:
+    """Measure scores, one for each row, by what happened; rows with equal scores are in the same band."""
+    expected, happened = np.asarray(scores, dtype=np.float64), np.asarray(truth, dtype=np.float64)
+    many = min(BANDS, max(1, len(expected) // BAND_ROWS))
+    edges = np.unique(np.quantile(expected, np.linspace(0, 1, many + 1)[1:-1]))
+    places = np.searchsorted(edges, expected, side="right")
+    rows = np.bincount(places)
+    means = [np.bincount(places, values) / np.maximum(rows, 1) for values in (expected, happened)]
+    spread = np.sqrt(np.bincount(places, (happened - expected) ** 2) / np.maximum(rows, 1))
+    weights = rows / rows.sum()
+    return Reliability(
+        error=significant(float(weights @ np.abs(means[1] - means[0])), 6),
+        chance=significant(float(weights @ (_MEAN_DISTANCE * spread / np.sqrt(np.maximum(rows, 1)))), 6),
+        bands=[
+            Band(int(many), significant(float(one), 6), significant(float(other), 6))
+            for many, one, other in zip(rows, *means, strict=True)
+            if many
+        ],
+    )
