@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sklearn.calibration import calibration_curve
 from slipway import kinds
 from slipway.base.errors import MlopsError
+from slipway.base.files import write_json
 from slipway.settings.params import Costs, DecisionParams
 from slipway.settings.policy import MEAN_ANSWER, CalibrationGate, Gates, LimitGate, SliceGate
 from slipway.settings.policy_add import add
@@ -18,7 +19,7 @@ from slipway.settings.project import Project
 from slipway.training.agreement import require_agreement
 from slipway.training.bundle import Bundle
 from slipway.training.costs import cost_of_answers
-from slipway.training.gates import GateResult, checks_of
+from slipway.training.gates import GateResult, checks_of, costs_in_words
 from slipway.training.reliability import reliability
 
 LIMITS = LimitGate(model_megabytes=5, one_row_ms=5)
@@ -119,6 +120,13 @@ def test_costs_give_the_threshold_that_costs_least() -> None:
     assert found.best_mean_cost <= found.mean_cost <= 1.01 * found.best_mean_cost
     # Probabilities that are all too small are told by what the best threshold would have cost.
     assert cost_of_answers(costs, scores / 4, truth).mean_cost > 1.2 * found.best_mean_cost
+
+
+def test_the_pipeline_says_what_answers_cost(project: Project) -> None:
+    costs = cost_of_answers(Costs(false_positive=1, false_negative=4), *draws(2_000, off=0.0))
+    write_json(project.root / "reports" / "metrics.json", {"model": {}, "costs": costs})
+
+    assert costs_in_words(project).startswith("from a score of 0.2000 on, which the costs in params.yaml ask for,")
 
 
 def test_rows_with_equal_scores_get_the_same_answer() -> None:

@@ -23,7 +23,7 @@ def pipeline(
     from slipway.data import raw
     from slipway.forge import hosting
     from slipway.training import pipeline as pipelines
-    from slipway.training.gates import as_markdown, require_passed
+    from slipway.training.gates import as_markdown, costs_in_words, require_passed
 
     project = Project.find()
     if where_possible and (reason := raw.out_of_reach(project)):
@@ -32,6 +32,8 @@ def pipeline(
     checks = pipelines.run(project, force, say)
     for check in checks:
         typer.echo(f"{'pass' if check.passed else 'FAIL'}  {check}")
+    if costs := costs_in_words(project):
+        typer.echo(costs)
     text = as_markdown(project, checks, against)
     host = hosting.of(project)
     host.summarize(text)

@@ -42,8 +42,7 @@ def as_markdown(project: Project, checks: list[GateResult], reference: str) -> s
     """What a reviewer wants to know of this model: each metric beside that of another commit, and each gate."""
     earlier = git.at_commit(project.root, reference, REPORT)
     before: Metrics = msgspec.json.decode(earlier)["model"] if earlier else {}
-    measured = msgspec.json.decode((project.root / REPORT).read_bytes())
-    now: Metrics = measured["model"]
+    now: Metrics = msgspec.json.decode((project.root / REPORT).read_bytes())["model"]
     lines = [f"| metric | {reference} | here | change |", "|---|--:|--:|--:|"]
     for name, value in now.items():
         old = before.get(name)
@@ -53,9 +52,15 @@ def as_markdown(project: Project, checks: list[GateResult], reference: str) -> s
     for check in checks:
         figure = "none" if check.value is None else f"{check.value:.4g}"
         lines.append(f"| {check.gate} | {figure} | {check.limit} | {'passed' if check.passed else '**refused**'} |")
-    if "costs" in measured:
-        lines += ["", str(msgspec.convert(measured["costs"], CostOfAnswers))]
+    if costs := costs_in_words(project):
+        lines += ["", costs]
     return "\n".join(lines)
+
+
+def costs_in_words(project: Project) -> str:
+    """What answers cost in the last evaluation; empty where params.yaml names no costs."""
+    measured = msgspec.json.decode((project.root / REPORT).read_bytes())
+    return str(msgspec.convert(measured["costs"], CostOfAnswers)) if "costs" in measured else ""
 
 
 def sample_markdown(project: Project, sample: str) -> str:
