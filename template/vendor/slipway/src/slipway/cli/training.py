@@ -22,6 +22,7 @@ def pipeline(
     """Run the stages whose inputs have changed, and judge the model."""
     from slipway.data import raw
     from slipway.forge import hosting
+    from slipway.pages.evaluation_page import write_evaluation_page
     from slipway.training import pipeline as pipelines
     from slipway.training.gates import as_markdown, costs_in_words, require_passed
 
@@ -34,6 +35,7 @@ def pipeline(
         typer.echo(f"{'pass' if check.passed else 'FAIL'}  {check}")
     if costs := costs_in_words(project):
         typer.echo(costs)
+    typer.echo(f"page: {write_evaluation_page(project, checks)}")
     text = as_markdown(project, checks, against)
     host = hosting.of(project)
     host.summarize(text)

@@ -23,7 +23,7 @@ BANDS, BAND_ROWS = 10, 50
 _MEAN_DISTANCE = float(np.sqrt(2 / np.pi))
 
 
-class Band(msgspec.Struct, frozen=True):
+class ScoreBand(msgspec.Struct, frozen=True):
     """Rows with neighbouring scores: how many, the mean of their scores, and of what happened."""
 
     rows: int
@@ -39,7 +39,7 @@ class Reliability(msgspec.Struct, frozen=True, kw_only=True):
 
     error: float
     chance: float
-    bands: list[Band]
+    bands: list[ScoreBand]
 
 
 def reliability(scores: NDArray[Any], truth: NDArray[Any]) -> Reliability:
@@ -56,7 +56,7 @@ def reliability(scores: NDArray[Any], truth: NDArray[Any]) -> Reliability:
         error=significant(float(weights @ np.abs(means[1] - means[0])), 6),
         chance=significant(float(weights @ (_MEAN_DISTANCE * spread / np.sqrt(np.maximum(rows, 1)))), 6),
         bands=[
-            Band(int(many), significant(float(one), 6), significant(float(other), 6))
+            ScoreBand(int(many), significant(float(one), 6), significant(float(other), 6))
             for many, one, other in zip(rows, *means, strict=True)
             if many
         ],
