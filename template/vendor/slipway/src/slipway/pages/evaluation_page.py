@@ -15,7 +15,7 @@ from slipway.pages.render import render, write
 from slipway.settings.policy import MEAN_ANSWER
 from slipway.settings.project import Project
 from slipway.training.gates import REPORT, GateResult, costs_in_words
-from slipway.training.reliability import ScoreBand, Reliability
+from slipway.training.reliability import Reliability, ScoreBand
 
 PAGE = "reports/evaluation.html"
 
