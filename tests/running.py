@@ -1,5 +1,6 @@
 """A generated project that a test works in, the way its user would: by commands."""
 
+import hashlib
 import json
 import os
 import re
@@ -8,6 +9,7 @@ import signal
 import socket
 import sqlite3
 import subprocess
+import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
@@ -245,6 +247,7 @@ def give_free_ports(root: Path) -> None:
 def prepare(root: Path, *, demanding: bool = False) -> RunningProject:
     """Set a rendered project up, with ports of its own; a demanding one watches labels, trials and the log, too."""
     give_free_ports(root)
+    _lock(root)
     subprocess.run(["uv", "sync", "--quiet"], cwd=root, check=True, timeout=TIMEOUT_S)
     project = RunningProject(root)
     if demanding:
@@ -253,6 +256,20 @@ def prepare(root: Path, *, demanding: bool = False) -> RunningProject:
         project.edit("policy.yaml", "smallest_gain: 0.003", "smallest_gain: 0.01")
     project.mlops("setup")
     return project
+
+
+def _lock(root: Path) -> None:
+    """Lock a project as one with the same dependencies was locked in this run: asking the index takes ten seconds."""
+    named = b"".join((root / place / "pyproject.toml").read_bytes() for place in ("", "vendor/slipway"))
+    key = hashlib.sha256(os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid())).encode() + named).hexdigest()
+    known = Path(tempfile.gettempdir()) / f"slipway-lock-{key[:16]}"
+    if known.is_file():
+        shutil.copyfile(known, root / "uv.lock")
+        return
+    subprocess.run(["uv", "lock", "--quiet"], cwd=root, check=True, timeout=TIMEOUT_S)
+    half = known.with_suffix(f".{os.getpid()}")
+    shutil.copyfile(root / "uv.lock", half)
+    half.replace(known)
 
 
 def train(project: RunningProject) -> RunningProject:
