@@ -29,6 +29,7 @@ from slipway.registry import models
 from slipway.settings.policy import WindowPolicy
 from slipway.settings.project import Project
 from slipway.training.bundle import Bundle
+from slipway.training.score_columns import observed, scores_in
 
 
 class VersionQuality(msgspec.Struct, frozen=True, kw_only=True):
@@ -202,9 +203,11 @@ class WindowJudge:
             known = part.filter(pl.col(TRUTH).is_not_null())
             groups = self._groups(known, measure)
             calibration = self._calibration if digest == self._champion else None
-            outcome = concept.outcome(bundle, known, self._project.policy.privacy.hidden, calibration)
+            outcome = concept.outcome(
+                bundle, observed(known, bundle.model, TRUTH), self._project.policy.privacy.hidden, calibration
+            )
         if bundle and self._calibration and digest == self._champion and since >= self._recent:
-            scores = spread(part, MOST_ROWS)["score"].to_numpy()
+            scores = scores_in(spread(part, MOST_ROWS))
             estimate = expect(self._calibration, scores, samples.measured_by(bundle.model, self._metric))
         if bundle and self._rule:
             limit = limit_of(self._rule, bundle, self._sign)
@@ -236,7 +239,7 @@ class WindowJudge:
         found = {}
         for column, min_rows in self._project.policy.gates.groups.items():
             for (value,), rows in sorted(known.group_by(column), key=lambda group: str(group[0])):
-                figure = measure(rows[TRUTH].to_numpy(), rows["score"].to_numpy())
+                figure = measure(rows[TRUTH].to_numpy(), scores_in(rows))
                 if rows.height >= min_rows and figure is not None:
                     found[f"{column} = {value}"] = figure
         return found

@@ -70,9 +70,12 @@ class SplitParams(Settings):
 
 
 class DecisionParams(Settings):
-    """From a score to an answer; used by projects that predict a class."""
+    """From a score to an answer; used by projects that predict a class.
 
-    threshold: Share = 0.5
+    `threshold` is one number, or of several classes a number for each that is named.
+    """
+
+    threshold: Share | dict[str, Share] = 0.5
 
 
 class Params(Settings):

@@ -13,7 +13,8 @@ from slipway import kinds, team
 from slipway.base.errors import MlopsError
 from slipway.base.files import Log
 from slipway.contract.agreement import require_columns, require_split
-from slipway.kinds.base import Kind
+from slipway.kinds import multiclass
+from slipway.kinds.base import Kind, Threshold
 from slipway.settings.policy import Policy
 from slipway.settings.project import Project
 from slipway.team import CONTRACT
@@ -35,12 +36,14 @@ def require_agreement(project: Project, log: Log) -> None:
     What cannot be tried is said to `log`, and left alone.
     """
     policy = project.policy
-    require_columns(policy, CONTRACT, team.model.ANSWER)
+    classes = team.classes()
+    require_columns(policy, CONTRACT, team.model.ANSWER, map(multiclass.column, classes))
     require_split(project.params.split, CONTRACT)
-    kind = kinds.of(team_code.model_of(project))
+    kind = kinds.of(team_code.model_of(project), classes)
+    threshold = kind.threshold(project.params.decision.threshold)
     limits = [*_limits(policy)]
     try:
-        values = _of_a_perfect_model(kind, project.params.decision.threshold)
+        values = _of_a_perfect_model(kind, threshold)
     except MlopsError:
         raise
     except Exception as error:  # noqa: BLE001 - what the team measures may not be made for made-up rows
@@ -62,13 +65,13 @@ def _limits(policy: Policy) -> Iterator[_Limit]:
         yield _Limit("monitor.quality", quality.metric, *bounds)
 
 
-def _of_a_perfect_model(kind: Kind, threshold: float) -> dict[str, list[float]]:
+def _of_a_perfect_model(kind: Kind, threshold: Threshold) -> dict[str, list[float]]:
     """What each metric is when every score is right, for truths of different shares and sizes."""
     values: dict[str, list[float]] = defaultdict(list)
     for truth in kind.examples():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            measured = team.metrics(truth, truth.astype(np.float32), threshold)
+            measured = team.metrics(truth, kind.certain(truth), threshold)
         for name, value in measured.items():
             values[name].append(float(value))
     return values

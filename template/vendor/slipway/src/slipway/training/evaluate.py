@@ -18,9 +18,11 @@ from slipway.base.errors import MlopsError
 from slipway.base.files import write_json
 from slipway.base.numbers import significant
 from slipway.contract.frames import columns
+from slipway.kinds.base import Threshold
 from slipway.settings.project import Project
 from slipway.team import CONTRACT
 from slipway.training.bundle import ModelFacts
+from slipway.training.confusion import Confusion
 from slipway.training.scoring import OnnxModel, matrix
 from slipway.training.train import learning_set
 
@@ -32,7 +34,7 @@ def evaluate(project: Project) -> None:
     root = project.root
     facts = msgspec.json.decode((root / "model" / "model.json").read_bytes(), type=ModelFacts)
     _, rows, truth = learning_set(root / "data" / "test.parquet")
-    kind = kinds.named(facts.kind)
+    kind = kinds.named(facts.kind, facts.classes)
     model = OnnxModel(root / "model" / "model.onnx", kind)
     scores = model(rows)
     baseline = OnnxModel(root / "model" / "baseline.onnx", kind)(rows)
@@ -42,11 +44,13 @@ def evaluate(project: Project) -> None:
         "baseline": _finite("baseline", team.metrics(truth, baseline, facts.threshold)),
         "slices": _slices(project, truth, scores, facts.threshold),
     }
+    if facts.classes:
+        measured["confusion"] = Confusion.of(truth, scores, facts)
     write_json(root / "reports" / "metrics.json", measured)
     write_json(root / "reports" / "cost.json", _cost(project, model, facts.features))
 
 
-def _slices(project: Project, truth: Any, scores: Any, threshold: float) -> list[dict[str, Any]]:
+def _slices(project: Project, truth: Any, scores: Any, threshold: Threshold) -> list[dict[str, Any]]:
     test = pl.read_parquet(project.root / "data" / "test.parquet")
     found: list[dict[str, Any]] = []
     for name, least in project.policy.gates.groups.items():

@@ -52,7 +52,19 @@ def target_of(outcomes: Columns) -> Column:
             f"target in model.py gives no finite number for {unknown:,} of {counted(len(truth), 'row')}",
             f"leave out rows without an outcome (split.missing_outcomes in params.yaml), or give them one; see {PAGE}",
         )
-    return truth
+    return _places(truth, classes) if (classes := team.classes()) else truth
+
+
+def _places(truth: Column, classes: tuple[str, ...]) -> Column:
+    """Refuse what is no place in CLASSES."""
+    if wrong := int((~np.isin(truth, np.arange(len(classes)))).sum()):
+        raise MlopsError(
+            f"target in model.py gives for {wrong:,} of {counted(len(truth), 'row')} no place in CLASSES, "
+            f"which are 0 to {len(classes) - 1}",
+            "let it give the place of a row's class, and leave out rows of no class "
+            "(split.missing_outcomes in params.yaml)",
+        )
+    return truth.astype(np.int64)
 
 
 def estimators_of(project: Project, names: list[str]) -> dict[str, Any]:
