@@ -13,7 +13,7 @@ def metrics(truth: Column, scores: Column, threshold: Column) -> dict[str, float
     """Measure the probability of each class, a column each, against the place in CLASSES of what happened.
 
     - `log_loss`: how surprised the model is by what happened; lower is better, and 0 is certain and right.
-    - `macro_roc_auc`: the chance that a row of a class gets more of it than a row of another, on average of the classes.
+    - `macro_roc_auc`: the chance that a row of a class gets more of it than one of another, on average of the classes.
     - `macro_f1`, `macro_precision`, `macro_recall`: averages in which each class counts the same, however rare it is.
     - `precision_late`: share of flights called late that were late, and so on for each class.
     - `recall_late`: share of late flights that were called late, and so on for each class.

@@ -26,6 +26,7 @@ from slipway.settings.policy import ExperimentPolicy, LabelPolicy
 from slipway.settings.project import Project
 from slipway.team import CONTRACT
 from slipway.training.score_columns import names_in, scores_in
+from slipway.training.team_code import require_classes
 
 #: The other version's scores, beside columns of any name.
 _OTHER = "(other) "
@@ -110,10 +111,10 @@ def compare_live(project: Project, name: str, until: datetime) -> LiveComparison
     log = predictions.read(project, name, since, until, with_shadow=True, mask=mask)
     log = labels.join(log, known, where, until, mask)
     logs = _of(log, "champion", champion.digest), _of(log, _ROLES[tried.mode], tried.digest)
-    measures = (
-        measured_by(bundle_of(project, champion.version, champion.digest)[0].model, rule.metric),
-        measured_by(bundle_of(project, tried.version, tried.digest)[0].model, rule.metric),
-    )
+    models = [bundle_of(project, one.version, one.digest)[0].model for one in (champion, tried)]
+    for one, model in zip((champion, tried), models, strict=True):
+        require_classes(model, f"version {one.version}")
+    measures = measured_by(models[0], rule.metric), measured_by(models[1], rule.metric)
     clusters = _clusters(logs, tried)
     blocks = by_time(log, rule.block_hours)
     samples = _samples(logs, measures, tried, blocks, clusters)

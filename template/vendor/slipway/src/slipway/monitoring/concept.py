@@ -134,8 +134,7 @@ def measure(
     parts = [
         own if span is None else own.filter(pl.col("at").is_between(*span, closed="right")) for span in spans_judged
     ]
-    known = parts[0].filter(pl.col(TRUTH).is_not_null())
-    unknown = too_few_labels(parts[0], rule)
+    known, unknown = parts[0].filter(pl.col(TRUTH).is_not_null()), too_few_labels(parts[0], rule)
     if known.height < policy.monitor.min_rows:
         unknown = f"{known.height:,} labelled predictions, at least {policy.monitor.min_rows:,} are needed"
     found = outcome(bundle, known, policy.privacy.hidden, calibration)

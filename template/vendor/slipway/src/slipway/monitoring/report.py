@@ -245,7 +245,10 @@ def _confusion_lines(report: Report) -> list[str]:
     lines = [f"{'happened':{width}}  {head}  precision  recall     rows"]
     shares = [*found.cells(), (found.macro, [])]
     for figures, cells in shares:
-        told = [f"{f'{count:,} ({share:.1%})':>{_cell(name)}}" for name, (count, share) in zip(found.classes, cells)]
+        told = [
+            f"{f'{count:,} ({share:.1%})':>{_cell(name)}}"
+            for name, (count, share) in zip(found.classes, cells, strict=False)
+        ]
         told = told or [" " * _cell(name) for name in found.classes]
         lines.append(
             f"{figures.name:{width}}  {'  '.join(told)}  {as_share(figures.precision):>9}  "

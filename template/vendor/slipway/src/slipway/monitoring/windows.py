@@ -30,6 +30,7 @@ from slipway.settings.policy import WindowPolicy
 from slipway.settings.project import Project
 from slipway.training.bundle import Bundle
 from slipway.training.score_columns import observed, scores_in
+from slipway.training.team_code import other_classes
 
 
 class VersionQuality(msgspec.Struct, frozen=True, kw_only=True):
@@ -166,8 +167,11 @@ class WindowJudge:
         number, digest = versions[0] if versions else (None, "")
         bundle = self.bundle(number, digest)
         policy = self._project.policy
-        judged = judge_log(bundle, part, policy.monitor, hidden=policy.privacy.hidden) if bundle else None
+        strange = other_classes(bundle.model) if bundle else ""
+        is_fit = bundle and not strange
+        judged = judge_log(bundle, part, policy.monitor, hidden=policy.privacy.hidden) if bundle and is_fit else None
         absent = f"the bundle of version {number} is not to be had" if versions else "there are no predictions"
+        absent = f"version {number} is not judged: {strange}" if strange else absent
         columns = judged.columns if judged else []
         rows = min(judged.predictions, judged.reference_rows) if judged else 0
         known = columns if rows >= policy.monitor.min_rows else []
@@ -195,8 +199,8 @@ class WindowJudge:
 
     def _quality(self, part: pl.DataFrame, version: int, digest: str, since: datetime) -> VersionQuality:
         labelled, found, groups, outcome, estimate, limit = part[TRUTH].count(), None, {}, None, None, None
-        unknown = self._unknown(part, labelled)
         bundle = self.bundle(version, digest)
+        unknown = (other_classes(bundle.model) if bundle else "") or self._unknown(part, labelled)
         if bundle and not unknown:
             measure = samples.measured_by(bundle.model, self._metric)
             found = statistics.estimate(samples.sample_of(part, measure, samples.by_time(part, self._block_hours)))

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from slipway import kinds
 from slipway.kinds.base import Scores
 from slipway.training.bundle import ModelFacts
 from slipway.training.score_columns import scores_in
@@ -28,7 +29,7 @@ class ClassFigures(msgspec.Struct, frozen=True):
 
 
 class Confusion(msgspec.Struct, frozen=True):
-    """How often each class was answered where each happened: `counts[happened][answered]`, in the order of `classes`."""
+    """How often each class was answered where each happened: `counts[happened][answered]`, in their order."""
 
     classes: list[str]
     counts: list[list[int]]
@@ -37,7 +38,9 @@ class Confusion(msgspec.Struct, frozen=True):
     def of(cls, truth: NDArray[Any], scores: Scores, facts: ModelFacts) -> Confusion:
         """Count answers; `truth` has places in the classes of the model."""
         many = len(facts.classes)
-        answered = np.divide(scores, facts.threshold).argmax(axis=1)
+        places = {name: place for place, name in enumerate(facts.classes)}
+        answers = kinds.named(facts.kind, facts.classes).answers(scores, facts.threshold)
+        answered = np.array([places[answer] for answer in answers], dtype=np.int64)
         counted = np.bincount(truth.astype(np.int64) * many + answered, minlength=many**2)
         return cls(facts.classes, counted.reshape(many, many).tolist())
 
