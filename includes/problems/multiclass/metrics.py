@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.metrics import log_loss, precision_recall_fscore_support, roc_auc_score
+from sklearn.metrics import confusion_matrix, roc_auc_score
 from slipway import Column
 
 from .model import CLASSES
@@ -21,12 +21,14 @@ def metrics(truth: Column, scores: Column, threshold: Column) -> dict[str, float
     `threshold` has that of each class: the answer is the class with the most in proportion to it.
     A group in which a class is missing has no `macro_roc_auc`: it is left out.
     """
-    places = range(len(CLASSES))
     called = np.divide(scores, threshold).argmax(axis=1)
-    precision, recall, f1, _ = precision_recall_fscore_support(truth, called, labels=[*places], zero_division=0)
+    places = np.arange(len(CLASSES))
+    counts = confusion_matrix(truth, called, labels=places)
+    right, happened, answered = counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
+    precision, recall = right / np.maximum(answered, 1), right / np.maximum(happened, 1)
     measured = {
-        "log_loss": log_loss(truth, scores / scores.sum(axis=1, keepdims=True), labels=[*places]),
-        "macro_f1": f1.mean(),
+        "log_loss": -np.log(np.maximum(scores[np.arange(len(truth)), truth], 1e-7)).mean(),
+        "macro_f1": (2 * right / np.maximum(happened + answered, 1)).mean(),
         "macro_precision": precision.mean(),
         "macro_recall": recall.mean(),
     }

@@ -160,7 +160,7 @@ def test_the_model_card_has_the_confusion_matrix_of_the_test_rows(walked: Projec
     assert found.macro.recall == pytest.approx(metrics["model"]["macro_recall"], rel=1e-4)
     assert "| happened | answered on time | answered late | answered very late | recall | rows |" in card
     count, rows = found.counts[1][0], sum(found.counts[1])
-    assert f"| late | {count:,} ({count / rows:.1%}) |" in card
+    assert f"| late | {count:,} ({100 * count / rows:.1f} %) |" in card
 
 
 def test_a_class_that_no_training_row_has_is_named(walked: Project, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ class Binary(OneScore):
         if not set(values) <= {0.0, 1.0}:
             first = ", ".join(f"{value:g}" for value in values[:5])
             more = " and more" if len(values) > 5 else ""
-            return f"has the values {first}{more}, and an answer is yes or no, 1 or 0"
+            return f"has the values {first}{more}, and an answer is yes or no, 1 or 0, unless model.py names CLASSES"
         return f"is {'yes' if values[0] else 'no'} in all {len(truth):,} of them" if len(values) == 1 else ""
 
     def examples(self) -> list[NDArray[Any]]:

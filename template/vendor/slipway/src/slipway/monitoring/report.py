@@ -246,7 +246,7 @@ def _confusion_lines(report: Report) -> list[str]:
     shares = [*found.cells(), (found.macro, [])]
     for figures, cells in shares:
         told = [
-            f"{f'{count:,} ({share:.1%})':>{_cell(name)}}"
+            f"{f'{count:,} ({as_share(share)})':>{_cell(name)}}"
             for name, (count, share) in zip(found.classes, cells, strict=False)
         ]
         told = told or [" " * _cell(name) for name in found.classes]
@@ -258,7 +258,7 @@ def _confusion_lines(report: Report) -> list[str]:
 
 
 def _cell(name: str) -> int:
-    return max(len(f"answered {name}"), len("100,000 (100.0%)"))
+    return max(len(f"answered {name}"), len("100,000 (100.0 %)"))
 
 
 def _skew_lines(skew: Skew | None) -> list[str]:

@@ -88,7 +88,7 @@ class Confusion(msgspec.Struct, frozen=True):
             "|---|" + "--:|" * (len(self.classes) + 2),
         ]
         for figures, cells in self.cells():
-            told = " | ".join(f"{count:,} ({share:.1%})" for count, share in cells)
+            told = " | ".join(f"{count:,} ({as_share(share)})" for count, share in cells)
             lines.append(f"| {figures.name} | {told} | {as_share(figures.recall)} | {figures.rows:,} |")
         precision = " | ".join(as_share(figures.precision) for figures in self.figures())
         macro = self.macro
@@ -102,4 +102,4 @@ class Confusion(msgspec.Struct, frozen=True):
 
 def as_share(share: float | None) -> str:
     """A share for people; a dash where there is none."""
-    return "-" if share is None else f"{share:.1%}"
+    return "-" if share is None else f"{100 * share:.1f} %"
