@@ -55,7 +55,7 @@ from slipway.training.agreement import require_agreement
 from slipway.training.bundle import Bundle, Lineage, ModelFacts, seal
 from slipway.training.confusion import Confusion
 from slipway.training.folds import Fold
-from slipway.training.gates import check_gates
+from slipway.training.gates import as_markdown, check_gates
 from slipway.training.scoring import Scorer
 from slipway.training.team_code import target_of
 from slipway.training.train import learned_from, train
@@ -161,6 +161,13 @@ def test_the_model_card_has_the_confusion_matrix_of_the_test_rows(walked: Projec
     assert "| happened | answered on time | answered late | answered very late | recall | rows |" in card
     count, rows = found.counts[1][0], sum(found.counts[1])
     assert f"| late | {count:,} ({100 * count / rows:.1f} %) |" in card
+
+
+def test_a_review_has_the_confusion_matrix(production: Project) -> None:
+    review = as_markdown(production, check_gates(production), "HEAD")
+
+    assert "| macro_f1 |" in review
+    assert "| happened | answered on time | answered late | answered very late | recall | rows |" in review
 
 
 def test_a_class_that_no_training_row_has_is_named(walked: Project, tmp_path: Path) -> None:
