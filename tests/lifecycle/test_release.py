@@ -207,6 +207,23 @@ def test_a_project_that_predicts_a_quantity_goes_all_the_way(render: Callable[..
     assert project.run("pytest", "-q").exit_code == 0
 
 
+def test_a_project_that_predicts_one_of_several_classes_goes_all_the_way(
+    render: Callable[..., Path], tmp_path: Path
+) -> None:
+    project = train(prepare(render(problem="multiclass", data_remote_url=str(tmp_path / "remote"))))
+
+    project.release("staging")
+    rows = project.flights(300)
+    answered = project.request("POST", "/predict", {"rows": rows}).body["predictions"]
+    traced = project.mlops("trace", answered[0]["id"]).stdout
+    project.stop()
+
+    assert {one["arrival"] for one in answered} == {"on time", "late", "very late"}
+    assert f"arrival           {answered[0]['arrival']}" in traced
+    assert "probabilities     on time = 0." in traced
+    assert project.run("pytest", "-q").exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("command", "exit_code", "complaint"),
     [

@@ -58,7 +58,7 @@ def test_the_page_shows_how_files_become_rows(rendered: Path, tmp_path: Path) ->
     modules = {name: blocks(page, rf"python \S+/{name}\.py")[0] for name in ("contract", "features", "model")}
     (usual,) = blocks(page, r"yaml params\.yaml")
     (policy,) = blocks(page, r"yaml policy\.yaml")
-    (_, prepare), (stage, params) = blocks(page, "python"), blocks(page, "yaml")
+    (*_, prepare), (stage, params) = blocks(page, "python"), blocks(page, "yaml")
     for module, text in (modules | {"prepare": prepare}).items():
         (root / "src" / PACKAGE / f"{module}.py").write_text(text, encoding="utf-8")
     (root / "policy.yaml").write_text(policy, encoding="utf-8")

@@ -58,7 +58,8 @@ def test_chunks_give_the_rows_and_scores_of_one_piece(
 ) -> None:
     source = raw_rows(finished, tmp_path, name)
     whole, _ = parse(read_raw(source), CONTRACT.fields)
-    scores = Scorer(sealed).scores(columns(whole, CONTRACT.fields))
+    scorer = Scorer(sealed)
+    scores = scorer.told(scorer.scores(columns(whole, CONTRACT.fields)))
     monkeypatch.setattr(batch, "CHUNK", 37)
 
     predicted = predict(sealed, source, tmp_path / "answers.parquet")

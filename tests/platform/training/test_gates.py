@@ -146,8 +146,8 @@ def test_a_threshold_and_costs_are_one_too_many(project: Project) -> None:
 
     params["decision"].pop("threshold")
     path.write_text(yaml.safe_dump(params), encoding="utf-8")
-    assert Project(project.root).params.decision.bound == 0.25
-    assert DecisionParams().bound == 0.5
+    assert Project(project.root).params.decision.wanted == 0.25
+    assert DecisionParams().wanted == 0.5
 
 
 def test_costs_decide_nothing_where_the_answer_is_a_quantity(project: Project, finished: Project) -> None:

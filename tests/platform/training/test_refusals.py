@@ -166,7 +166,7 @@ def test_a_golden_score_keeps_its_digits(project: Project, monkeypatch: pytest.M
 
     exporting.export(project)
 
-    assert all(score and score != round(score, 7) for score in Bundle(project.bundle).golden.scores)
+    assert all(score and score != np.round(score, 7) for score in Bundle(project.bundle).golden.scores)
 
 
 @pytest.mark.parametrize(("rule", "left"), [("drop", 2), ("keep", 3)])

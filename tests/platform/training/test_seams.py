@@ -17,6 +17,7 @@ from slipway.contract.frames import as_rows
 from slipway.data.stages import run_stage
 from slipway.serving.protocols.base import ServedModel
 from slipway.serving.protocols.inference import Inference
+from slipway.settings.params import DecisionParams
 from slipway.settings.project import Project
 from slipway.training.bundle import Lineage, seal
 from slipway.training.scoring import Scorer
@@ -86,6 +87,12 @@ def tree(depth: int, seed: int) -> Pipeline:
     return make_pipeline(SimpleImputer(strategy="median"), DecisionTreeRegressor(max_depth=depth, random_state=seed))
 
 
+def of_one_score(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget the classes that the team may have named, and their thresholds."""
+    monkeypatch.setattr(team, "CLASSES", (), raising=False)
+    project.params.decision = DecisionParams()
+
+
 def remade(project: Project, lineage: Lineage, tmp_path: Path) -> Scorer:
     """Train, evaluate, export and seal; the scorer proves the golden rows."""
     for stage in ("train", "evaluate", "export"):
@@ -97,6 +104,7 @@ def test_a_kind_from_outside_is_trained_exported_scored_and_shown(
     project: Project, lineage: Lineage, tmp_path: Path, install: Install, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(WHOLE, kinds.GROUP, "Whole")
+    of_one_score(project, monkeypatch)
     monkeypatch.setattr(team, "build", lambda seed, **_: tree(3, seed))
     monkeypatch.setattr(team, "baseline", lambda _, seed: tree(1, seed))
 
@@ -122,6 +130,7 @@ def test_an_exporter_from_outside_trains_a_model_that_no_library_knows(
     project: Project, lineage: Lineage, tmp_path: Path, install: Install, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outside = install(MEAN, "slipway.exporter", "Exporter")
+    of_one_score(project, monkeypatch)
     monkeypatch.setattr(team, "build", lambda *_, **__: outside.Mean())
     monkeypatch.setattr(team, "baseline", lambda *_: outside.Mean())
 

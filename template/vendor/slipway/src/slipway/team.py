@@ -5,7 +5,7 @@ four modules:
 
     contract.py    CONTRACT
     features.py    features(rows)
-    model.py       ANSWER, target(outcomes), build(seed, **params), baseline(features, seed)
+    model.py       ANSWER, target(outcomes), build(seed, **params), baseline(features, seed); CLASSES, if it has some
     metrics.py     metrics(truth, scores, threshold)
 
 Two more need not be there: routes.py adds endpoints to the server, and prepare.py makes one table of raw files that are
@@ -31,6 +31,8 @@ GROUP = "slipway.project"
 
 #: What stands beside the answer in every reply.
 _BESIDE_THE_ANSWER = ("id", "score", "model", "contributions")
+#: What only answers with classes have beside them, in a reply and in the log.
+PROBABILITIES = "probabilities"
 
 
 class Model(Protocol):
@@ -59,8 +61,8 @@ class Features(Protocol):
 class Metrics(Protocol):
     """`metrics` of `metrics.py`."""
 
-    def __call__(self, truth: Column, scores: Column, threshold: float) -> dict[str, float]:
-        """Measure scores against what happened."""
+    def __call__(self, truth: Column, scores: Column, threshold: Any) -> dict[str, float]:
+        """Measure scores against what happened: with CLASSES, a column of scores for each, and a threshold for each."""
 
 
 if TYPE_CHECKING:
@@ -90,6 +92,35 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__} has no attribute {name}")
     module, needed = _NEEDED[name]
     return _part(_package(), module, needed)
+
+
+def classes() -> tuple[str, ...]:
+    """Return the classes that `model.py` names in `CLASSES`; without that, none.
+
+    `target` gives the place of a row's class in it. Raises `MlopsError` for what cannot be that.
+    """
+    named, place = getattr(__getattr__("model"), "CLASSES", ()), _place(_package(), "model")
+    if named == ():
+        return ()
+    texts = [name for name in named if isinstance(name, str) and name] if isinstance(named, tuple | list) else []
+    if len(texts) < 2 or len({*texts}) < len(named):
+        raise MlopsError(
+            f"CLASSES in {place} is {named!r}, and it takes two or more names that differ",
+            'mend it; it looks like: CLASSES = ("on time", "late", "very late")',
+        )
+    contract = __getattr__("CONTRACT")
+    if PROBABILITIES in [__getattr__("model").ANSWER, *(field.name for field in contract.fields)]:
+        raise MlopsError(
+            f"with CLASSES, {PROBABILITIES} are something else in every reply and in the log",
+            "name the column of the contract, or ANSWER, otherwise",
+        )
+    for field in contract.outcome_fields:
+        if {*field.categories} == {*texts} and [*field.categories] != texts:
+            raise MlopsError(
+                f"CLASSES in {place} has the values of {field.name} in another order than the contract",
+                f"take that of the contract, which numbers its column: {', '.join(field.categories)}",
+            )
+    return tuple(texts)
 
 
 def routes() -> Callable[[Any], Mapping[str, Callable[[Any], Any]]] | None:

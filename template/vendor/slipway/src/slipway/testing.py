@@ -48,7 +48,7 @@ ROWS = 4_000
 
 def predicted(estimator: Any, rows: Matrix) -> Scores:
     """Return the scores of a fitted estimator, as the server would give them."""
-    return kinds.of(estimator).predicted(estimator, rows)
+    return kinds.of(estimator, team.classes()).predicted(estimator, rows)
 
 
 def small_copy(root: Path, target: Path) -> Project:

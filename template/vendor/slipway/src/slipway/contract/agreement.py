@@ -10,11 +10,11 @@ from slipway.settings.params import SplitParams
 from slipway.settings.policy import Policy
 
 
-def require_columns(policy: Policy, contract: Contract, answer: str) -> None:
-    """Refuse a name in policy.yaml that no column has; `answer` is that of the prediction."""
+def require_columns(policy: Policy, contract: Contract, answer: str, more: Iterable[str] = ()) -> None:
+    """Refuse a name in policy.yaml that no column has; `answer` is that of the prediction, beside which is `more`."""
     asked = [field.name for field in contract.fields]
     outcome = [field.name for field in contract.outcome_fields]
-    compared = [*asked, "score", answer]
+    compared = [*asked, "score", answer, *more]
     for number, rule in enumerate(policy.gates.slice_rules, start=1):
         _require("gates.slices" if number == 1 else f"gates.slices, rule {number}", rule.columns, [*asked, *outcome])
     _require("monitor.ignore", policy.monitor.ignore, compared)

@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from slipway import team
 from slipway.base.errors import MlopsError
 from slipway.base.numbers import counted
 from slipway.contract.files import SOURCE
@@ -117,14 +118,30 @@ def read(project: Project, rule: LabelPolicy) -> Labels:
             refused=counts.refused + told.height - typed.height + rows.torn,
             left_out=counts.left_out + rows.left_out,
         )
-    kept, again, corrected = _latest(pl.concat(parts), rule.key, outcome)
+    judged, strange = _of_a_class(pl.concat(parts))
+    counts = msgspec.structs.replace(counts, refused=counts.refused + sum(one.rows for one in strange))
+    kept, again, corrected = _latest(judged, rule.key, outcome)
     counts = msgspec.structs.replace(counts, again=again, corrected=corrected.height)
-    remarks = _remarks(counts, rule, _merged(violations), torn, corrected)
+    remarks = _remarks(counts, rule, _merged(violations + strange), torn, corrected)
     # Nothing is asked of the team's function where there is nothing.
     happened: Any = model.target(columns(kept, CONTRACT.outcome_fields)) if kept.height else []
     truth = pl.Series(TRUTH, happened, strict=False).cast(pl.Float64).fill_nan(None)
     frame = kept.select([*rule.key, SOURCE]).with_columns(truth)
     return Labels(frame=frame, key=rule.key, counts=msgspec.structs.replace(counts, remarks=remarks))
+
+
+def _of_a_class(typed: pl.DataFrame) -> tuple[pl.DataFrame, list[Violation]]:
+    """The labels of the classes that model.py names, if it names some, and what is said of others."""
+    classes = team.classes()
+    if not classes or typed.is_empty():
+        return typed, []
+    places = pl.Series(model.target(columns(typed, CONTRACT.outcome_fields)), strict=False).cast(pl.Float64)
+    is_one = places.is_in([*map(float, range(len(classes)))]).fill_null(False)
+    if is_one.all():
+        return typed, []
+    others, names = typed.filter(~is_one), ", ".join(field.name for field in CONTRACT.outcome_fields)
+    rule = f"target in model.py gives no place in CLASSES, which are {', '.join(classes)}"
+    return typed.filter(is_one), [Violation(names, rule, others.height, others[SOURCE].head(_SHOWN).to_list())]
 
 
 def _remarks(counts: LabelCounts, rule: LabelPolicy, wrong: list[str], torn: int, corrected: pl.DataFrame) -> list[str]:

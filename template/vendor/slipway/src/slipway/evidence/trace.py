@@ -17,7 +17,7 @@ from slipway.log import predictions
 from slipway.log.masks import MARK, is_hash
 from slipway.registry.models import Registry, Version
 from slipway.settings.project import Project
-from slipway.team import CONTRACT
+from slipway.team import CONTRACT, PROBABILITIES
 from slipway.training.bundle import Bundle
 from slipway.training.scoring import Scorer, matrix
 
@@ -67,6 +67,8 @@ def _prediction(project: Project, prediction: predictions.Prediction) -> Facts:
         "score": prediction.score,
         bundle.model.answer: prediction.answer,
     }
+    if prediction.probabilities is not None:
+        facts[PROBABILITIES] = dict(zip(bundle.model.classes, prediction.probabilities, strict=True))
     return facts | _facts(project, found, bundle)
 
 

@@ -15,6 +15,7 @@ from slipway.data.labels import IS_DUE, TRUTH
 from slipway.experiment.statistics import MOST_BLOCKS, UNLIKE, MetricFunction, Sample, label_chance
 from slipway.settings.policy import LabelPolicy
 from slipway.training.bundle import ModelFacts
+from slipway.training.score_columns import scores_in
 
 T = TypeVar("T")
 #: The same thing of the champion and of the challenger.
@@ -24,7 +25,7 @@ Both = tuple[T, T]
 def measured_by(facts: ModelFacts, metric: str) -> MetricFunction:
     """The team's metric, with the threshold of a model."""
 
-    kind = kinds.named(facts.kind)
+    kind = kinds.named(facts.kind, facts.classes)
 
     def measure(truth: Column, scores: Column) -> float | None:
         return team.metrics(kind.happened(truth), scores, facts.threshold).get(metric)
@@ -46,7 +47,7 @@ def sample_of(log: pl.DataFrame, measure: MetricFunction, blocks: pl.Expr, clust
     known = log.with_columns(part.alias(f"(part {number})") for number, part in enumerate(parts))
     known = known.filter(pl.col(TRUTH).is_not_null())
     of_time, *others = (known[f"(part {number})"].to_numpy() for number in range(len(parts)))
-    return Sample(known[TRUTH].to_numpy(), known["score"].to_numpy(), of_time, measure, tuple(others))
+    return Sample(known[TRUTH].to_numpy(), scores_in(known), of_time, measure, tuple(others))
 
 
 def too_few_labels(log: pl.DataFrame, rule: LabelPolicy) -> str:

@@ -25,9 +25,11 @@ from slipway.settings.environment import Challenger
 from slipway.settings.policy import ExperimentPolicy, LabelPolicy
 from slipway.settings.project import Project
 from slipway.team import CONTRACT
+from slipway.training.score_columns import names_in, scores_in
+from slipway.training.team_code import require_classes
 
-#: The other version's score, beside a column of any name.
-_OTHER = "(other)"
+#: The other version's scores, beside columns of any name.
+_OTHER = "(other) "
 #: Stretches that count as fewer than this share of them are told.
 _TELLING = 0.75
 _ROLES = {"canary": "challenger", "shadow": "shadow"}
@@ -109,10 +111,10 @@ def compare_live(project: Project, name: str, until: datetime) -> LiveComparison
     log = predictions.read(project, name, since, until, with_shadow=True, mask=mask)
     log = labels.join(log, known, where, until, mask)
     logs = _of(log, "champion", champion.digest), _of(log, _ROLES[tried.mode], tried.digest)
-    measures = (
-        measured_by(bundle_of(project, champion.version, champion.digest)[0].model, rule.metric),
-        measured_by(bundle_of(project, tried.version, tried.digest)[0].model, rule.metric),
-    )
+    models = [bundle_of(project, one.version, one.digest)[0].model for one in (champion, tried)]
+    for one, model in zip((champion, tried), models, strict=True):
+        require_classes(model, f"version {one.version}")
+    measures = measured_by(models[0], rule.metric), measured_by(models[1], rule.metric)
     clusters = _clusters(logs, tried)
     blocks = by_time(log, rule.block_hours)
     samples = _samples(logs, measures, tried, blocks, clusters)
@@ -196,9 +198,11 @@ def _samples(
     parts = [by.hash() % statistics.MOST_BLOCKS for by in clusters.values()]
     if tried.mode == "canary":
         return sample_of(champion, measures[0], blocks, parts), sample_of(challenger, measures[1], blocks, parts)
-    scores = challenger.unique("id", keep="first").select("id", pl.col("score").alias(_OTHER))
+    held = names_in(challenger)
+    scores = challenger.unique("id", keep="first").select("id", pl.col(held).name.prefix(_OTHER))
     pairs = champion.unique("id", keep="first", maintain_order=True).join(scores, on="id", maintain_order="left")
-    return sample_of(pairs, measures[0], blocks), sample_of(pairs.with_columns(score=_OTHER), measures[1], blocks)
+    theirs = pairs.with_columns(pl.col(_OTHER + name).alias(name) for name in held)
+    return sample_of(pairs, measures[0], blocks), sample_of(theirs, measures[1], blocks)
 
 
 def _clusters(logs: Both[pl.DataFrame], tried: Challenger) -> dict[str, pl.Expr]:
@@ -273,9 +277,7 @@ def _slices(project: Project, logs: Both[pl.DataFrame], measures: Both[MetricFun
         for value in sorted(first.keys() & second.keys(), key=str):
             parts = first[value], second[value]
             if min(part.height for part in parts) >= min_rows:
-                figures = [
-                    m(part[TRUTH].to_numpy(), part["score"].to_numpy()) for m, part in zip(measures, parts, strict=True)
-                ]
+                figures = [m(part[TRUTH].to_numpy(), scores_in(part)) for m, part in zip(measures, parts, strict=True)]
                 rows = parts[0].height, parts[1].height
                 found.append(Slice(column, str(value), rows, *figures))
     return found

@@ -6,18 +6,25 @@ for numpy alone: servers have no data-frame library.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-#: The feature matrix, a row for each row; and one number for each row, from which the answer is made.
+from slipway.base.errors import MlopsError
+
+#: The feature matrix, a row for each row; and what the answer is made from: one number for each row, or one for each
+#: class, as a matrix of rows and classes.
 Matrix = NDArray[np.float32]
 Scores = NDArray[np.float32]
+#: What `decision.threshold` in params.yaml says: a number, or numbers by class; and what a kind makes of it.
+Wanted = float | Mapping[str, float]
+Threshold = float | list[float]
 
 
 def alike(one: Scores, other: Scores, rounding: float, *, part: float = 1e-5) -> NDArray[np.bool_]:
-    """Tell for each row whether two scores are the same but for the order of arithmetic.
+    """Tell for each row whether two scores are the same but for the order of arithmetic; of classes, whether all are.
 
     They may be a ten-thousandth apart, and a `part` of what scores are on average, so that it does not matter in
     which unit they are; `rounding` is that of their kind.
@@ -26,7 +33,8 @@ def alike(one: Scores, other: Scores, rounding: float, *, part: float = 1e-5) ->
     [False, True]
     """
     usual = float(np.abs(one).mean()) if len(one) else 0.0
-    return np.isclose(other, one, rtol=1e-4, atol=part * usual + rounding, equal_nan=True)
+    near = np.asarray(np.isclose(other, one, rtol=1e-4, atol=part * usual + rounding, equal_nan=True))
+    return near if near.ndim < 2 else np.asarray(near.all(axis=1))
 
 
 class Kind(Protocol):
@@ -58,12 +66,30 @@ class Kind(Protocol):
         ...
 
     @property
+    def is_chance(self) -> bool:
+        """Whether the one score of a row, as `told` gives it, is a probability."""
+        ...
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """The classes that its scores are of, in their order; none where each row has one score."""
+        ...
+
+    @property
     def rounding(self) -> float:
         """By how much two scores may differ by arithmetic alone, however small they are."""
         ...
 
+    def with_classes(self, classes: Sequence[str]) -> Kind:
+        """This kind for the classes that model.py names; itself where classes are not its business."""
+        ...
+
     def handles(self, estimator: Any) -> bool:
         """Whether an untrained or fitted estimator gives answers of this kind."""
+        ...
+
+    def threshold(self, wanted: Wanted) -> Threshold:
+        """What decides answers, from `decision.threshold`. Raises `MlopsError` for what cannot decide them."""
         ...
 
     def unlearnable(self, truth: NDArray[Any]) -> str:
@@ -71,7 +97,11 @@ class Kind(Protocol):
         ...
 
     def examples(self) -> list[NDArray[Any]]:
-        """Made-up truths, as `happened` gives them, to try metrics on; the right scores are equal to them."""
+        """Made-up truths, as `happened` gives them, to try metrics on."""
+        ...
+
+    def certain(self, truth: NDArray[Any]) -> Scores:
+        """The scores of a model that is always right, for such truths."""
         ...
 
     def predicted(self, estimator: Any, rows: Matrix) -> Scores:
@@ -79,23 +109,34 @@ class Kind(Protocol):
         ...
 
     def scores(self, output: NDArray[Any]) -> Scores:
-        """One score for each row, from what the graph gives."""
+        """The scores of each row, from what the graph gives."""
         ...
 
-    def answers(self, scores: Scores, threshold: float) -> list[Any]:
+    def told(self, scores: Scores, threshold: Threshold) -> Scores:
+        """One score for each row, which is logged, counted and drawn: of classes, the probability of the answer."""
+        ...
+
+    def observed(self, truth: NDArray[Any], scores: Scores, threshold: Threshold) -> NDArray[Any]:
+        """What of stored labels `told` is an expectation of: with classes, whether the answer is right."""
+        ...
+
+    def answers(self, scores: Scores, threshold: Threshold) -> list[Any]:
         """What clients get for these scores."""
         ...
 
     def histogram_bounds(self, scores: NDArray[Any]) -> list[float]:
-        """The rising bounds by which scores are counted, chosen by those of training rows."""
+        """The rising bounds by which the one score of a row is counted, chosen by those of training rows."""
         ...
 
     def happened(self, truth: NDArray[Any]) -> NDArray[Any]:
         """Labels as the team's metrics take them, from how they are stored: as numbers."""
         ...
 
-    def compared(self, score: Any, answer: str, threshold: float) -> list[Any]:
-        """The columns in which drift of the model's output is looked for, from `score`, a polars expression."""
+    def compared(self, score: Any, answer: str, threshold: Threshold) -> list[Any]:
+        """The columns in which drift of the model's output is looked for, as polars expressions.
+
+        They are made from `score`, an expression of the one score of each row, or of a list where there are classes.
+        """
         ...
 
     def shown(self, mean: float) -> str:
@@ -105,3 +146,39 @@ class Kind(Protocol):
     def outcome(self, answer: str, happened: float, expected: float, answers: str) -> str:
         """Say what happened, on average of `answers` ("500 labelled answers"), and what was expected."""
         ...
+
+
+class OneScore:
+    """What follows where each row has one score, and no class a name: a kind of your own may inherit it."""
+
+    is_chance = False
+    classes: Sequence[str] = ()
+
+    def with_classes(self, classes: Sequence[str]) -> Any:
+        """Itself: classes are not its business."""
+        del classes
+        return self
+
+    def threshold(self, wanted: Wanted) -> Threshold:
+        """The number. Raises `MlopsError` for numbers by class."""
+        if isinstance(wanted, Mapping):
+            raise MlopsError(
+                f"params.yaml, decision.threshold: it names {', '.join(wanted) or 'no class'}, and this model has no "
+                "classes",
+                "write one number, or name the classes in model.py: CLASSES",
+            )
+        return wanted
+
+    def certain(self, truth: NDArray[Any]) -> Scores:
+        """The truth itself."""
+        return truth.astype(np.float32)
+
+    def told(self, scores: Scores, threshold: Threshold) -> Scores:
+        """The score."""
+        del threshold
+        return scores
+
+    def observed(self, truth: NDArray[Any], scores: Scores, threshold: Threshold) -> NDArray[Any]:
+        """The truth, which the score is an expectation of."""
+        del scores, threshold
+        return truth

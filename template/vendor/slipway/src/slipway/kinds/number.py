@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slipway.base.numbers import significant
-from slipway.kinds.base import Matrix, Scores
+from slipway.kinds.base import Matrix, OneScore, Scores, Threshold
 
 #: Which part of the reference has a lower quantity than each bound.
 QUANTILES = (0.0, 0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 
 
-class Number:
+class Number(OneScore):
     """See `Kind` for what each of these is."""
 
     name = "number"
@@ -46,7 +46,7 @@ class Number:
         """The only column."""
         return output[:, -1]
 
-    def answers(self, scores: Scores, threshold: float) -> list[Any]:
+    def answers(self, scores: Scores, threshold: Threshold) -> list[Any]:
         """The quantities, with the digits that a score has."""
         del threshold
         return [*map(significant, scores.tolist())]
@@ -59,7 +59,7 @@ class Number:
         """The quantity that was observed."""
         return truth
 
-    def compared(self, score: Any, answer: str, threshold: float) -> list[Any]:
+    def compared(self, score: Any, answer: str, threshold: Threshold) -> list[Any]:
         """The quantity, under the answer's name."""
         del threshold
         return [score.alias(answer)]

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from slipway import team
 from slipway.contract.rows import Field, FieldKind, Row
 from slipway.log import refusals
 from slipway.log.store import DatedSink, LogFile, LogPlace, environments, opened, sink_of
@@ -46,7 +47,10 @@ Role = Literal["champion", "challenger", "shadow", "probe"]
 
 
 class Prediction(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """One scored row. `row` is a row of the contract when it is written and a `dict` when it is read."""
+    """One scored row. `row` is a row of the contract when it is written and a `dict` when it is read.
+
+    With classes, `answer` is the name of one, `score` its probability, and `probabilities` has that of each.
+    """
 
     id: str
     at: datetime
@@ -55,8 +59,9 @@ class Prediction(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     digest: str
     row: Any
     score: float
-    answer: bool | float
+    answer: bool | float | str
     role: Role = "champion"
+    probabilities: list[float] | None = None
 
 
 class LogCounts(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,11 +127,13 @@ class PredictionLog:
         scores: Sequence[float],
         answers: Sequence[Any],
         role: Role = "champion",
+        probabilities: Sequence[Sequence[float]] | None = None,
     ) -> None:
         """Take rows that were scored together; they reach the disk within `FLUSH_S` seconds."""
         at, model = repeat(datetime.now(UTC)), map(repeat, self._model)
         masked = rows if self._mask is None else map(self._mask, rows)
-        made = [*map(Prediction, ids, at, *model, masked, scores, answers, repeat(role))]
+        each = repeat(None) if probabilities is None else probabilities
+        made = [*map(Prediction, ids, at, *model, masked, scores, answers, repeat(role), each)]
         self._buffer += self._encode_lines(made)
         self._waiting += len(ids)
         if len(self._buffer) > FLUSH_BYTES:
@@ -186,11 +193,11 @@ def read(
 ) -> pl.DataFrame:
     """Return logged predictions, oldest first: `since` is included, `until` is not; both know their time zone.
 
-    The columns are id, at, version, digest, role, score and answer (a yes counts as 1), then the fields of
-    the contract. A value that does not fit today's contract is null, a torn line is left out, and what is there twice,
-    as in a log that was copied, is there once. What a shadow said was no answer, so it has to be asked for; a
-    deployment's own question is never there. Columns that a `mask` hashes are text: the hash, also of what was logged
-    before there was a rule.
+    The columns are id, at, version, digest, role, score and answer (a yes counts as 1, a class as its place in
+    CLASSES), with CLASSES their probabilities, a list, then the fields of the contract. A value that does not fit
+    today's contract is null, a torn line is left out, and what is there twice, as in a log that was copied, is there
+    once. What a shadow said was no answer, so it has to be asked for; a deployment's own question is never there.
+    Columns that a `mask` hashes are text: the hash, also of what was logged before there was a rule.
     """
     return read_counted(project, environment, since, until, with_shadow=with_shadow, mask=mask).frame
 
@@ -290,7 +297,13 @@ def _frame(predictions: list[Prediction], fields: Sequence[Field], mask: Mask | 
         ("score", pl.Float64),
         ("answer", pl.Float64),
     ]
+    if classes := team.classes():
+        own.append((team.PROBABILITIES, pl.List(pl.Float64)))
     columns = [pl.Series(name, [getattr(p, name) for p in predictions], dtype, strict=False) for name, dtype in own]
+    if classes:
+        places = {name: place for place, name in enumerate(classes)}
+        answers = [places.get(p.answer) if isinstance(p.answer, str) else p.answer for p in predictions]
+        columns[-2] = pl.Series("answer", answers, pl.Float64, strict=False)
     columns += [_series(field, [p.row.get(field.name) for p in predictions], mask) for field in fields]
     return pl.DataFrame(columns)
 

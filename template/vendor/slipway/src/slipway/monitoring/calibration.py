@@ -7,6 +7,7 @@ model is sure of too much or a median is predicted.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,8 +23,9 @@ from slipway.kinds.base import Kind
 from slipway.monitoring.bins import place
 from slipway.settings.project import Project
 from slipway.team import CONTRACT
-from slipway.training.bundle import Bundle
+from slipway.training.bundle import Bundle, ModelFacts
 from slipway.training.reference import FEWEST_DAYS, days_of
+from slipway.training.score_columns import columns_of, observed, scores_in
 from slipway.training.scoring import Scorer
 from slipway.training.team_code import target_of
 
@@ -61,13 +63,17 @@ class Calibration:
 
     tested: Rows
     is_chance: bool  # scores are probabilities
+    by_class: tuple[Calibration, ...] = ()
 
     @classmethod
-    def of(cls, tested: Rows, kind: Kind) -> Calibration | None:
-        """`None` where the test rows are too few, or of too few days, to tell."""
+    def of(cls, tested: Rows, kind: Kind, by_class: Sequence[Rows] = ()) -> Calibration | None:
+        """`None` where the test rows are too few, or of too few days, to tell.
+
+        Of several classes, `tested` tells whether answers were right, and `by_class` of each class whether it was that.
+        """
         if len(tested) < BAND_ROWS or len(np.unique(tested.days)) < FEWEST_DAYS:
             return None
-        return cls(tested, kind.has_positives)
+        return cls(tested, kind.is_chance, tuple(cls(rows, True) for rows in by_class))
 
     @cached_property
     def edges(self) -> Floats:
@@ -127,8 +133,13 @@ def calibration(project: Project, bundle: Bundle) -> Calibration | None:
     An older bundle does not hold them. The test rows of this checkout are taken where the bundle's model has on them
     just the metrics that the bundle tells.
     """
-    found = _of_bundle(bundle) or _of_checkout(project, bundle)
-    return Calibration.of(found, kinds.named(bundle.model.kind)) if found else None
+    found = _of_bundle(bundle)
+    found = _of_checkout(project, bundle) if found is None else found
+    if found is None:
+        return None
+    facts, time = bundle.model, CONTRACT.time if CONTRACT.time in found.columns else None
+    rows = Rows.of(observed(found, facts, "truth"), time)
+    return Calibration.of(rows, kinds.named(facts.kind, facts.classes), _one_by_one(found, rows.days, facts))
 
 
 def holds_test_rows(bundle: Bundle) -> bool:
@@ -136,14 +147,20 @@ def holds_test_rows(bundle: Bundle) -> bool:
     return bundle.tested.is_file() and "truth" in pl.read_parquet_schema(bundle.tested)
 
 
-def _of_bundle(bundle: Bundle) -> Rows | None:
-    if not holds_test_rows(bundle):
-        return None
-    tested = pl.read_parquet(bundle.tested)
-    return Rows.of(tested, CONTRACT.time if CONTRACT.time in tested.columns else None)
+def _one_by_one(tested: pl.DataFrame, days: Ints, facts: ModelFacts) -> list[Rows]:
+    """The test rows for each class: its probability, and whether it was that."""
+    if not facts.classes:
+        return []
+    scores, truth = scores_in(tested), tested["truth"].to_numpy()
+    each = range(len(facts.classes))
+    return [Rows(scores[:, place].astype(np.float64), (truth == place).astype(np.float64), days) for place in each]
 
 
-def _of_checkout(project: Project, bundle: Bundle) -> Rows | None:
+def _of_bundle(bundle: Bundle) -> pl.DataFrame | None:
+    return pl.read_parquet(bundle.tested) if holds_test_rows(bundle) else None
+
+
+def _of_checkout(project: Project, bundle: Bundle) -> pl.DataFrame | None:
     path = project.root / "data" / "test.parquet"
     if not path.is_file() or not (bundle.path / "metrics.json").is_file():
         return None
@@ -160,5 +177,4 @@ def _of_checkout(project: Project, bundle: Bundle) -> Rows | None:
     told: dict[str, float] = bundle.metrics["model"]
     if not all(name in measured and np.isclose(measured[name], value, rtol=1e-4) for name, value in told.items()):
         return None
-    known = rows.with_columns(score=pl.Series(scores), truth=pl.Series(truth))
-    return Rows.of(known, CONTRACT.time)
+    return rows.with_columns(*columns_of(scores, bundle.model), truth=pl.Series(truth))

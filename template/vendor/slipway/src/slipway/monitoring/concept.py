@@ -39,6 +39,7 @@ from slipway.settings.policy import LabelPolicy, Policy
 from slipway.team import CONTRACT
 from slipway.training.bundle import Bias, Bundle, ModelFacts
 from slipway.training.reference import FEWEST_DAYS, bias, days_of
+from slipway.training.score_columns import observed
 
 _HALVES = 2  # what labels may alarm by chance is for the mean, and for what goes by the score
 NOT_BY_SCORE = "so low and high scores are shown and not judged"
@@ -128,13 +129,12 @@ def measure(
     limit, rule = policy.monitor.max_bias, policy.labels
     if limit is None or rule is None:
         return None
-    own = log.filter(pl.col("digest") == bundle.digest)
+    own = observed(log.filter(pl.col("digest") == bundle.digest), bundle.model, TRUTH)
     spans_judged = spans(policy, rule, now)
     parts = [
         own if span is None else own.filter(pl.col("at").is_between(*span, closed="right")) for span in spans_judged
     ]
-    known = parts[0].filter(pl.col(TRUTH).is_not_null())
-    unknown = too_few_labels(parts[0], rule)
+    known, unknown = parts[0].filter(pl.col(TRUTH).is_not_null()), too_few_labels(parts[0], rule)
     if known.height < policy.monitor.min_rows:
         unknown = f"{known.height:,} labelled predictions, at least {policy.monitor.min_rows:,} are needed"
     found = outcome(bundle, known, policy.privacy.hidden, calibration)

@@ -12,7 +12,7 @@ It holds while the columns change and what a score means does not: where labels 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -35,6 +35,7 @@ from slipway.settings.policy import MonitorPolicy
 from slipway.settings.project import Project
 from slipway.training.bundle import Bundle
 from slipway.training.reference import FEWEST_DAYS
+from slipway.training.score_columns import scores_in
 
 #: Enough for a mean and a spread, the same in every run; of more rows, so many are looked at, evenly spread.
 DRAWS, SEED, MOST_ROWS = 60, 0, 5_000
@@ -152,7 +153,7 @@ def compare(
         return _unknown(rule, "its bundle holds too few answers to rows that it had not learned from, or none")
     if latest.height < policy.min_rows:
         return _unknown(rule, f"{latest.height:,} predictions, at least {policy.min_rows:,} are needed")
-    now = expect(calibration, spread(latest, MOST_ROWS)["score"].to_numpy(), rule.measure)
+    now = expect(calibration, scores_in(spread(latest, MOST_ROWS)), rule.measure)
     if now is None:
         return _unknown(rule, f"{rule.metric} cannot be expected of these rows")
     state, then, happened, p_value = EstimateState.OK, None, None, None
@@ -164,8 +165,8 @@ def compare(
     ):
         state, words = EstimateState.WORSE, f"{words}, and the limit is {shown(rule.limit)}"
     told = spread(known.filter(pl.col(TRUTH).is_not_null()), MOST_ROWS)
-    if told.height >= policy.min_rows and (then := expect(calibration, told["score"].to_numpy(), rule.measure)):
-        happened = rule.measure(told[TRUTH].to_numpy(), told["score"].to_numpy())
+    if told.height >= policy.min_rows and (then := expect(calibration, scores_in(told), rule.measure)):
+        happened = rule.measure(told[TRUTH].to_numpy(), scores_in(told))
     if then is not None and happened is not None:
         worse_by = rule.sign * (then.value - happened)
         p_value = min(1.0, shared * _chance(worse_by, then.error, min(days, told["at"].dt.date().n_unique())))
@@ -190,17 +191,16 @@ def _chance(worse_by: float, error: float, days: int) -> float:
 
 def _draws(calibration: Calibration, scores: Floats) -> Iterator[Floats]:
     """What may happen to rows with these scores, drawn again and again."""
+    if calibration.by_class:
+        yield from _class_draws(calibration.by_class, scores)
+        return
     rng = np.random.default_rng(SEED)
     tested, places = calibration.tested, calibration.bands(calibration.tested.scores)
     apart = (tested.truth - tested.scores - calibration.corrections[places])[np.argsort(places, kind="stable")]
     held = np.bincount(places, minlength=len(calibration.corrections))
     first, bands = np.cumsum(held) - held, calibration.bands(scores)
-    rows, sums = calibration.sums
-    days = len(rows)
     for _ in range(DRAWS):
-        drawn = rng.multinomial(days, np.full(days, 1 / days)).astype(np.float64)
-        many = drawn @ rows
-        corrections = np.where(many > 0, drawn @ sums / np.maximum(many, 1), calibration.corrections)
+        corrections = _corrections(calibration, _days(calibration, rng))
         expected, chosen = calibration.expected(scores, corrections), rng.random(len(scores))
         if calibration.is_chance:
             yield (chosen < expected).astype(np.float64)
@@ -208,8 +208,35 @@ def _draws(calibration: Calibration, scores: Floats) -> Iterator[Floats]:
             yield expected + apart[first[bands] + (chosen * held[bands]).astype(np.int64)]
 
 
+def _class_draws(by_class: Sequence[Calibration], scores: Floats) -> Iterator[Floats]:
+    """The places of classes that may come of these probabilities: each class is calibrated by itself."""
+    rng = np.random.default_rng(SEED)
+    for _ in range(DRAWS):
+        drawn = _days(by_class[0], rng)
+        each = [one.expected(scores[:, place], _corrections(one, drawn)) for place, one in enumerate(by_class)]
+        # A class that is never seen with such a score keeps a chance, so that there is one to draw.
+        likely = np.maximum(np.stack(each, axis=1), 1e-9).cumsum(axis=1)
+        chosen = rng.random((len(scores), 1)) * likely[:, -1:]
+        yield (likely < chosen).sum(axis=1).astype(np.float64)
+
+
+def _days(calibration: Calibration, rng: np.random.Generator) -> Floats:
+    """How often each day of the test rows is drawn."""
+    days = len(calibration.sums[0])
+    return rng.multinomial(days, np.full(days, 1 / days)).astype(np.float64)
+
+
+def _corrections(calibration: Calibration, drawn: Floats) -> Floats:
+    """The corrections of each band, from days as often as they are drawn."""
+    rows, sums = calibration.sums
+    many = drawn @ rows
+    return np.where(many > 0, drawn @ sums / np.maximum(many, 1), calibration.corrections)
+
+
 def _alike(calibration: Calibration) -> float:
-    """How much wider an interval is by days than by rows, on the test rows."""
+    """How much wider an interval is by days than by rows, on the test rows; of classes, of that where it is most."""
+    if calibration.by_class:
+        return max(map(_alike, calibration.by_class))
     tested = calibration.tested
     apart = tested.truth - calibration.expected(tested.scores)
     by_rows = float(apart.std(ddof=1)) / np.sqrt(len(apart))

@@ -15,8 +15,9 @@ from slipway.contract.rows import Contract, FieldKind
 from slipway.monitoring.days import Days
 from slipway.monitoring.drift import ColumnDrift, Side, Verdict, judge, moved
 from slipway.settings.policy import Hidden, MonitorPolicy
-from slipway.team import CONTRACT
+from slipway.team import CONTRACT, PROBABILITIES
 from slipway.training.bundle import Bundle, ModelFacts
+from slipway.training.score_columns import SCORE
 
 _HIDDEN: dict[Hidden, str] = {"hash": "hashed in the log", "drop": "dropped from the log"}
 _NOT_COMPARED = {FieldKind.TIME: "a time always moves on"}
@@ -123,7 +124,8 @@ def _sides(
 
 def _left_out(reference: pl.DataFrame, policy: MonitorPolicy, contract: Contract, model: ModelFacts) -> dict[str, str]:
     """Say for each column that is not compared why; a name that no column has is refused."""
-    known = {"score", model.answer} | {field.name for field in contract.fields}
+    outputs = {output.meta.output_name() for output in _outputs(model)}
+    known = {"score", model.answer} | outputs | {field.name for field in contract.fields}
     for setting, named in (("ignore", policy.ignore), ("tests", [name for name in policy.tests if name != "default"])):
         if unknown := [name for name in named if name not in known]:
             raise MlopsError(
@@ -164,7 +166,8 @@ def _newest(reference: pl.DataFrame, contract: Contract) -> datetime | None:
 
 def _outputs(model: ModelFacts) -> list[pl.Expr]:
     """What the model says, from the scores: of a class the answer as well, as its own threshold decides it."""
-    return kinds.named(model.kind).compared(pl.col("score"), model.answer, model.threshold)
+    kind = kinds.named(model.kind, model.classes)
+    return kind.compared(pl.col(PROBABILITIES if kind.classes else SCORE), model.answer, model.threshold)
 
 
 def _sentence(columns: list[ColumnDrift], predictions: int, reference_rows: int, policy: MonitorPolicy) -> str:

@@ -24,9 +24,10 @@ from slipway.monitoring import kept
 from slipway.monitoring.quality import STRETCHES, USUAL
 from slipway.settings.policy import LabelPolicy, QualityPolicy
 from slipway.settings.project import Project
+from slipway.training.score_columns import names_in
 
 #: Of a log from which quality is measured.
-_ANSWERS = ("id", "at", "version", "digest", "role", "score", "answer", IS_DUE, TRUTH)
+_ANSWERS = ("id", "at", "version", "digest", "role", "answer", IS_DUE, TRUTH)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,7 @@ class Reading:
         if rule is None or where is None or self.known is None or self.begin is None:
             return self.log
         named = environments.champion_since(self.project, self.environment)
-        begin, answers, times = self.begin, self.log.select(_ANSWERS), 1
+        begin, answers, times = self.begin, self.log.select(_answers(self.log)), 1
         today = datetime.combine((self.now - timedelta(days=where.delay_days)).astimezone(UTC), time(), UTC)
         first = min((file.day for file in self.files), default=begin.date())
         while begin > named and begin.date() >= first:
@@ -73,7 +74,7 @@ class Reading:
         found = predictions.read_counted(
             self.project, self.environment, since, until, mask=self.mask, fields=known.labels.key
         )
-        return known.join(found.frame.filter(digest=digest), self.now).select(_ANSWERS)
+        return known.join(found.frame.filter(digest=digest), self.now).select(_answers(found.frame))
 
 
 def read(project: Project, environment: str, since: datetime | None, now: datetime) -> Reading:
@@ -95,6 +96,10 @@ def read(project: Project, environment: str, since: datetime | None, now: dateti
         known=known,
         mask=mask,
     )
+
+
+def _answers(log: pl.DataFrame) -> list[str]:
+    return [*_ANSWERS, *names_in(log)]
 
 
 def _is_enough(

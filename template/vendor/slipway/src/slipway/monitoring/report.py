@@ -9,7 +9,7 @@ import msgspec
 
 from slipway import kinds
 from slipway.base.numbers import counted, shown
-from slipway.data.labels import LabelCounts
+from slipway.data.labels import TRUTH, LabelCounts
 from slipway.log.predictions import LogCounts
 from slipway.monitoring import checks
 from slipway.monitoring.certainty import Certainty, certainty
@@ -24,6 +24,7 @@ from slipway.monitoring.refused import Refused
 from slipway.monitoring.skew import Skew
 from slipway.monitoring.windows import Window
 from slipway.settings.policy import MonitorPolicy
+from slipway.training.confusion import Confusion, as_share
 
 ANSWER_IS_NO = 3
 
@@ -35,6 +36,7 @@ class Report(JudgedLog, frozen=True, kw_only=True):
     were older than the policy keeps them; `labels` and `logged` say what of labels and log was left out. `drift` is
     what the columns alone say, `verdict` what everything together does: `findings` is what each check had to say, the
     worst first, and `certainties` say since when and how sure. `earlier` predictions were logged before `start`.
+    `confusion` has the labelled answers of all that was read, where they are classes.
     """
 
     environment: str
@@ -58,6 +60,7 @@ class Report(JudgedLog, frozen=True, kw_only=True):
     age_days: float | None = None
     labels: LabelCounts | None = None
     logged: LogCounts = LogCounts()
+    confusion: Confusion | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def history(self) -> str:
@@ -116,6 +119,7 @@ def report_of(context: CheckContext, run: Iterable[MonitorCheck]) -> Report:
         labels=context.labels,
         logged=context.logged,
         age_days=None if days is None else round(days, 1),
+        confusion=Confusion.of_log(context.log, context.bundle.digest, context.bundle.model, TRUTH) or msgspec.UNSET,
     )
 
 
@@ -132,6 +136,7 @@ def report_text(report: Report) -> str:
         _concept_lines(report),
         [f"estimate {report.estimate.state.value}: {report.estimate.sentence}"] if report.estimate else [],
         [f"quality {report.quality.state.value}: {report.quality.sentence}"] if report.quality else [],
+        _confusion_lines(report),
         left_out_lines(report),
         _skew_lines(report.skew),
         other_findings(report),
@@ -228,6 +233,32 @@ def _concept_lines(report: Report) -> list[str]:
     ]
     remarks = [report.concept.by_score] if report.concept.by_score else []
     return [f"concept {report.concept.state.value}: {report.concept.sentence}", *bands, *remarks]
+
+
+def _confusion_lines(report: Report) -> list[str]:
+    """Which answers labelled rows of each class got, and precision and recall of each."""
+    found = report.confusion
+    if not found:
+        return []
+    width = max(map(len, (*found.classes, "macro average")))
+    head = "  ".join(f"{f'answered {name}':>{_cell(name)}}" for name in found.classes)
+    lines = [f"{'happened':{width}}  {head}  precision  recall     rows"]
+    shares = [*found.cells(), (found.macro, [])]
+    for figures, cells in shares:
+        told = [
+            f"{f'{count:,} ({as_share(share)})':>{_cell(name)}}"
+            for name, (count, share) in zip(found.classes, cells, strict=False)
+        ]
+        told = told or [" " * _cell(name) for name in found.classes]
+        lines.append(
+            f"{figures.name:{width}}  {'  '.join(told)}  {as_share(figures.precision):>9}  "
+            f"{as_share(figures.recall):>6}  {figures.rows:7,}"
+        )
+    return lines
+
+
+def _cell(name: str) -> int:
+    return max(len(f"answered {name}"), len("100,000 (100.0 %)"))
 
 
 def _skew_lines(skew: Skew | None) -> list[str]:

@@ -17,6 +17,7 @@ from slipway.monitoring.report import Report, report_of
 from slipway.monitoring.windows import Window, WindowJudge, judge_windows
 from slipway.settings.project import Project
 from slipway.training.bundle import Bundle
+from slipway.training.team_code import require_classes
 
 
 def run(
@@ -35,6 +36,7 @@ def run(
     then; both times know their zone.
     """
     masks.require_known(project)
+    require_classes(bundle.model, f"the champion of {environment}")
     now, policy, hidden = until or datetime.now(UTC), project.policy, project.policy.privacy.hidden
     deleted = 0
     if policy.privacy.keep_days is not None and not dry_run:

@@ -29,6 +29,8 @@ from slipway.registry import models
 from slipway.settings.policy import WindowPolicy
 from slipway.settings.project import Project
 from slipway.training.bundle import Bundle
+from slipway.training.score_columns import observed, scores_in
+from slipway.training.team_code import other_classes
 
 
 class VersionQuality(msgspec.Struct, frozen=True, kw_only=True):
@@ -165,8 +167,11 @@ class WindowJudge:
         number, digest = versions[0] if versions else (None, "")
         bundle = self.bundle(number, digest)
         policy = self._project.policy
-        judged = judge_log(bundle, part, policy.monitor, hidden=policy.privacy.hidden) if bundle else None
+        strange = other_classes(bundle.model) if bundle else ""
+        is_fit = bundle and not strange
+        judged = judge_log(bundle, part, policy.monitor, hidden=policy.privacy.hidden) if bundle and is_fit else None
         absent = f"the bundle of version {number} is not to be had" if versions else "there are no predictions"
+        absent = f"version {number} is not judged: {strange}" if strange else absent
         columns = judged.columns if judged else []
         rows = min(judged.predictions, judged.reference_rows) if judged else 0
         known = columns if rows >= policy.monitor.min_rows else []
@@ -194,17 +199,19 @@ class WindowJudge:
 
     def _quality(self, part: pl.DataFrame, version: int, digest: str, since: datetime) -> VersionQuality:
         labelled, found, groups, outcome, estimate, limit = part[TRUTH].count(), None, {}, None, None, None
-        unknown = self._unknown(part, labelled)
         bundle = self.bundle(version, digest)
+        unknown = (other_classes(bundle.model) if bundle else "") or self._unknown(part, labelled)
         if bundle and not unknown:
             measure = samples.measured_by(bundle.model, self._metric)
             found = statistics.estimate(samples.sample_of(part, measure, samples.by_time(part, self._block_hours)))
             known = part.filter(pl.col(TRUTH).is_not_null())
             groups = self._groups(known, measure)
             calibration = self._calibration if digest == self._champion else None
-            outcome = concept.outcome(bundle, known, self._project.policy.privacy.hidden, calibration)
+            outcome = concept.outcome(
+                bundle, observed(known, bundle.model, TRUTH), self._project.policy.privacy.hidden, calibration
+            )
         if bundle and self._calibration and digest == self._champion and since >= self._recent:
-            scores = spread(part, MOST_ROWS)["score"].to_numpy()
+            scores = scores_in(spread(part, MOST_ROWS))
             estimate = expect(self._calibration, scores, samples.measured_by(bundle.model, self._metric))
         if bundle and self._rule:
             limit = limit_of(self._rule, bundle, self._sign)
@@ -236,7 +243,7 @@ class WindowJudge:
         found = {}
         for column, min_rows in self._project.policy.gates.groups.items():
             for (value,), rows in sorted(known.group_by(column), key=lambda group: str(group[0])):
-                figure = measure(rows[TRUTH].to_numpy(), rows["score"].to_numpy())
+                figure = measure(rows[TRUTH].to_numpy(), scores_in(rows))
                 if rows.height >= min_rows and figure is not None:
                     found[f"{column} = {value}"] = figure
         return found

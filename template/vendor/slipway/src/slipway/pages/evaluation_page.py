@@ -12,8 +12,9 @@ from slipway.base.numbers import shown
 from slipway.pages.axis import extent, levels_of
 from slipway.pages.lines import Curve, Curves, curves
 from slipway.pages.render import render, write
-from slipway.settings.policy import MEAN_ANSWER
+from slipway.settings.policy import MEAN_ANSWER, SHARE_OF
 from slipway.settings.project import Project
+from slipway.training.confusion import Confusion
 from slipway.training.gates import REPORT, GateResult, costs_in_words
 from slipway.training.reliability import Reliability, ScoreBand
 
@@ -30,7 +31,9 @@ def evaluation_page(project: Project, checks: Sequence[GateResult]) -> str:
     measured = msgspec.json.decode((project.root / REPORT).read_bytes())
     scores = msgspec.convert(measured["reliability"], Reliability)
     rules = project.policy.gates.slice_rules
-    named = list(dict.fromkeys([*(rule.metric for rule in rules), MEAN_ANSWER]))
+    answered = msgspec.convert(measured.get("confusion"), Confusion | None)
+    each = [SHARE_OF + name for name in answered.classes] if answered else [MEAN_ANSWER]
+    named = list(dict.fromkeys([*(rule.metric for rule in rules), *each]))
     return render(
         "evaluation",
         model=project.tool.model,
@@ -41,6 +44,7 @@ def evaluation_page(project: Project, checks: Sequence[GateResult]) -> str:
             (name, shown(value), _shown(measured["baseline"].get(name))) for name, value in measured["model"].items()
         ],
         costs=costs_in_words(project),
+        answered=answered,
         scores=scores,
         diagram=_diagram(scores.bands),
         named=named,

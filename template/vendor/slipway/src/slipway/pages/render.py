@@ -9,6 +9,7 @@ from pathlib import Path
 import jinja2
 
 from slipway.monitoring.drift import Verdict
+from slipway.training.confusion import as_share
 
 SYMBOLS = {Verdict.ACT: "▲", Verdict.WATCH: "◆", Verdict.INSUFFICIENT_DATA: "○", Verdict.OK: "●"}
 
@@ -36,7 +37,13 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    made.filters |= {"tone": _tone, "symbol": SYMBOLS.__getitem__, "date": _date, "count": "{:,}".format}
+    made.filters |= {
+        "tone": _tone,
+        "symbol": SYMBOLS.__getitem__,
+        "date": _date,
+        "count": "{:,}".format,
+        "share": as_share,
+    }
     return made
 
 

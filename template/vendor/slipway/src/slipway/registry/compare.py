@@ -21,7 +21,7 @@ from slipway.registry.models import Registry, Version
 from slipway.settings.project import Project
 from slipway.team import CONTRACT
 from slipway.training.bundle import Bundle
-from slipway.training.team_code import target_of
+from slipway.training.team_code import require_classes, target_of
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +54,8 @@ def compare_versions(project: Project, first: str, second: str, log: Log = print
     if not frozen.is_file():
         raise MlopsError("there are no test rows in this checkout", "mlops pipeline (or `dvc pull`)")
     bundles = registry.fetch(versions[0]), registry.fetch(versions[1])
+    for version, bundle in zip(versions, bundles, strict=True):
+        require_classes(bundle.model, f"version {version.number}")
     frame = pl.read_parquet(frozen)
     truth = target_of(columns(frame, CONTRACT.outcome_fields))
     rows = msgspec.json.encode(as_rows(frame))

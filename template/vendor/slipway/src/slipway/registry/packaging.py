@@ -142,7 +142,7 @@ def current_platform(project: Project) -> Platform:
 def require_same_answers(project: Project, bundle: Bundle, python: Path, newer: Platform) -> None:
     """Refuse a platform that answers a bundle's golden rows otherwise than the one that it was registered with."""
     own = _golden(bundle, install(project, bundle), "answers")
-    rounding = kinds.named(bundle.model.kind).rounding
+    rounding = kinds.named(bundle.model.kind, bundle.model.classes).rounding
     try:
         problem = _difference("scores", _golden(bundle, python), bundle.golden.scores, rounding)
         problem = problem or _difference("answers", _golden(bundle, python, "answers"), own, rounding)
@@ -155,18 +155,18 @@ def require_same_answers(project: Project, bundle: Bundle, python: Path, newer: 
         )
 
 
-def _golden(bundle: Bundle, python: Path, *arguments: str) -> list[float]:
+def _golden(bundle: Bundle, python: Path, *arguments: str) -> list[Any]:
     """What an environment's platform says to the golden rows."""
     rows = json.dumps(bundle.golden.rows).encode()
     command = (str(python), "-I", "-m", _OWN.scoring, str(bundle.path.resolve()), *arguments)
     done = programs.run(*command, stdin=rows, install="mlops deploy again")
     if done.code:
         raise MlopsError(f"the golden rows got no answer: {done.last_words(2)}", "mlops deploy again")
-    said: list[float] = json.loads(done.raw)
+    said: list[Any] = json.loads(done.raw)
     return said
 
 
-def _difference(what: str, said: list[float], expected: list[float], rounding: float) -> str:
+def _difference(what: str, said: list[Any], expected: list[Any], rounding: float) -> str:
     is_close = said == expected or (len(said) == len(expected) and _are_close(expected, said, rounding))
     return "" if is_close else f"its {what} to the golden rows are {said}, those of the other are {expected}"
 

@@ -24,6 +24,8 @@ from slipway.base.files import Log, replacing, write
 from slipway.contract.files import MODEL_COLUMN, PLAIN, read_chunks
 from slipway.contract.found import files_of
 from slipway.contract.frames import Violation, columns, parse
+from slipway.kinds.base import Scores
+from slipway.kinds.multiclass import column
 from slipway.settings.params import FileFormat
 from slipway.team import CONTRACT
 from slipway.training import engines
@@ -108,9 +110,13 @@ class ChunkScorer:
         scores = self.scorer.scores(columns(piece.frame, CONTRACT.fields))
         answers = pl.Series(self.scorer.facts.answer, self.scorer.answers(scores))
         predicted = piece.frame.select(CONTRACT.key).with_columns(answers)
-        return piece._replace(
-            frame=predicted.with_columns(pl.Series("score", scores)) if self.with_score else predicted
-        )
+        return piece._replace(frame=predicted.with_columns(self._told(scores)) if self.with_score else predicted)
+
+    def _told(self, scores: Scores) -> Iterator[pl.Series]:
+        """The score of each row, and with classes the probability of each in a column of its own."""
+        yield pl.Series("score", self.scorer.told(scores))
+        for place, name in enumerate(self.scorer.kind.classes):
+            yield pl.Series(column(name), scores[:, place])
 
 
 def _predict_parts(

@@ -67,4 +67,5 @@ class ServingContext:
             with_score=self.policy.return_score,
             max_rows=self.policy.max_rows,
             examples=self.scorer.bundle.golden.rows[:2],
+            classes=self.scorer.kind.classes,
         )

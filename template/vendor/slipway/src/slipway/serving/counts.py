@@ -16,11 +16,11 @@ HISTOGRAMS = ("seconds", "scores", "ages", "in_progress")
 class Counts(msgspec.Struct):
     """The numbers of one process, or of several together.
 
-    `requests` are by status, `predictions`, `positives` and `shadows` (rows) by version, `violations` and `missing`
-    (values) by field, `challenger` (requests of a canary) and `copies` (requests for a shadow) by what became of
-    them. By version are `seconds` (of answered requests), `scores` (of rows), `ages` (of requests, in seconds),
-    `in_progress` (what a request found there before it), the scores that are `expected`, and `since` when
-    (Unix time, seconds).
+    `requests` are by status, `predictions`, `positives` and `shadows` (rows) by version, `classes` (rows) by version
+    and class, `violations` and `missing` (values) by field, `challenger` (requests of a canary) and `copies` (requests
+    for a shadow) by what became of them. By version are `seconds` (of answered requests), `scores` (of rows), `ages`
+    (of requests, in seconds), `in_progress` (what a request found there before it), the scores that are `expected`,
+    and `since` when (Unix time, seconds).
     """
 
     requests: ByLabel = {}
@@ -31,6 +31,7 @@ class Counts(msgspec.Struct):
     missing: ByLabel = {}
     challenger: ByLabel = {}
     copies: ByLabel = {}
+    classes: dict[str, ByLabel] = {}
     log_rows: int = 0
     log_failures: int = 0
     seconds: dict[str, Histogram] = {}
@@ -46,6 +47,9 @@ class Counts(msgspec.Struct):
             counts: ByLabel = getattr(self, name)
             for key, value in getattr(other, name).items():
                 count(counts, key, value)
+        for version, answers in other.classes.items():
+            for name, value in answers.items():
+                count(self.classes.setdefault(version, {}), name, value)
         self.log_rows += other.log_rows
         self.log_failures += other.log_failures
         for name in HISTOGRAMS:

@@ -4,7 +4,7 @@ A column's contribution is the row's score less the score that the row gets with
 the median of the training rows for numbers, the most frequent value for the rest. This is the single-feature
 ablation of Robnik-Sikonja and Kononenko, "Explaining Classifications For Individual Instances" (IEEE TKDE 20(5),
 2008). It needs one more score for each column, works for any model, and says nothing of columns that act
-only together.
+only together. With classes, the score is the probability of the class that the row got as its answer.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
+import numpy as np
 
 from slipway.base.errors import MlopsError
 from slipway.base.numbers import significant
@@ -44,6 +45,10 @@ class Explainer:
         variants = [
             msgspec.structs.replace(row, **{name: getattr(self._usual, name)}) for row in rows for name in names
         ]
-        scores = self._scorer.score_rows([*rows, *variants]).tolist()
+        scored = self._scorer.score_rows([*rows, *variants])
+        if classes := self._scorer.kind.classes:  # of its answer's probability, as its variants have it
+            places = np.array([classes.index(answer) for answer in self._scorer.answers(scored[: len(rows)])])
+            scored = scored[np.arange(len(scored)), np.concatenate([places, places.repeat(len(names))])]
+        scores = scored.tolist()
         own, others = scores[: len(rows)], iter(scores[len(rows) :])
         return [{name: significant(score - next(others)) for name in names} for score in own]

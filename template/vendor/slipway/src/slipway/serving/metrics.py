@@ -104,7 +104,8 @@ class Telemetry(Collector):
         self._version = context.version
         self._watch = Watch(CONTRACT)
         self._expected = bundle.expected
-        self._decides = kinds.named(bundle.model.kind).has_positives
+        kind = kinds.named(bundle.model.kind, bundle.model.classes)
+        self._decides, self._classes = kind.has_positives, kind.classes
         self._room = context.policy.max_in_progress
         self._log = context.log
         self._model = {key: str(value or "") for key, value in context.identity.items()}
@@ -142,6 +143,8 @@ class Telemetry(Collector):
         counts.predictions[version] = 0
         if self._decides:
             counts.positives[version] = 0
+        if self._classes:
+            counts.classes[version] = dict.fromkeys(self._classes, 0)
 
     def scored(self, rows: Sequence[Row], scores: Sequence[float], answers: Sequence[Any]) -> None:
         """Note rows that were scored together, each of a request of its own."""
@@ -198,6 +201,8 @@ class Telemetry(Collector):
         yield _counter("predictions", "Rows answered, by model version.", "version", counts.predictions)
         if self._decides:
             yield _counter("positive_predictions", "Rows answered with yes, by version.", "version", counts.positives)
+        if self._classes:
+            yield _by_class(counts.classes)
         yield _counter("missing_values", "Values missing in answered rows.", "field", counts.missing)
         yield _counter("contract_violations", "Values that broke the contract.", "field", counts.violations)
         yield _counter(
@@ -254,6 +259,8 @@ class Telemetry(Collector):
         self.counts.predictions[self._version] += len(answers)
         if self._decides:
             self.counts.positives[self._version] += answers.count(True)
+        for name in self._classes:
+            self.counts.classes[self._version][name] += answers.count(name)
         self._scores.observe_all(scores)
 
     def _own(self) -> Counts:
@@ -279,6 +286,16 @@ def _counter(name: str, text: str, label: str, counts: ByLabel) -> CounterMetric
     family = CounterMetricFamily(f"mlops_{name}", text, labels=[label])
     for key, value in counts.items():
         family.add_metric([key], value)
+    return family
+
+
+def _by_class(found: dict[str, ByLabel]) -> CounterMetricFamily:
+    family = CounterMetricFamily(
+        "mlops_class_predictions", "Rows answered with each class, by version.", labels=["version", "class"]
+    )
+    for version, answers in found.items():
+        for name, value in answers.items():
+            family.add_metric([version, name], value)
     return family
 
 

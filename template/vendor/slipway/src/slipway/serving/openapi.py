@@ -13,7 +13,7 @@ from slipway import kinds
 from slipway.base.errors import MlopsError
 from slipway.contract.rows import FieldKind
 from slipway.serving.protocols.base import ServedModel
-from slipway.team import CONTRACT
+from slipway.team import CONTRACT, PROBABILITIES
 
 TEMPLATE = Path(__file__).with_name("openapi.json")
 
@@ -53,7 +53,11 @@ def _schemas(model: ServedModel) -> dict[str, Any]:
         if field.kind is FieldKind.TIME:
             properties[field.name]["format"] = "date-time-local"
     given = [model.answer, "score"] if model.with_score else [model.answer]
-    types = {model.answer: kinds.named(model.kind).json_type, "score": {"type": "number"}}
+    types = {model.answer: kinds.named(model.kind, model.classes).json_type, "score": {"type": "number"}}
+    if model.with_score and model.classes:
+        given.append(PROBABILITIES)
+        each = {name: {"type": "number"} for name in model.classes}
+        types[PROBABILITIES] = {"type": "object", "required": [*each], "properties": each}
     return schemas | {
         "row": CONTRACT.json_schema["row"],
         "rows": {"maxItems": model.max_rows},

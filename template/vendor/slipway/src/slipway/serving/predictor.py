@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Sequence
-from itertools import count
+from itertools import count, repeat
 from math import isfinite
 from typing import Any, NamedTuple
 
@@ -24,6 +24,15 @@ class Made(NamedTuple):
     id: str
     answer: Any
     score: float
+    probabilities: Sequence[float] | None = None
+
+
+class Scored(NamedTuple):
+    """Rows that were scored together: their scores and answers, and with classes the probability of each."""
+
+    scores: list[float]
+    answers: list[Any]
+    probabilities: list[list[float]] | None
 
 
 Settle = Callable[["Made | Exception"], None]
@@ -67,14 +76,14 @@ class Predictor:
     async def again(self, ids: Sequence[str], rows: Sequence[Row], role: Role) -> list[Made]:
         """Predict rows that have their ids already; all or none."""
         turns = [slice(start, start + TURN_ROWS) for start in range(0, len(rows), TURN_ROWS)]
-        scored: list[tuple[list[float], list[Any]]] = []
+        scored: list[Scored] = []
         for turn in turns:
             scored.append(self._score(rows[turn]))
             if len(turns) > 1:
                 await asyncio.sleep(0)
         made: list[Made] = []
-        for turn, (scores, answers) in zip(turns, scored, strict=True):
-            made += self._record(ids[turn], rows[turn], scores, answers, role)
+        for turn, one in zip(turns, scored, strict=True):
+            made += self._record(ids[turn], rows[turn], one, role)
             if len(turns) > 1:
                 await asyncio.sleep(0)
         return made
@@ -90,9 +99,9 @@ class Predictor:
 
     def _together(self, waiting: Sequence[tuple[str, Row, Settle]]) -> Sequence[Made | Exception]:
         ids, rows, _ = zip(*waiting, strict=True)
-        scores, answers = self._score(rows)
-        made = self._record(ids, rows, scores, answers, self._role)
-        self._note(rows, scores, answers)
+        scored = self._score(rows)
+        made = self._record(ids, rows, scored, self._role)
+        self._note(rows, scored.scores, scored.answers)
         return made
 
     def _alone(self, one: tuple[str, Row, Settle]) -> Made | Exception:
@@ -101,19 +110,19 @@ class Predictor:
         except Exception as error:  # noqa: BLE001 - told to the one who asked
             return error
 
-    def _score(self, rows: Sequence[Row]) -> tuple[list[float], list[Any]]:
+    def _score(self, rows: Sequence[Row]) -> Scored:
         try:
             scored = self._scorer.score_rows(rows)
         except OverflowError:
             raise Problem(422, "a number in the row is too large to compute with") from None
-        scores: list[float] = scored.tolist()
+        scores: list[float] = self._scorer.told(scored).tolist()
         if not all(map(isfinite, scores)):
             raise Problem(422, "the model gives no finite score for these values")
-        return scores, self._scorer.answers(scored)
+        probabilities = scored.tolist() if self._scorer.kind.classes else None
+        return Scored(scores, self._scorer.answers(scored), probabilities)
 
-    def _record(
-        self, ids: Sequence[str], rows: Sequence[Row], scores: list[float], answers: list[Any], role: Role
-    ) -> list[Made]:
+    def _record(self, ids: Sequence[str], rows: Sequence[Row], scored: Scored, role: Role) -> list[Made]:
+        scores, answers, probabilities = scored
         if self._log is not None:
-            self._log.add(ids, rows, scores, answers, role)
-        return [*map(Made, ids, answers, scores)]
+            self._log.add(ids, rows, scores, answers, role, probabilities)
+        return [*map(Made, ids, answers, scores, repeat(None) if probabilities is None else probabilities)]

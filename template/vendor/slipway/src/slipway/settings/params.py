@@ -85,9 +85,13 @@ class Costs(Settings):
 
 
 class DecisionParams(Settings):
-    """From a score to an answer; used by projects that predict a class: a `threshold`, or `costs` that give it."""
+    """From a score to an answer; used by projects that predict a class.
 
-    threshold: Share | None = None
+    `threshold` is one number, or of several classes a number for each that is named. Of a yes or no
+    `costs` may give it.
+    """
+
+    threshold: Share | dict[str, Share] | None = None
     costs: Costs | None = None
 
     def __post_init__(self) -> None:
@@ -95,8 +99,8 @@ class DecisionParams(Settings):
             raise ValueError("decision has a threshold and costs, which give another one; leave one of them out")
 
     @property
-    def bound(self) -> float:
-        """From this score on the answer is yes."""
+    def wanted(self) -> float | dict[str, float]:
+        """What decides answers, as `Kind.threshold` takes it."""
         if self.costs is not None:
             return self.costs.threshold
         return 0.5 if self.threshold is None else self.threshold

@@ -16,7 +16,13 @@ from slipway.settings.params import FileFormat
 Hidden = Literal["hash", "drop"]
 
 #: What `gates.slices` may name beside the metrics of metrics.py: the share of yes, or the mean of a quantity.
-MEAN_ANSWER = "mean_answer"
+#: With several classes, the share of each, by its name.
+MEAN_ANSWER, SHARE_OF = "mean_answer", "share_of_"
+
+
+def is_rate(metric: str) -> bool:
+    """Whether it is how rows are answered, and no metric of metrics.py."""
+    return metric == MEAN_ANSWER or metric.startswith(SHARE_OF)
 
 
 class MetricGate(Settings):
@@ -38,8 +44,9 @@ class MetricGate(Settings):
 class SliceGate(Settings):
     """What is asked of every large enough group of rows: there is one for each value of each of the `columns`.
 
-    `metric` is one of metrics.py, or `mean_answer`: the share of yes, or the mean of a quantity. Beside a limit for
-    each group, `max_gap` is the most by which it may differ between any two groups of a column.
+    `metric` is one of metrics.py, or `mean_answer`: the share of yes, or the mean of a quantity; with several classes
+    `share_of_` and the name of one. Beside a limit for each group, `max_gap` is the most by which it may differ between
+    any two groups of a column.
     """
 
     columns: list[str]
@@ -79,7 +86,7 @@ class Gates(Settings):
     @property
     def metric(self) -> str:
         """By what windows are compared where nothing else says so: the first rule's metric, or the first there is."""
-        measured = [rule.metric for rule in self.slice_rules if rule.metric != MEAN_ANSWER]
+        measured = [rule.metric for rule in self.slice_rules if not is_rate(rule.metric)]
         return next(iter([*measured, *self.metrics]), "")
 
     @property

@@ -13,11 +13,13 @@ from slipway import kinds, team
 from slipway.base.errors import MlopsError
 from slipway.base.files import Log
 from slipway.contract.agreement import require_columns, require_split
-from slipway.kinds.base import Kind
-from slipway.settings.policy import MEAN_ANSWER, Policy
+from slipway.kinds import multiclass
+from slipway.kinds.base import Kind, Threshold
+from slipway.settings.policy import Policy, is_rate
 from slipway.settings.project import Project
 from slipway.team import CONTRACT
 from slipway.training import team_code
+from slipway.training.rates import require_rates
 
 
 class _Limit(NamedTuple):
@@ -35,17 +37,20 @@ def require_agreement(project: Project, log: Log) -> None:
     What cannot be tried is said to `log`, and left alone.
     """
     policy = project.policy
-    require_columns(policy, CONTRACT, team.model.ANSWER)
+    classes = team.classes()
+    require_columns(policy, CONTRACT, team.model.ANSWER, map(multiclass.column, classes))
     require_split(project.params.split, CONTRACT)
-    kind = kinds.of(team_code.model_of(project))
+    kind = kinds.of(team_code.model_of(project), classes)
     if project.params.decision.costs and not kind.has_positives:
         raise MlopsError(
             "params.yaml, decision.costs: the model in model.py answers no yes or no, so that no threshold decides",
             "leave them out",
         )
+    threshold = kind.threshold(project.params.decision.wanted)
+    require_rates(policy, kind)
     limits = [*_limits(policy)]
     try:
-        values = _of_a_perfect_model(kind, project.params.decision.bound)
+        values = _of_a_perfect_model(kind, threshold)
     except MlopsError:
         raise
     except Exception as error:  # noqa: BLE001 - what the team measures may not be made for made-up rows
@@ -59,7 +64,7 @@ def _limits(policy: Policy) -> Iterator[_Limit]:
     for name, gate in policy.gates.metrics.items():
         yield _Limit(f"gates.metrics.{name}", name, gate.min, gate.max)
     for rule in policy.gates.slice_rules:
-        if rule.metric != MEAN_ANSWER:
+        if not is_rate(rule.metric):
             yield _Limit("gates.slices", rule.metric, rule.min, rule.max)
     quality = policy.monitor.quality
     if quality and quality.limit is not None:
@@ -68,13 +73,13 @@ def _limits(policy: Policy) -> Iterator[_Limit]:
         yield _Limit("monitor.quality", quality.metric, *bounds)
 
 
-def _of_a_perfect_model(kind: Kind, threshold: float) -> dict[str, list[float]]:
+def _of_a_perfect_model(kind: Kind, threshold: Threshold) -> dict[str, list[float]]:
     """What each metric is when every score is right, for truths of different shares and sizes."""
     values: dict[str, list[float]] = defaultdict(list)
     for truth in kind.examples():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            measured = team.metrics(truth, truth.astype(np.float32), threshold)
+            measured = team.metrics(truth, kind.certain(truth), threshold)
         for name, value in measured.items():
             values[name].append(float(value))
     return values

@@ -99,15 +99,16 @@ class TeamModel:
         """Train it."""
         params = self.params
         names, inputs, truth = learned_from(rows)
-        if len(np.unique(truth)) < 2:
+        if len(np.unique(truth)) < max(2, len(classes := team.classes())):
             return None
         estimator: Any = team.model.build(params.seed, **params.model)
         team_code.fit("model", estimator, names, inputs, truth)
-        kind = kinds.of(estimator)
+        kind = kinds.of(estimator, classes)
+        threshold = kind.threshold(params.decision.wanted)
 
         def value(rows: pl.DataFrame) -> float | None:
             inputs, truth = learned_from(rows)[1:]
-            return metrics(truth, kind.predicted(estimator, inputs), params.decision.bound).get(self.metric)
+            return metrics(truth, kind.predicted(estimator, inputs), threshold).get(self.metric)
 
         return value
 

@@ -36,25 +36,30 @@ from slipway.training.histogram import Histogram
 SUMS = "SHA256SUMS"
 
 
-class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """`model.json`. `kind` names what kind of answer it gives: see `kinds`."""
+class ModelFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`model.json`. `kind` names what kind of answer it gives: see `kinds`.
+
+    Where that is one of several `classes`, each has its `threshold`.
+    """
 
     name: str
     answer: str
     kind: str
-    threshold: float
+    threshold: float | list[float]
     features: list[str]
     contract: str
+    classes: list[str] = []
 
 
 class Golden(msgspec.Struct, frozen=True, kw_only=True):
     """`golden.json`: rows as a client would send them, with the scores the model gave when it was exported.
 
-    `usual` is one more such row, of medians and most frequent values; older bundles have none.
+    Of several classes, each row has a list of scores. `usual` is one more such row, of medians and most frequent
+    values; older bundles have none.
     """
 
     rows: list[dict[str, Any]]
-    scores: list[float]
+    scores: list[float | list[float]]
     usual: dict[str, Any] | None = None
 
 

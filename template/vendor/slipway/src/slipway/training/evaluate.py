@@ -18,12 +18,13 @@ from slipway.base.errors import MlopsError
 from slipway.base.files import write_json
 from slipway.base.numbers import significant
 from slipway.contract.frames import columns
-from slipway.kinds.base import Kind
-from slipway.settings.policy import MEAN_ANSWER
+from slipway.kinds.base import Kind, Threshold
 from slipway.settings.project import Project
 from slipway.team import CONTRACT
 from slipway.training.bundle import ModelFacts
+from slipway.training.confusion import Confusion
 from slipway.training.costs import cost_of_answers
+from slipway.training.rates import rates
 from slipway.training.reliability import reliability
 from slipway.training.scoring import OnnxModel, matrix
 from slipway.training.train import learning_set
@@ -36,25 +37,27 @@ def evaluate(project: Project) -> None:
     root = project.root
     facts = msgspec.json.decode((root / "model" / "model.json").read_bytes(), type=ModelFacts)
     _, rows, truth = learning_set(root / "data" / "test.parquet")
-    kind = kinds.named(facts.kind)
+    kind = kinds.named(facts.kind, facts.classes)
     model = OnnxModel(root / "model" / "model.onnx", kind)
     scores = model(rows)
     baseline = OnnxModel(root / "model" / "baseline.onnx", kind)(rows)
-    happened = kind.happened(truth)
+    told, observed = kind.told(scores, facts.threshold), kind.observed(truth, scores, facts.threshold)
     measured: dict[str, Any] = {
         "rows": len(truth),
         "model": _finite("model", team.metrics(truth, scores, facts.threshold)),
         "baseline": _finite("baseline", team.metrics(truth, baseline, facts.threshold)),
         "slices": _slices(project, kind, truth, scores, facts.threshold),
-        "reliability": reliability(scores, happened),
+        "reliability": reliability(told, observed),
     }
     if costs := project.params.decision.costs:
-        measured["costs"] = cost_of_answers(costs, scores, happened)
+        measured["costs"] = cost_of_answers(costs, scores, kind.happened(truth))
+    if facts.classes:
+        measured["confusion"] = Confusion.of(truth, scores, facts)
     write_json(root / "reports" / "metrics.json", measured)
     write_json(root / "reports" / "cost.json", _cost(project, model, facts.features))
 
 
-def _slices(project: Project, kind: Kind, truth: Any, scores: Any, threshold: float) -> list[dict[str, Any]]:
+def _slices(project: Project, kind: Kind, truth: Any, scores: Any, threshold: Threshold) -> list[dict[str, Any]]:
     test = pl.read_parquet(project.root / "data" / "test.parquet")
     found: list[dict[str, Any]] = []
     for name, least in project.policy.gates.groups.items():
@@ -68,9 +71,9 @@ def _slices(project: Project, kind: Kind, truth: Any, scores: Any, threshold: fl
             if group.height < least:
                 continue  # no rule asks for it, and many metrics of a few rows are not defined
             inside = group["index"].to_numpy()
-            answers = np.asarray(kind.answers(scores[inside], threshold), dtype=np.float64)
+            answered = rates(kind, kind.answers(scores[inside], threshold))
             measured = team.metrics(truth[inside], scores[inside], threshold)
-            figures = _rounded({MEAN_ANSWER: float(answers.mean())} | measured)
+            figures = _rounded(answered | measured)
             found.append({"column": name, "value": str(value), "rows": len(inside), "metrics": figures})
     return sorted(found, key=lambda one: (one["column"], one["value"]))
 

@@ -16,7 +16,9 @@ from slipway.contract.rows import Field, FieldKind
 from slipway.settings.project import Project
 from slipway.team import CONTRACT
 from slipway.training.bundle import Bundle, Golden, ModelFacts
+from slipway.training.confusion import Confusion
 from slipway.training.reference import expected, out_of_sample
+from slipway.training.score_columns import columns_of, observed, scores_in
 from slipway.training.scoring import OnnxModel, matrix
 
 #: Some megabytes at most; enough of each day for years.
@@ -36,7 +38,7 @@ def export(project: Project) -> None:
     bundle = Bundle(folder)
     schema = {"fingerprint": CONTRACT.fingerprint, "time": CONTRACT.time, "key": CONTRACT.key}
     write_json(folder / "contract.json", schema | CONTRACT.json_schema)
-    kind = kinds.named(bundle.model.kind)
+    kind = kinds.named(bundle.model.kind, bundle.model.classes)
     model = OnnxModel(bundle.onnx, kind)
     train = pl.read_parquet(project.root / "data" / "train.parquet")
     # In the order of time the newest row is in the reference: the monitor tells the model's age by it.
@@ -47,7 +49,7 @@ def export(project: Project) -> None:
     tested = spread(test, REFERENCE_ROWS)
     unseen = out_of_sample(tested, _scored(tested, model, bundle.model))
     unseen.write_parquet(bundle.tested)
-    write_json(folder / "expected.json", expected(reference, unseen, kind))
+    write_json(folder / "expected.json", expected(reference, observed(unseen, bundle.model, "truth"), kind))
     write_json(folder / "golden.json", _golden(_scored(spread(test, GOLDEN_ROWS), model, bundle.model), train))
     card = _card(bundle, train, project)
     (folder / "card.md").write_text(card, encoding="utf-8", newline="\n")
@@ -56,13 +58,17 @@ def export(project: Project) -> None:
 def _scored(frame: pl.DataFrame, model: OnnxModel, facts: ModelFacts) -> pl.DataFrame:
     rows = frame.select(field.name for field in CONTRACT.fields)
     scores = model(matrix(columns(frame, CONTRACT.fields), facts.features)[1])
-    return rows.with_columns(pl.Series("score", scores, dtype=pl.Float32))
+    return rows.with_columns(columns_of(scores, facts))
 
 
 def _golden(frame: pl.DataFrame, train: pl.DataFrame) -> Golden:
-    scores = [significant(score, 9) for score in frame["score"].to_list()]
+    scores = [_exact(score) for score in scores_in(frame).tolist()]
     (usual,) = msgspec.to_builtins(as_rows(train.select(_usual(train[field.name], field) for field in CONTRACT.fields)))
     return Golden(rows=msgspec.to_builtins(as_rows(frame)), scores=scores, usual=usual)
+
+
+def _exact(score: Any) -> Any:
+    return [*map(_exact, score)] if isinstance(score, list) else significant(score, 9)
 
 
 def _usual(column: pl.Series, field: Field) -> pl.Series:
@@ -73,6 +79,18 @@ def _usual(column: pl.Series, field: Field) -> pl.Series:
         return middle.alias(field.name)
     most: pl.Series = known.mode().sort().head(1) if known.len() else column.head(1)
     return most.alias(field.name)
+
+
+def _confusion(metrics: dict[str, Any]) -> list[str]:
+    if "confusion" not in metrics:
+        return []
+    found = msgspec.convert(metrics["confusion"], Confusion)
+    return [
+        "What was answered on the test rows, and in brackets which share of the rows of a class that is:",
+        "",
+        *found.markdown(),
+        "",
+    ]
 
 
 def _card(bundle: Bundle, train: pl.DataFrame, project: Project) -> str:
@@ -109,6 +127,7 @@ def _card(bundle: Bundle, train: pl.DataFrame, project: Project) -> str:
         "|---|---|---|---|",
         *groups,
         "",
+        *_confusion(metrics),
     ])  # fmt: skip
 
 

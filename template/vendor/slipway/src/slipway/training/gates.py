@@ -16,6 +16,7 @@ from slipway.base.numbers import shown
 from slipway.forge import git
 from slipway.settings.policy import Gates, SliceGate
 from slipway.settings.project import Project
+from slipway.training.confusion import Confusion
 from slipway.training.costs import CostOfAnswers
 
 Metrics = dict[str, float]
@@ -42,7 +43,8 @@ def as_markdown(project: Project, checks: list[GateResult], reference: str) -> s
     """What a reviewer wants to know of this model: each metric beside that of another commit, and each gate."""
     earlier = git.at_commit(project.root, reference, REPORT)
     before: Metrics = msgspec.json.decode(earlier)["model"] if earlier else {}
-    now: Metrics = msgspec.json.decode((project.root / REPORT).read_bytes())["model"]
+    measured = msgspec.json.decode((project.root / REPORT).read_bytes())
+    now: Metrics = measured["model"]
     lines = [f"| metric | {reference} | here | change |", "|---|--:|--:|--:|"]
     for name, value in now.items():
         old = before.get(name)
@@ -54,6 +56,8 @@ def as_markdown(project: Project, checks: list[GateResult], reference: str) -> s
         lines.append(f"| {check.gate} | {figure} | {check.limit} | {'passed' if check.passed else '**refused**'} |")
     if costs := costs_in_words(project):
         lines += ["", costs]
+    if "confusion" in measured:
+        lines += ["", *msgspec.convert(measured["confusion"], Confusion).markdown()]
     return "\n".join(lines)
 
 

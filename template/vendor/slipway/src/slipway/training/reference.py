@@ -17,6 +17,7 @@ from slipway.kinds.base import Kind
 from slipway.team import CONTRACT
 from slipway.training.bundle import Bias, Expected
 from slipway.training.histogram import Histogram
+from slipway.training.score_columns import names_in
 from slipway.training.team_code import target_of
 
 #: Numbers of days, one for each row.
@@ -27,9 +28,9 @@ FEWEST_DAYS = 5
 
 
 def out_of_sample(rows: pl.DataFrame, scored: pl.DataFrame) -> pl.DataFrame:
-    """What is kept of test rows: their `score`, the `truth`, and their time where they have one."""
+    """What is kept of test rows: their scores, the `truth`, and their time where they have one."""
     truth = pl.Series("truth", target_of(columns(rows, CONTRACT.outcome_fields)))
-    return scored.select(*([] if CONTRACT.time is None else [CONTRACT.time]), "score", truth)
+    return scored.select(*([] if CONTRACT.time is None else [CONTRACT.time]), *names_in(scored), truth)
 
 
 def expected(reference: pl.DataFrame, unseen: pl.DataFrame, kind: Kind) -> Expected:

@@ -60,7 +60,7 @@ def merged(columns: Columns) -> Iterator[str]:
 
 
 class OnnxModel:
-    """An ONNX model that gives one score per row. Raises `MlopsError` when it has not the output of its kind."""
+    """An ONNX model that scores rows. Raises `MlopsError` when it has not the output of its kind."""
 
     def __init__(self, path: Path, kind: Kind, threads: int = 1) -> None:
         options = onnxruntime.SessionOptions()
@@ -89,7 +89,7 @@ class Scorer:
         self.bundle, self._threads = bundle, threads
         self.facts: ModelFacts = bundle.model
         self._columns = RowColumns(team.CONTRACT.fields)
-        self.kind: Kind = kinds.named(self.facts.kind)
+        self.kind: Kind = kinds.named(self.facts.kind, self.facts.classes)
         self._model = OnnxModel(bundle.onnx, self.kind, threads)
         self._prove()
 
@@ -104,6 +104,10 @@ class Scorer:
     def score_rows(self, rows: Sequence[Row]) -> Scores:
         """Score rows given as decoded requests."""
         return self.scores(self._columns(rows))
+
+    def told(self, scores: Scores) -> Scores:
+        """The one score of each row that is logged and told: of classes, the probability of the answer."""
+        return self.kind.told(scores, self.facts.threshold)
 
     def answers(self, scores: Scores) -> list[Any]:
         """Turn scores into what a client gets."""

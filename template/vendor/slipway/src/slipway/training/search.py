@@ -144,7 +144,7 @@ class Exam:
     def value(self, params: Mapping[str, Any], fold: Fold, seed: int | None = None) -> float:
         """Fit the team's model with these parameters on what a fold learns from, and measure it on the rest."""
         estimator = team_code.model_of(self.project, params, seed)
-        kind = kinds.of(estimator)
+        kind = kinds.of(estimator, team.classes())
         learned = self.truth[fold.learned]
         if reason := kind.unlearnable(learned):
             raise MlopsError(
@@ -153,7 +153,7 @@ class Exam:
             )
         team_code.fit("model", estimator, self.names, self.matrix[fold.learned], learned)
         scores = kind.predicted(estimator, self.matrix[fold.asked])
-        threshold = self.project.params.decision.bound
+        threshold = kind.threshold(self.project.params.decision.wanted)
         value = team.metrics(self.truth[fold.asked], scores, threshold).get(self.metric)
         if value is None or not isfinite(value):
             raise MlopsError(

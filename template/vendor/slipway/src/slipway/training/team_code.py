@@ -20,6 +20,7 @@ from slipway.contract.columns import Column, Columns
 from slipway.kinds.base import Kind, Matrix
 from slipway.settings.project import Project
 from slipway.team import Features
+from slipway.training.bundle import ModelFacts
 
 PAGE = "vendor/slipway/docs/columns.md"
 
@@ -52,7 +53,37 @@ def target_of(outcomes: Columns) -> Column:
             f"target in model.py gives no finite number for {unknown:,} of {counted(len(truth), 'row')}",
             f"leave out rows without an outcome (split.missing_outcomes in params.yaml), or give them one; see {PAGE}",
         )
-    return truth
+    return _places(truth, classes) if (classes := team.classes()) else truth
+
+
+def other_classes(facts: ModelFacts) -> str:
+    """Say that a model has other classes than model.py names; empty where they are the same."""
+    named = team.classes()
+    if named == tuple(facts.classes):
+        return ""
+    theirs = f"the classes {', '.join(facts.classes)}" if facts.classes else "no classes"
+    return f"it has {theirs}, and model.py names {', '.join(named) or 'none'}"
+
+
+def require_classes(facts: ModelFacts, which: str) -> None:
+    """Refuse to measure a model of other classes; `which` says whose it is, in words."""
+    if apart := other_classes(facts):
+        raise MlopsError(
+            f"{which} cannot be measured by what this checkout calls a class: {apart}",
+            "git checkout the commit that trained it, or train, register and promote one with these classes",
+        )
+
+
+def _places(truth: Column, classes: tuple[str, ...]) -> Column:
+    """Refuse what is no place in CLASSES."""
+    if wrong := int((~np.isin(truth, np.arange(len(classes)))).sum()):
+        raise MlopsError(
+            f"target in model.py gives for {wrong:,} of {counted(len(truth), 'row')} no place in CLASSES, "
+            f"which are 0 to {len(classes) - 1}",
+            "let it give the place of a row's class, and leave out rows of no class "
+            "(split.missing_outcomes in params.yaml)",
+        )
+    return truth.astype(np.int64)
 
 
 def estimators_of(project: Project, names: list[str]) -> dict[str, Any]:

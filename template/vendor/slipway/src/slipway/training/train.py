@@ -36,8 +36,8 @@ def train(project: Project) -> None:
     tested = pl.read_parquet(project.root / "data" / "test.parquet")
     _, unseen, _ = learned_from(tested)
     estimators = team_code.estimators_of(project, names)
-    kind, other = (kinds.of(estimator) for estimator in estimators.values())
-    if kind is not other:
+    kind, other = (kinds.of(estimator, team.classes()) for estimator in estimators.values())
+    if kind != other:
         raise MlopsError(
             f"model and baseline in model.py give different kinds of answers, {kind.name} and {other.name}",
             "build a baseline that answers as the model does",
@@ -55,9 +55,10 @@ def train(project: Project) -> None:
         name=project.tool.model,
         answer=team.model.ANSWER,
         kind=kind.name,
-        threshold=project.params.decision.bound,
+        threshold=kind.threshold(project.params.decision.wanted),
         features=names,
         contract=CONTRACT.fingerprint,
+        classes=[*kind.classes],
     )
     write_json(project.root / "model" / "model.json", facts)
 

@@ -31,7 +31,8 @@ class Question(NamedTuple):
 class ServedModel(NamedTuple):
     """What a protocol may know of the model: `examples` are rows as clients send them, `kind` is that of the answer.
 
-    `answer` names the answer; its score is told only `with_score`. A request holds at most `max_rows`.
+    `answer` names the answer, which is one of `classes` where there are some; its score is told only `with_score`, and
+    then the probability of each class as well. A request holds at most `max_rows`.
     """
 
     name: str
@@ -42,6 +43,7 @@ class ServedModel(NamedTuple):
     with_score: bool
     max_rows: int
     examples: list[dict[str, Any]]
+    classes: Sequence[str] = ()
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 from slipway import kinds
 from slipway.contract.problems import Problem
 from slipway.contract.rows import FieldKind
+from slipway.kinds.multiclass import column
 from slipway.serving.predictor import Made
 from slipway.serving.protocols.base import Page, Question, ServedModel, document, first, parsed, rows_from
 from slipway.team import CONTRACT
@@ -29,9 +30,10 @@ class Inference:
         self._model = model
         self._version = str(model.version or "")
         self._max_rows = model.max_rows
-        self._outputs = {model.answer: kinds.named(model.kind).datatype, "id": "BYTES"}
+        self._outputs = {model.answer: kinds.named(model.kind, model.classes).datatype, "id": "BYTES"}
         if model.with_score:
             self._outputs["score"] = "FP64"
+            self._outputs |= {column(name): "FP64" for name in model.classes}
 
     def pages(self, is_ready: Callable[[], bool]) -> Mapping[str, Page]:
         """The server, its health, and the model."""
@@ -127,6 +129,11 @@ class Inference:
             "score": [one.score for one in made],
             self._model.answer: [one.answer for one in made],
         }
+        if self._model.with_score:
+            each = enumerate(self._model.classes)
+            data |= {
+                column(name): [one.probabilities[place] for one in made if one.probabilities] for place, name in each
+            }
         outputs = [
             {"name": name, "datatype": self._outputs[name], "shape": [len(made)], "data": data[name]} for name in wanted
         ]

@@ -8,6 +8,7 @@ from typing import Any
 from slipway.contract.problems import Problem
 from slipway.serving.predictor import Made
 from slipway.serving.protocols.base import Page, Question, ServedModel, document, first, parsed, rows_of
+from slipway.team import PROBABILITIES
 
 
 class Invocations:
@@ -51,9 +52,11 @@ class Invocations:
         return problem.body(message=problem.detail)
 
     def _answer(self, made: Sequence[Made]) -> dict[str, Any]:
-        answer = {"predictions": [one.answer for one in made], "ids": [one.id for one in made]}
+        answer: dict[str, Any] = {"predictions": [one.answer for one in made], "ids": [one.id for one in made]}
         if self._model.with_score:
             answer["scores"] = [one.score for one in made]
+            if classes := self._model.classes:
+                answer[PROBABILITIES] = [dict(zip(classes, one.probabilities or (), strict=True)) for one in made]
         return {**answer, "model": self._model.identity}
 
 

@@ -13,7 +13,7 @@ from slipway.contract.problems import Problem, reread
 from slipway.contract.rows import Row
 from slipway.serving.predictor import Made
 from slipway.serving.protocols.base import Page, Question, ServedModel, first, parsed
-from slipway.team import CONTRACT
+from slipway.team import CONTRACT, PROBABILITIES
 
 #: What is wrong with a row that the decoder takes and the contract does not.
 _ZONE = ValueError("a time must have a zone, or none")
@@ -28,6 +28,7 @@ class Predict:
     def __init__(self, model: ServedModel) -> None:
         self._answer = model.answer
         self._with_score = model.with_score
+        self._classes = model.classes
         self._model = msgspec.Raw(msgspec.json.encode(model.identity))
         self._max_rows = model.max_rows
         self._one: msgspec.json.Decoder[Row] = msgspec.json.Decoder(CONTRACT.row)
@@ -56,7 +57,10 @@ class Predict:
     def shown(self, made: Made) -> dict[str, Any]:
         """A prediction as a client sees it."""
         if self._with_score:
-            return {"id": made.id, self._answer: made.answer, "score": made.score}
+            told = {"id": made.id, self._answer: made.answer, "score": made.score}
+            if made.probabilities is not None:
+                told[PROBABILITIES] = dict(zip(self._classes, made.probabilities, strict=True))
+            return told
         return {"id": made.id, self._answer: made.answer}
 
     def one(self, made: Made) -> dict[str, Any]:

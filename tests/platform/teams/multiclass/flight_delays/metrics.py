@@ -1,0 +1,1 @@
+../../../../../includes/problems/multiclass/metrics.py
