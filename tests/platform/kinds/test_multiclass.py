@@ -23,6 +23,7 @@ import pytest
 from flight_delays import model as module
 from flight_delays.contract import CONTRACT
 from outside import Install
+from page_tree import parsed
 from rendering import Template
 from slipway import kinds, team
 from slipway.base.errors import MlopsError
@@ -40,6 +41,7 @@ from slipway.monitoring.drift import Verdict, moved
 from slipway.monitoring.judge import judge_log
 from slipway.monitoring.quality import QualityState
 from slipway.monitoring.report import Report, report_text
+from slipway.pages.evaluation_page import evaluation_page
 from slipway.pages.monitor_page import monitor_page
 from slipway.registry.models import cache_folder
 from slipway.serving import batch
@@ -47,7 +49,7 @@ from slipway.serving.app import create_app
 from slipway.serving.context import Served, ServingContext
 from slipway.settings.environment import Challenger, Environment, Release, ServeAddress
 from slipway.settings.params import DecisionParams
-from slipway.settings.policy import QualityPolicy, ServingPolicy, WindowPolicy
+from slipway.settings.policy import QualityPolicy, ServingPolicy, SliceGate, WindowPolicy
 from slipway.settings.project import Project
 from slipway.testing import small_copy
 from slipway.training import backtest, search
@@ -168,6 +170,40 @@ def test_a_review_has_the_confusion_matrix(production: Project) -> None:
 
     assert "| macro_f1 |" in review
     assert "| happened | answered on time | answered late | answered very late | recall | rows |" in review
+
+
+def test_groups_may_differ_so_much_in_how_often_a_class_is_answered(walked: Project) -> None:
+    project = Project(walked.root)
+    rule = SliceGate(columns=["origin"], metric="share_of_on time", min_rows=20, max_gap=0.9)
+    project.policy.gates.slices = [rule]
+
+    require_agreement(project, print)
+    (gap,) = [
+        check for check in check_gates(project) if check.gate.startswith("gap of share_of_on time between origin")
+    ]
+
+    assert gap.passed
+    for metric in ("share_of_early", "mean_answer"):
+        project.policy.gates.slices = [msgspec.structs.replace(rule, metric=metric)]
+        with pytest.raises(MlopsError, match=f"this model has no {metric}"):
+            require_agreement(project, print)
+
+
+def test_the_page_of_an_evaluation_has_the_confusion_matrix_and_the_share_of_each_class(walked: Project) -> None:
+    measured = msgspec.json.decode((walked.root / "reports" / "metrics.json").read_bytes())
+
+    page = parsed(evaluation_page(walked, check_gates(walked)))
+
+    (table,) = page.all("table", class_="confusion")
+    assert [row.text.split(" (")[0] for row in table.all("tr")[1:4]] == [
+        f"{name} {counts[0]:,}" for name, counts in zip(CLASSES, measured["confusion"]["counts"], strict=True)
+    ]
+    heads = [head.text for head in page.all("table", class_="figures")[1].all("tr")[0].all("th")]
+    assert heads[-3:] == [f"share_of_{name}" for name in CLASSES]
+    # The bands are those of the probability of the answer, and of whether it was right.
+    right = sum(counts[place] for place, counts in enumerate(measured["confusion"]["counts"]))
+    bands = measured["reliability"]["bands"]
+    assert sum(band["rows"] * band["happened"] for band in bands) == pytest.approx(right, rel=1e-3)
 
 
 def test_a_class_that_no_training_row_has_is_named(walked: Project, tmp_path: Path) -> None:
