@@ -52,7 +52,8 @@ def opened(root: Path) -> Iterator[dict[str, str]]:
     kind = remotes.of(url)
     with tempfile.TemporaryDirectory(prefix="mlops-") as made:
         folder = Path(made)
-        yield declared_environment() | _identity(kind, folder) | _options(kind, name, folder)
+        let_in = _identity(kind, folder) | _options(kind, name, folder)
+        yield declared_environment() | dict(kind.fixed if kind else ()) | let_in
 
 
 def has_identity(identity: Identity) -> bool:

@@ -31,7 +31,7 @@ def main(folder: str, name: str, ways: str, *rights: str) -> None:
 
     logging.disable()
     # What takes longest is loading, and that is not the remote's fault.
-    kind, options, path = get_cloud_fs(Config(), name=name)
+    kind, options, path = get_cloud_fs(Config(f"{folder}/.dvc"), name=name)
     for module in kind.REQUIRES.values():
         importlib.import_module(module)
     asked = _Asked()

@@ -31,13 +31,13 @@ class Remote:
     """A kind of place where versions of data are kept.
 
     `schemes` are those of its addresses; a folder has none. `extra` is DVC's, `prefixes` begin the names of variables
-    that the kind's client reads: DVC gets them. `credentials` are variables of which one is
-    enough to be let in, `roles` the same for a machine or a job that has an identity of its own; without either,
-    anybody is. `secrets` are the variables that a job of the workflows sets, each with the name of the secret that it
-    comes from. `options` are DVC's options of a remote that have no variable, with the one that we give them.
-    `reader` and `writer` say in the provider's words what to allow to who may only read, as a pull request would, and
-    to training. `creates` is whether a client can write so that what exists stays; `is_written` is false where data
-    can be read alone, and only a listed kind says what it holds.
+    that the kind's client reads: DVC gets them. `credentials` are variables of which one is enough to be let in, `roles`
+    the same for a machine or a job that has an identity of its own; without either, anybody is. `secrets` are the
+    variables that a job of the workflows sets, each with the name of the secret that it comes from. `options` are DVC's
+    options of a remote that have no variable, with the one that we give them; `fixed` are variables that we set,
+    whatever a shell says. `reader` and `writer` say in the provider's words what to allow to who may only read, as a
+    pull request would, and what else to training. `creates` is whether who may write to a bucket may still be refused
+    to overwrite; where `is_written` is false nothing is sent, and where `is_listed` is, nobody asks what is there.
     """
 
     kind: str
@@ -49,6 +49,7 @@ class Remote:
     roles: tuple[str, ...] = ()
     secrets: tuple[tuple[str, str], ...] = ()
     options: tuple[tuple[str, str], ...] = ()
+    fixed: tuple[tuple[str, str], ...] = ()
     identity: Identity | None = None
     reader: str = ""
     writer: str = ""
@@ -104,9 +105,11 @@ REMOTES = (
         schemes=("gs", "gcs"),
         question="A bucket of Google Cloud Storage",
         extra="gs",
-        prefixes=("GOOGLE_", "CLOUDSDK_", "GCLOUD_", "GCE_"),
+        prefixes=("GOOGLE_", "CLOUDSDK_", "GCLOUD_", "GCE_", "STORAGE_EMULATOR_HOST"),
         credentials=("GOOGLE_APPLICATION_CREDENTIALS",),
         roles=("GOOGLE_GHA_CREDS_PATH", "CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE", "GOOGLE_IDENTITY_PROVIDER"),
+        # Otherwise its client asks what kind of bucket this is by gRPC, which proxies do not pass, and waits.
+        fixed=(("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false"),),
         identity=Identity(
             role=("GOOGLE_IDENTITY_PROVIDER",),
             audience="https://iam.googleapis.com/{GOOGLE_IDENTITY_PROVIDER}",
