@@ -31,7 +31,7 @@ class Remote:
     """A kind of place where versions of data are kept.
 
     `schemes` are those of its addresses; a folder has none. `extra` is DVC's, `prefixes` begin the names of variables
-    that the kind's client reads: DVC gets them. `credentials` are variables of which one is enough to be let in, `roles`
+    that the kind's client reads: DVC gets them. `credentials` are variables of which one is enough to get in, `roles`
     the same for a machine or a job that has an identity of its own; without either, anybody is. `secrets` are the
     variables that a job of the workflows sets, each with the name of the secret that it comes from. `options` are DVC's
     options of a remote that have no variable, with the one that we give them; `fixed` are variables that we set,
