@@ -42,16 +42,21 @@ class DataStore:
     folder: Path | None = None
 
 
+def make_bucket(endpoint: str) -> None:
+    """Make the bucket, as the owner of a store does before anybody can use it."""
+    from botocore.session import get_session
+
+    owner = {"aws_access_key_id": "owner", "aws_secret_access_key": "owner-secret"}
+    client = get_session().create_client("s3", "us-east-1", endpoint_url=endpoint, **owner)
+    client.create_bucket(Bucket="flights")
+    client.close()
+
+
 @contextmanager
 def bucket(folder: Path) -> Iterator[DataStore]:
     """SeaweedFS, which knows S3's policies."""
-    from botocore.session import get_session
-
     with s3_store(folder) as store:
-        owner = {"aws_access_key_id": "owner", "aws_secret_access_key": "owner-secret"}
-        client = get_session().create_client("s3", "us-east-1", endpoint_url=store.endpoint, **owner)
-        client.create_bucket(Bucket="flights")
-        client.close()
+        make_bucket(store.endpoint)
         place = {"endpointurl": store.endpoint}
         yield DataStore(store.url, Access(place, store.writer), Access(place, store.reader))
 

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import tempfile
+import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -81,6 +82,8 @@ def _token(audience: str) -> str:
         with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310
             return str(json.load(answer)["value"])
     except (OSError, ValueError, KeyError, TypeError) as problem:
+        if isinstance(problem, urllib.error.HTTPError):
+            problem.close()
         raise MlopsError(
             f"the job was given no token to show to the data remote: {problem}",
             "let the job have the permission id-token: write, see docs/ci.md",

@@ -1,7 +1,7 @@
 """Ask a data remote what one may do there; run as a program of its own, which can hang without harm.
 
-`python -I asking.py FOLDER NAME KIND RIGHT...` prints a line of JSON for each right: its name, and what was said where
-it is missing. It needs DVC and nothing of the platform, and ends some seconds after DVC is loaded, come what may.
+`python -I asking.py FOLDER NAME WAYS SECONDS RIGHT...` prints a line of JSON for each right: its name, and what was
+said where it is missing. It needs DVC and nothing of the platform, and ends so long after DVC is loaded, come what may.
 Writing leaves one small object in a bucket, since who trains need not be allowed to delete; elsewhere nothing.
 """
 
@@ -15,13 +15,12 @@ import threading
 import uuid
 from typing import Any
 
-LIMIT_S = 10
 #: Beside what DVC keeps there.
 OBJECT = "mlops-connections"
 CONTENT = b"mlops connections may write here\n"
 
 
-def main(folder: str, name: str, ways: str, *rights: str) -> None:
+def main(folder: str, name: str, ways: str, seconds: str, *rights: str) -> None:
     """Ask for each of the rights in turn. `ways` is how to write: create, overwrite or remove."""
     os.chdir(folder)
     import logging
@@ -34,8 +33,8 @@ def main(folder: str, name: str, ways: str, *rights: str) -> None:
     kind, options, path = get_cloud_fs(Config(f"{folder}/.dvc"), name=name)
     for module in kind.REQUIRES.values():
         importlib.import_module(module)
-    asked = _Asked()
-    alarm = threading.Timer(LIMIT_S, asked.give_up)
+    asked = _Asked(seconds)
+    alarm = threading.Timer(float(seconds), asked.give_up)
     alarm.daemon = True
     alarm.start()
     place = _Place(kind, options, path, ways)
@@ -55,7 +54,8 @@ def main(folder: str, name: str, ways: str, *rights: str) -> None:
 class _Asked:
     """The right that is being asked for."""
 
-    right = ""
+    def __init__(self, seconds: str) -> None:
+        self.right, self._seconds = "", seconds
 
     def tell(self, problem: str) -> None:
         """Print what became of it."""
@@ -63,7 +63,7 @@ class _Asked:
 
     def give_up(self) -> None:
         """End this process."""
-        self.tell(f"no answer within {LIMIT_S} seconds")
+        self.tell(f"no answer within {self._seconds} seconds")
         os._exit(0)
 
 

@@ -13,8 +13,12 @@ from slipway.data import access, asking, place, remotes
 from slipway.settings.project import Project
 
 GUIDE = "docs/ci.md"
-#: Of loading DVC and its client on a slow machine, and of the remote's answers.
-_PATIENCE_S = asking.LIMIT_S + 60
+#: How long a remote may take to answer.
+LIMIT_S = 10
+#: How long it may take to load DVC and its client, on a slow machine.
+_LOADING_S = 60
+#: Who may not list is refused an object that is not there, too, so it is written before it is read.
+_ORDER = ("list", "write", "read")
 
 
 @dataclass(frozen=True)
@@ -47,11 +51,12 @@ def ask(project: Project, *wanted: str) -> Rights:
     if kind is None:
         return Rights(url, (), {})
     rights = tuple(right for right in kind.rights if not wanted or right in wanted)
+    in_turn = sorted(rights, key=_ORDER.index)
     ways = ("create" if kind.creates else "overwrite") if kind.is_bucket else "remove"
     with access.opened(project.root) as environment:
         done = programs.run(
-            sys.executable, "-I", asking.__file__, str(project.root), name, ways, *rights,
-            cwd=project.root, env=environment, timeout_s=_PATIENCE_S, install="uv sync",
+            sys.executable, "-I", asking.__file__, str(project.root), name, ways, str(LIMIT_S), *in_turn,
+            cwd=project.root, env=environment, timeout_s=LIMIT_S + _LOADING_S, install="uv sync",
         )  # fmt: skip
     answers = [msgspec.json.decode(line, type=_Answer) for line in done.output.splitlines() if line.startswith("{")]
     if not answers:
