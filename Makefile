@@ -27,6 +27,7 @@ docs: $(BIN)/.complete
 	$(BIN)/python docs/questions.py
 	$(BIN)/python docs/edges.py
 	$(BIN)/python docs/ownership.py
+	$(BIN)/python docs/remotes.py
 	PYTHONPATH=$(PLATFORM)/src $(BIN)/python docs/manifest.py
 
 requirements: $(BIN)/.complete

@@ -16,9 +16,10 @@ from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, Thread
 from pathlib import Path
 from typing import Any, NoReturn
 
+import servers
 from parts import part
 from running import free_port
-from servers import process, s3_store
+from servers import process
 
 HOST = "127.0.0.1"
 Options = dict[str, str]
@@ -53,17 +54,17 @@ def make_bucket(endpoint: str) -> None:
 
 
 @contextmanager
-def bucket(folder: Path) -> Iterator[DataStore]:
-    """SeaweedFS, which knows S3's policies."""
-    with s3_store(folder) as store:
+def s3_store(folder: Path) -> Iterator[DataStore]:
+    """SeaweedFS, whose identities have S3's rights."""
+    with servers.s3_store(folder) as store:
         make_bucket(store.endpoint)
         place = {"endpointurl": store.endpoint}
         yield DataStore(store.url, Access(place, store.writer), Access(place, store.reader))
 
 
 @contextmanager
-def google(folder: Path) -> Iterator[DataStore]:  # noqa: ARG001 - keeps everything in memory
-    """An emulator of Google Cloud Storage, which lets everybody in."""
+def gs_store(folder: Path) -> Iterator[DataStore]:  # noqa: ARG001 - keeps everything in memory
+    """An emulator of Google Cloud Storage; it lets everybody in, so who only reads meets a gate before it."""
     from gcp_storage_emulator.server import create_server
 
     port = free_port()
@@ -82,8 +83,8 @@ def _google(port: int) -> Access:
 
 
 @contextmanager
-def azure(folder: Path) -> Iterator[DataStore]:
-    """Azurite, Microsoft's own emulator, which knows signatures that allow some things and not others."""
+def azure_store(folder: Path) -> Iterator[DataStore]:
+    """Azurite, Microsoft's own emulator, with signatures that allow some things and not others."""
     from azure.storage.blob import BlobServiceClient, ContainerSasPermissions, generate_container_sas
 
     # Published by its makers, and of no worth elsewhere.
@@ -116,7 +117,7 @@ def azure(folder: Path) -> Iterator[DataStore]:
 
 
 @contextmanager
-def ssh(folder: Path) -> Iterator[DataStore]:
+def ssh_store(folder: Path) -> Iterator[DataStore]:
     """AsyncSSH's own server, with a key for one who may write and a key for one who may not."""
     import asyncssh
 
@@ -181,7 +182,7 @@ def _looping(serve: Callable[[asyncio.Event, threading.Event], Any]) -> Iterator
 
 
 @contextmanager
-def webdav(folder: Path) -> Iterator[DataStore]:
+def webdav_store(folder: Path) -> Iterator[DataStore]:
     """WsgiDAV, with a share for who writes and the same one, read-only, for who does not."""
     from cheroot.wsgi import Server
     from wsgidav.fs_dav_provider import FilesystemProvider
@@ -216,7 +217,7 @@ def webdav(folder: Path) -> Iterator[DataStore]:
 
 
 @contextmanager
-def web(folder: Path) -> Iterator[DataStore]:
+def http_store(folder: Path) -> Iterator[DataStore]:
     """A web server that shows a folder; nobody writes."""
     root = folder / "web"
     root.mkdir()
@@ -277,5 +278,5 @@ def _serving(server: ThreadingHTTPServer) -> Iterator[int]:
 
 #: By kind of the platform's table.
 STORES: dict[str, Callable[[Path], AbstractContextManager[DataStore]]] = {
-    "s3": bucket, "gs": google, "azure": azure, "ssh": ssh, "webdav": webdav, "http": web,
+    "s3": s3_store, "gs": gs_store, "azure": azure_store, "ssh": ssh_store, "webdav": webdav_store, "http": http_store,
 }  # fmt: skip

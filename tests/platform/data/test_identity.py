@@ -55,7 +55,7 @@ def at(root: Path, url: str, **options: str) -> Project:
     return Project(root)
 
 
-def test_a_bucket_takes_the_token_of_a_job_whose_subject_it_trusts_and_of_no_other(
+def test_s3_takes_the_token_of_a_job_whose_subject_it_trusts_and_of_no_other(
     forge: Issuer, at_amazon: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ROLE_ARN", ROLE)
@@ -81,7 +81,7 @@ def test_a_single_missing_right_is_named(
     assert rights.ask(at_amazon).sentence().startswith(f"no right to {missing} at s3://flights/dvc (")
 
 
-def test_google_takes_the_token_of_a_job_whose_subject_it_trusts_and_of_no_other(
+def test_gs_takes_the_token_of_a_job_whose_subject_it_trusts_and_of_no_other(
     forge: Issuer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from google.auth.exceptions import OAuthError
