@@ -19,7 +19,8 @@ HEAD = """\
 # Data remotes, and what proves each
 
 `data_remote` chooses one. What each needs says a project's own page,
-[Data remotes](../template/vendor/slipway/docs/remotes.md); here is what each was tried with. `make docs` writes this page from the table of kinds and from the tests.
+[Data remotes](../template/vendor/slipway/docs/remotes.md); here is what each was tried with.
+`make docs` writes this page from the table of kinds and from the tests.
 
 """
 MIDDLE = """
