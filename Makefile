@@ -27,11 +27,12 @@ docs: $(BIN)/.complete
 	$(BIN)/python docs/questions.py
 	$(BIN)/python docs/edges.py
 	$(BIN)/python docs/ownership.py
+	$(BIN)/python docs/remotes.py
 	PYTHONPATH=$(PLATFORM)/src $(BIN)/python docs/manifest.py
 
 requirements: $(BIN)/.complete
 	$(BIN)/uv pip compile requirements.in $(PLATFORM)/pyproject.toml --quiet \
-	  --extra s3 --extra template --extra testing --extra train --upgrade --universal --python-version 3.11 \
+	  --extra azure --extra gs --extra s3 --extra ssh --extra template --extra testing --extra train --extra webdav --upgrade --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header --output-file requirements.txt
 
 # The last file written: a half-made .venv is made again.

@@ -36,7 +36,6 @@ NEEDS_A_CLOUD = (
 ELSEWHERE = {
     "Look up known weaknesses of dependencies": "a public database of weaknesses",
     "Take the role for the registry": "AWS",
-    "Take the role for the data": "AWS",
     "Take the account for the registry": "Google",
     "Log in to Azure": "Azure",
     # Only where one of the three clouds above was asked first.

@@ -10,7 +10,9 @@ from rendering import git, releases
 
 Answers = dict[str, str]
 
-# Answers that are typed, not chosen, and lead elsewhere in copier.yml or a template.
+#: Kinds of data remote that stand for the others where choices meet: the rest differ in rows of one table.
+MET = ("local", "s3")
+# Answers that are typed, not chosen, and lead elsewhere in copier.yml or a template; and the rest of the remotes.
 TYPED: list[Answers] = [
     {"data_remote": "s3", "s3_endpoint": "http://127.0.0.1:9000"},
     {"data_remote_url": "/srv/flight data"},
@@ -20,6 +22,11 @@ TYPED: list[Answers] = [
     {"image": "acme.azurecr.io/flight-delays"},
     {"image": "registry.example.com:5000/team/flight-delays"},
     {"reviewers": "@acme/science @ada"},
+    {"data_remote": "gs"},
+    {"data_remote": "azure", "size": "small"},
+    {"data_remote": "ssh", "size": "regulated"},
+    {"data_remote": "webdav", "problem": "regression"},
+    {"data_remote": "http", "target": "compose"},
 ]
 
 
@@ -37,6 +44,7 @@ def pairwise() -> list[Answers]:
 
 def _pairs(form: dict[str, Any] | None = None, together: int = 2) -> list[Answers]:
     choices = {question.key: list(question.choices.values()) for question in questions(form) if question.choices}
+    choices["data_remote"] = [kind for kind in choices["data_remote"] if kind in MET]
     axes = [[((key, value),) for value in values] for key, values in choices.items() if key not in ("size", "target")]
     # A size without containers asks for no target, so the two are one choice.
     sizes, targets = choices.get("size", []), choices.get("target", [])

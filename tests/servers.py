@@ -1,8 +1,10 @@
 """Real servers for the tests, each on a free port of the loopback address, stopped in the end."""
 
+import base64
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -25,7 +27,12 @@ MLFLOW = "mlflow==3.17.2"
 
 @contextmanager
 def process(
-    command: list[str], ready: str | Callable[[], bool], log: Path, env: dict[str, str] | None = None
+    command: list[str],
+    ready: str | Callable[[], bool],
+    log: Path,
+    env: dict[str, str] | None = None,
+    *,
+    end: signal.Signals = signal.SIGTERM,
 ) -> Iterator[None]:
     """Run a server until the block ends; the block starts when `ready` holds or, an address, answers anything."""
     with log.open("wb") as out:
@@ -36,7 +43,7 @@ def process(
         finally:
             # The whole group: some servers leave workers behind when only their first process ends.
             with suppress(ProcessLookupError):
-                os.killpg(server.pid, 15)
+                os.killpg(server.pid, end)
             try:
                 server.wait(timeout=20)
             except subprocess.TimeoutExpired:
@@ -71,9 +78,13 @@ WRITING = {
 }
 
 
+#: A role of a store that trusts a forge.
+ROLE = "arn:aws:iam::000000000000:role/data"
+
+
 @dataclass(frozen=True)
 class Bucket:
-    """A bucket in an S3 store with three identities."""
+    """A bucket in an S3 store with some identities."""
 
     endpoint: str
     url: str
@@ -88,19 +99,42 @@ class Bucket:
         """Credentials that may read and write, and not delete: the rights that a project's guide asks for."""
         return {"AWS_ACCESS_KEY_ID": "writer", "AWS_SECRET_ACCESS_KEY": "writer-secret"}
 
+    def of(self, name: str) -> dict[str, str]:
+        """Credentials of one of the others: `sender` may not read, `guesser` may not list."""
+        return {"AWS_ACCESS_KEY_ID": name, "AWS_SECRET_ACCESS_KEY": f"{name}-secret"}
+
     @property
     def reader(self) -> dict[str, str]:
         """Credentials that may read and nothing else."""
         return {"AWS_ACCESS_KEY_ID": "reader", "AWS_SECRET_ACCESS_KEY": "reader-secret"}
 
 
+def _trusting(issuer: str, subject: str) -> dict[str, object]:
+    """The configuration of a store whose role `data` is for jobs with this subject, of the forge at this address."""
+    provider = {"issuer": issuer, "clientId": "sts.amazonaws.com", "jwksUri": f"{issuer}/keys"}
+    trust = {"Effect": "Allow", "Principal": {"Federated": "forge"}, "Action": ["sts:AssumeRoleWithWebIdentity"]}
+    trust |= {"Condition": {"StringEquals": {"oidc:sub": subject}}}
+    session = {"Effect": "Allow", "Action": ["sts:ValidateSession"], "Resource": ["*"]}
+    role = {"roleName": "data", "roleArn": ROLE, "attachedPolicies": ["write"]}
+    key = base64.b64encode(b"signs what this store gives out.").decode()
+    return {
+        "sts": {"tokenDuration": "1h", "maxSessionLength": "12h", "issuer": "store", "signingKey": key},
+        "providers": [{"name": "forge", "type": "oidc", "enabled": True, "config": provider}],
+        "policy": {"defaultEffect": "Deny", "storeType": "memory"},
+        "roles": [role | {"trustPolicy": {"Version": "2012-10-17", "Statement": [trust]}}],
+        "policies": [{"name": "write", "document": {"Version": "2012-10-17", "Statement": [WRITING, session]}}],
+    }
+
+
 @contextmanager
-def s3_store(folder: Path) -> Iterator[Bucket]:
-    """SeaweedFS, with a bucket named `flights`."""
+def s3_store(folder: Path, trusted: tuple[str, str] | None = None) -> Iterator[Bucket]:
+    """SeaweedFS, with a bucket named `flights`; `trusted` are a forge's address and the subject of its jobs."""
     rights = {
         "owner": {"actions": ["Admin", "Read", "Write", "List"]},
         "writer": {"policyNames": ["write"]},
         "reader": {"actions": ["Read", "List"]},
+        "sender": {"actions": ["Write", "List"]},
+        "guesser": {"actions": ["Read", "Write"]},
     }
     identities = [
         {"name": name, "credentials": [{"accessKey": name, "secretKey": f"{name}-secret"}], **given}
@@ -117,8 +151,12 @@ def s3_store(folder: Path) -> Iterator[Bucket]:
     # Two servers on ports of their own choice, which a second store on this machine could not have.
     command += ["-s3.port.iceberg=0", "-s3.port.lance=0"]
     command += [f"-{name}.port={number}" for name, number in ports.items()] + grpc
+    if trusted:
+        (folder / "iam.json").write_text(json.dumps(_trusting(*trusted)), encoding="utf-8")
+        command += [f"-s3.iam.config={folder}/iam.json"]
     endpoint = f"http://127.0.0.1:{port}"
-    with process(command, f"{endpoint}/status", folder / "weed.log"):
+    # Asked to end, it waits a quarter of a minute for others of its kind.
+    with process(command, f"{endpoint}/status", folder / "weed.log", end=signal.SIGKILL):
         yield Bucket(endpoint, "s3://flights/dvc")
 
 

@@ -24,12 +24,17 @@ SHAPES = {
     "repository": r"[A-Za-z0-9-]{1,41}/[A-Za-z0-9._-]{1,102}",
     "author": r"[^\x00-\x1f\"\\{}<>]{1,50} <[a-z0-9.+-]{1,20}@[a-z0-9-]{1,20}\.[a-z]{1,9}>",
     "data_remote_url": r"(\.\./|/|[A-Z]:/)[^\x00-\x1f\"\\{}<>]{1,50}",
+    "azure_account": r"[a-z0-9]{2,25}",
     "s3_endpoint": r"https?://[A-Za-z0-9.:@/_-]{1,60}",
     "image": r"([a-z0-9.-]{1,20}(:[0-9]{1,5})?/)?[a-z0-9._-]{1,20}(/[a-z0-9._-]{1,20})?",
     "description": r"[^\x00-\x1f\"\\{}<>]{1,122}",
 }
 # What has to be answered before the question is met at all.
-BEFORE = {"s3_endpoint": {"data_remote": "s3"}, "image": {"size": "standard"}}
+BEFORE = {
+    "azure_account": {"data_remote": "azure"},
+    "s3_endpoint": {"data_remote": "s3"},
+    "image": {"size": "standard"},
+}
 
 
 def typed(key: str) -> st.SearchStrategy[str]:

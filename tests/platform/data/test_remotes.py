@@ -1,25 +1,26 @@
-"""Which variables reach DVC, and which a server; which services a job says it has."""
+"""Which variables reach the clients of a remote, and which a server."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from slipway.data import dvc, remotes
+from slipway.data import access, place, remotes
 from slipway.delivery.native import target
 from slipway.settings.project import Project
-from slipway.workspace import connections
 
 
-@pytest.mark.parametrize("kind", [one for one in remotes.REMOTES if one.prefixes], ids=lambda one: one.kind)
-def test_credentials_of_every_kind_reach_dvc_and_no_server(
+@pytest.mark.parametrize("kind", [one for one in remotes.REMOTES if one.credentials], ids=lambda one: one.kind)
+def test_credentials_of_every_kind_reach_their_client_and_no_server(
     kind: remotes.Remote, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names = {*kind.credentials, *kind.roles}
+    names = {*kind.credentials, *kind.roles, *(variable for _, variable in kind.options)}
     for name in names:
         monkeypatch.setenv(name, "secret")
 
-    assert names <= set(dvc.declared_environment())
+    # What DVC knows from a file alone is in a file, not in the environment of every stage.
+    in_a_file = {variable for _, variable in kind.options}
+    assert set(access.declared_environment()) & names == names - in_a_file
     assert not names & set(target.server_environment())
 
 
@@ -30,6 +31,9 @@ def test_credentials_of_every_kind_reach_dvc_and_no_server(
         ("s3://bucket/dvc", "GOOGLE_APPLICATION_CREDENTIALS", False),
         ("gs://bucket/dvc", "GOOGLE_APPLICATION_CREDENTIALS", True),
         ("azure://container/dvc", "AWS_ACCESS_KEY_ID", False),
+        ("ssh://host/dvc", "DATA_REMOTE_KEY", True),
+        ("webdavs://host/dvc", "GOOGLE_APPLICATION_CREDENTIALS", False),
+        ("https://host/dvc", "CI", True),
     ],
 )
 def test_a_job_reaches_a_bucket_only_with_credentials_for_its_kind(
@@ -42,7 +46,7 @@ def test_a_job_reaches_a_bucket_only_with_credentials_for_its_kind(
     monkeypatch.setenv("CI", "true")
     monkeypatch.setenv(variable, "something")
 
-    assert {one.name: one.there for one in connections.connections(project)}["data"] is is_there
+    assert place.reach(project.root).there is is_there
 
 
 def write_config(root: Path, url: str) -> None:

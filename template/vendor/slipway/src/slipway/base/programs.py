@@ -26,12 +26,14 @@ CLOUDS = (
     "ALIBABA_CLOUD_", "ARM_", "AWS_", "AZURE_", "B2_", "CLOUDSDK_", "DIGITALOCEAN_", "GCE_", "GCLOUD_", "GOOGLE_",
     "IBMCLOUD_", "OCI_", "OSS_",
 )  # fmt: skip
+#: What we alone read of the data remote, and hand to DVC in a file.
+DATA = ("DATA_REMOTE_",)
 FORGE = ("ACTIONS_RUNTIME_", "CI_JOB_TOKEN", "GH_", "GITHUB_TOKEN", "GITLAB_TOKEN")
 SIGNING = ("ACTIONS_ID_TOKEN_", "COSIGN_", "SIGSTORE_")
 TRACKING = ("DATABRICKS_", "MLFLOW_TRACKING_")
 #: Settings of Git that come by the environment: other addresses for a host, and often what lets Git in there.
 GIT_SETTINGS = ("GIT_CONFIG_COUNT", "GIT_CONFIG_KEY_", "GIT_CONFIG_VALUE_")
-_WITHHELD = (*CLOUDS, *FORGE, *SIGNING, *TRACKING, *GIT_SETTINGS)
+_WITHHELD = (*CLOUDS, *DATA, *FORGE, *SIGNING, *TRACKING, *GIT_SETTINGS)
 
 
 @dataclass(frozen=True)

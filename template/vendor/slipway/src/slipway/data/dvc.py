@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import configparser
-import os
 import sys
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,18 +10,8 @@ import msgspec
 from slipway.base import programs
 from slipway.base.errors import MlopsError
 from slipway.base.files import write
-from slipway.data import remotes
+from slipway.data import access, rights
 from slipway.settings.project import Project
-
-#: The only environment variables that stages may see. What else a shell holds is not there in CI.
-DECLARED = (
-    "PATH", "HOME", "USER", "LANG", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "APPDATA", "LOCALAPPDATA",
-    "VIRTUAL_ENV", "NO_COLOR", "CI", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY",
-    "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
-)  # fmt: skip
-DECLARED_PREFIXES = (
-    "LC_", "UV", "SSL_", "DVC_", "MLFLOW_", "GIT_", "XDG_", "OMP_", "OPENBLAS_", *remotes.PREFIXES,
-)  # fmt: skip
 
 
 class DataVersion(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,20 +21,13 @@ class DataVersion(msgspec.Struct, frozen=True, kw_only=True):
     md5: str
 
 
-def declared_environment() -> dict[str, str]:
-    """The part of this process's environment that a stage may rely on."""
-    own = programs.environment(*programs.CLOUDS, *programs.TRACKING, *programs.GIT_SETTINGS)
-    kept = {k: v for k, v in own.items() if k.upper() in DECLARED or k.upper().startswith(DECLARED_PREFIXES)}
-    kept["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", "")])
-    return kept | {"DVC_NO_ANALYTICS": "true"}
-
-
 def dvc(project: Project, *arguments: str, quiet: bool = True) -> tuple[int, str, str]:
     """Run a DVC command; returns exit code, output and complaints. Not quiet: it prints as it goes."""
-    done = programs.run(
-        sys.executable, "-m", "dvc", *arguments,
-        cwd=project.root, env=declared_environment(), capture=quiet, install="uv sync",
-    )  # fmt: skip
+    with access.opened(project.root) as environment:
+        done = programs.run(
+            sys.executable, "-m", "dvc", *arguments,
+            cwd=project.root, env=environment, capture=quiet, install="uv sync",
+        )  # fmt: skip
     return done.code, done.output, done.errors
 
 
@@ -103,6 +82,7 @@ def pull_raw(project: Project) -> None:
     pointers = [path for path in (project.root / "data").rglob("*.dvc") if not path.with_suffix("").exists()]
     if not pointers:
         return
+    rights.demand(project, "the data remote did not give the raw data", "read")
     code, _, complaint = dvc(project, "pull", *map(str, pointers))
     if code:
         raise MlopsError(f"the data remote did not give the raw data: {_last(complaint)}", "see: dvc remote list")
@@ -115,6 +95,7 @@ def has_pointers(project: Project) -> bool:
 
 def push(project: Project) -> None:
     """Send every output that `dvc.lock` names to the remote."""
+    rights.demand(project, "the data remote did not take the data", "list", "write")
     code, _, complaint = dvc(project, "push")
     if code:
         raise MlopsError(
@@ -149,45 +130,6 @@ def data_versions(project: Project) -> list[DataVersion]:
             if item["path"].startswith("data/") and item.get("md5"):
                 seen[item["path"]] = item["md5"]
     return [DataVersion(path=path, md5=md5) for path, md5 in sorted(seen.items())]
-
-
-def url_of(root: Path) -> str:
-    """The address of the default remote; empty when there is none."""
-    config = configparser.ConfigParser()
-    config.read([root / ".dvc" / "config", root / ".dvc" / "config.local"], encoding="utf-8")
-    name = config.get("core", "remote", fallback="")
-    return config.get(f"'remote \"{name}\"'", "url", fallback="")
-
-
-def local_folder(root: Path) -> Path | None:
-    """The folder of the default remote, if it is a folder."""
-    url = url_of(root)
-    if not url or "://" in url:
-        return None
-    return (root / ".dvc" / url).resolve()
-
-
-@dataclass(frozen=True)
-class Reach:
-    """Whether the default remote can be used from here, and how it is or would be reached."""
-
-    there: bool
-    how: str
-
-
-def reach(root: Path) -> Reach:
-    """Look at what the default remote needs; nothing is asked over a network."""
-    folder = local_folder(root)
-    if folder is not None:
-        return Reach(True, f"the folder {folder}") if folder.is_dir() else Reach(False, "a remote that jobs reach")
-    url = url_of(root)
-    if not url:
-        return Reach(False, "a remote in .dvc/config")
-    kind = remotes.of(url)
-    named = kind.credentials + kind.roles if kind else ()
-    # On a laptop a client finds its own files; a kind that is not in the table is DVC's business alone.
-    there = any(os.environ.get(name) for name in named) or not named or not os.environ.get("CI")
-    return Reach(there, "the bucket in .dvc/config" if there else "credentials for the bucket")
 
 
 def _last(complaint: str) -> str:

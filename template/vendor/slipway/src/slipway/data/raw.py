@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from slipway.base.errors import MlopsError
-from slipway.data import dvc
+from slipway.data import place
 from slipway.settings.project import Project
 
 
 def out_of_reach(project: Project) -> str:
     """Why the raw data cannot be had here; empty when it can. Nothing is asked over a network."""
     absent = [path.with_suffix("").relative_to(project.root).as_posix() for path in _open_pointers(project)]
-    remote = dvc.reach(project.root)
+    remote = place.reach(project.root)
     if not absent or remote.there:
         return ""
     return f"{', '.join(sorted(absent)[:3])} {'is' if len(absent) == 1 else 'are'} kept in the data remote, and a " \

@@ -11,7 +11,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from slipway.data import dvc
+from slipway.base.errors import MlopsError
+from slipway.data import place, rights
 from slipway.delivery import environments
 from slipway.delivery.docker import engine_problem, missing_login
 from slipway.registry import cosign, signing
@@ -31,7 +32,7 @@ class Connection:
 
 
 def connections(project: Project) -> list[Connection]:
-    """Look at each service that the workflows need; nothing is asked over a network."""
+    """Look at each service that the workflows need. Only the data remote is asked over a network, some ten seconds."""
     found = [_data(project), _registry(project), _signatures(), _machine(project), *_environments(project)]
     return [*found, _engine(), _images(project)] if project.tool.image else found
 
@@ -62,8 +63,18 @@ def _in_job() -> bool:
 
 
 def _data(project: Project) -> Connection:
-    remote = dvc.reach(project.root)
-    return Connection("data", remote.there, remote.how if remote.there else _for_job(remote.how))
+    remote = place.reach(project.root)
+    if not remote.there or place.local_folder(project.root):
+        return Connection("data", remote.there, remote.how if remote.there else _for_job(remote.how))
+    try:
+        found = rights.ask(project)
+    except MlopsError as problem:
+        return Connection("data", there=False, how=f"{problem.problem}; {problem.next_step}")
+    # A job that trains sends what it made; a person may be one who only reads.
+    needed = "write" if _in_job() else "read"
+    there = needed in found.has or not (found.has or found.missing)
+    how = f"{found.url}, to {' and '.join(found.has)}" if found.has else found.url
+    return Connection("data", there, f"{found.sentence()}, see {GUIDE}" if found.missing else how)
 
 
 def _registry(project: Project) -> Connection:

@@ -10,7 +10,7 @@ import yaml
 
 from slipway.base import programs
 from slipway.base.errors import MlopsError
-from slipway.data import dvc
+from slipway.data import place
 from slipway.forge import git
 from slipway.settings.project import Project
 from slipway.training.tracking import store_uri
@@ -29,7 +29,7 @@ def setup(project: Project) -> Iterator[str]:
     if above := git.prefix(root):
         yield f"this project is {above} in a larger repository: see vendor/slipway/docs/monorepo.md"
     yield _hooks(root)
-    folder = dvc.local_folder(root)
+    folder = place.local_folder(root)
     if folder is not None and not folder.is_dir():
         folder.mkdir(parents=True)
         yield f"made the data remote, the folder {folder}"
