@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from itertools import repeat
@@ -46,7 +46,10 @@ Role = Literal["champion", "challenger", "shadow", "probe"]
 
 
 class Prediction(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """One scored row. `row` is a row of the contract when it is written and a `dict` when it is read."""
+    """One scored row. `row` is a row of the contract when it is written and a `dict` when it is read.
+
+    `identity` is who asked, as a hash, where a server knows that.
+    """
 
     id: str
     at: datetime
@@ -57,6 +60,7 @@ class Prediction(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     score: float
     answer: bool | float
     role: Role = "champion"
+    identity: str = ""
 
 
 class LogCounts(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,11 +126,12 @@ class PredictionLog:
         scores: Sequence[float],
         answers: Sequence[Any],
         role: Role = "champion",
+        identities: Iterable[str] = repeat(""),
     ) -> None:
         """Take rows that were scored together; they reach the disk within `FLUSH_S` seconds."""
         at, model = repeat(datetime.now(UTC)), map(repeat, self._model)
         masked = rows if self._mask is None else map(self._mask, rows)
-        made = [*map(Prediction, ids, at, *model, masked, scores, answers, repeat(role))]
+        made = [*map(Prediction, ids, at, *model, masked, scores, answers, repeat(role), identities)]
         self._buffer += self._encode_lines(made)
         self._waiting += len(ids)
         if len(self._buffer) > FLUSH_BYTES:
