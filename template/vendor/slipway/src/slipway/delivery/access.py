@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from datetime import date
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 from slipway.base import files
 from slipway.base.errors import MlopsError
 from slipway.delivery import environments, target
-from slipway.delivery.target import Admitted, Run
+from slipway.delivery.target import Admitted, GuardedTarget, Run
 from slipway.forge import git, proposals
 from slipway.forge.proposals import Proposal, after_merge
 from slipway.log import masks
@@ -217,8 +217,7 @@ def open_up(project: Project, wanted: Environment, run: Run) -> None:
 
 
 def _admitted(project: Project, wanted: Environment, environment: str) -> Path:
-    folder: Path = target.of(project, wanted).shared_folder(project, environment)  # type: ignore[attr-defined]
-    return folder / "admitted.json"
+    return cast(GuardedTarget, target.of(project, wanted)).shared_folder(project, environment) / "admitted.json"
 
 
 def _absolute(project: Project, tls: Tls | None) -> Tls | None:

@@ -23,6 +23,7 @@ from slipway.settings.project import Project
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
+    from pathlib import Path
 
     from slipway.training.bundle import Bundle
 
@@ -184,6 +185,20 @@ class Target(Protocol):
 
     def log_of(self, project: Project, environment: str) -> str:
         """The command or file that shows what a server had to say."""
+
+
+class GuardedTarget(Target, Protocol):
+    """A target whose servers can be told who may ask. Without this, an environment that says so is refused there.
+
+    With `ends_tls` they speak HTTPS themselves, by `Run.tls`, and believe `Run.proxies`.
+    """
+
+    @property
+    def ends_tls(self) -> bool:
+        """Whether servers speak HTTPS themselves."""
+
+    def shared_folder(self, project: Project, environment: str) -> Path:
+        """The folder in which the servers of an environment find `admitted.json`."""
 
 
 def names() -> list[str]:

@@ -67,6 +67,7 @@ def _prediction(project: Project, prediction: predictions.Prediction) -> Facts:
         "score": prediction.score,
         bundle.model.answer: prediction.answer,
     }
+    facts |= {"identity": prediction.identity} if prediction.identity else {}
     return facts | _facts(project, found, bundle)
 
 
