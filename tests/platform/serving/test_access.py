@@ -199,6 +199,11 @@ def stranger(issuer: OpenIdIssuer, **headers: Any) -> str:
     return jwt.encode(issuer.claims(), other.keys["ES256"], "ES256", {"kid": "ES256"} | headers)
 
 
+def deep(issuer: OpenIdIssuer) -> str:
+    """A token that is signed as it should be, and whose content cannot be read."""
+    return jwt.PyJWS().encode(b"[" * 4_000, issuer.keys["ES256"], "ES256", {"kid": "ES256"})
+
+
 #: What is sent in the place of a good token.
 FORGED: dict[str, Callable[[OpenIdIssuer], str]] = {
     "nothing": lambda _: "",
@@ -234,6 +239,9 @@ FORGED: dict[str, Callable[[OpenIdIssuer], str]] = {
     "from another issuer": lambda issuer: issuer.token(iss="https://issuer.example.com"),
     "from nobody": lambda issuer: issuer.token(iss=None),
     "of nobody": lambda issuer: issuer.token(sub=None),
+    "a time without an end": lambda issuer: issuer.token(exp=float("inf")),
+    "deep": lambda _: f"{urlsafe_b64encode(b'[' * 4_000).decode()}.e30.e30",
+    "deep inside": deep,
     "times that are no numbers": lambda issuer: issuer.token(exp="never"),
 }
 
@@ -310,11 +318,13 @@ def test_what_hides_in_the_body_of_a_refused_request_is_not_answered(guarded: Se
 
 
 def test_each_request_of_a_connection_brings_its_own_token(guarded: Served7) -> None:
-    good = guarded.post(f"authorization: Bearer {GOOD}")
+    good, other = (guarded.post(f"authorization: Bearer {token}") for token in (GOOD, OTHER))
+    mark = masks.mark_of(guarded.state, "test")
 
-    received = guarded.raw(good + guarded.post() + good, answers=3)
+    received = guarded.raw(good + guarded.post() + other, answers=3)
 
     assert [part[:3] for part in received.split(b"HTTP/1.1 ")[1:]] == [b"200", b"401", b"200"]
+    assert [line["identity"] for line in guarded.logged()[-2:]] == [mark("token:token-0"), mark("token:token-1")]
 
 
 def test_nothing_of_a_body_is_waited_for(guarded: Served7) -> None:

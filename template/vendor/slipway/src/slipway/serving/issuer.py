@@ -84,9 +84,10 @@ class TokenVerifier:
                 leeway=self._issuer.leeway_s,
                 options={"require": list(_REQUIRED)},
             )
-        except (jwt.PyJWTError, ValueError, TypeError) as error:
+            return claims["sub"], float(claims["exp"]) + self._issuer.leeway_s
+        # A stranger has written it: numbers without an end, and brackets in brackets, are no faults of ours.
+        except (jwt.PyJWTError, ArithmeticError, RecursionError, TypeError, ValueError) as error:
             raise PermissionError(f"the token is not taken: {error}") from None
-        return claims["sub"], claims["exp"] + self._issuer.leeway_s
 
     async def _key(self, name: object) -> tuple[jwt.PyJWK, tuple[str, ...]]:
         found = self._keys.get(str(name))
