@@ -437,16 +437,26 @@ def test_metrics_can_be_closed(alone: Served7) -> None:
     assert [alone.ask(one, "/metrics", method="GET")[0] for one in (None, GOOD)] == [401, 200]
 
 
-def test_an_issuer_that_is_away_is_missed_only_by_the_first(alone: Served7) -> None:
-    alone.issuer.is_away = True
-    assert alone.ask(alone.issuer.token())[0] == 503
-    assert alone.ask(GOOD)[0] == 200
-    asked = alone.issuer.asked
-    assert alone.ask(alone.issuer.token(sub="grace"))[0] == 503
-    assert alone.issuer.asked == asked  # it is not asked again by everybody
+def test_an_issuer_that_is_away_from_the_start_keeps_only_its_own_tokens_out(
+    bundle_7: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verifying, "REFETCH_S", 3_600.0)
+    monkeypatch.setattr(verifying, "REFRESH_S", 3_600.0)
+    with openid_issuer("ES256") as issuer:
+        issuer.is_away = True
+        with serving(bundle_7, tmp_path, issuer, wants_fast_path=True) as served:
+            statuses = [served.ask(token)[0] for token in (issuer.token(), GOOD, issuer.token(sub="grace"))]
+        asked = issuer.asked
+
+    assert statuses == [503, 200, 503]
+    assert asked == 1  # not by everybody
 
 
-def test_known_keys_go_on_being_taken_and_unknown_ones_are_asked_for_seldom(alone: Served7) -> None:
+def test_known_keys_go_on_being_taken_and_unknown_ones_are_asked_for_seldom(
+    alone: Served7, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verifying, "REFETCH_S", 3_600.0)
+    monkeypatch.setattr(verifying, "REFRESH_S", 3_600.0)
     assert alone.ask(alone.issuer.token())[0] == 200
     alone.issuer.is_away = True
     asked = alone.issuer.asked
