@@ -67,7 +67,11 @@ role = "challenger" if name == "challenger" else "champion"
 log = None if name == "no log" else PredictionLog(folder, name, 1, bundle.digest)
 traffic = folder / "traffic.json" if name == "shadow" else None
 served = Served(name, 1, bundle.digest, "-", "cache", role)
-app = create_app(ServingContext(Scorer(bundle), served, policy, log, traffic=traffic))
+guarded = {}
+if name.startswith("guarded"):
+    from slipway.serving.guard import Guard
+    guarded = {"guard": Guard(folder / "admitted.json", "hmac:{:0>32}".format)}
+app = create_app(ServingContext(Scorer(bundle), served, policy, log, traffic=traffic, **guarded))
 if role == "challenger":
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(folder / "challenger.sock"))
@@ -93,7 +97,7 @@ EARLIER = {
     "slipway.serving.app ": "PACKAGE.mlops.server ",
     "slipway.serving.context import Served, ServingContext": "PACKAGE.mlops.endpoint import Served",
     "slipway.serving.link ": "PACKAGE.mlops.worker ",
-    "create_app(ServingContext(Scorer(bundle), served, policy, log, traffic=traffic))": (
+    "create_app(ServingContext(Scorer(bundle), served, policy, log, traffic=traffic, **guarded))": (
         "create_app(Scorer(bundle), served, policy, log, traffic=traffic)"
     ),
 }
@@ -202,11 +206,14 @@ def _answers(port: int) -> bool:
     return True
 
 
-def post_script(folder: Path, bodies: Iterable[str], path: str = "/predict") -> Path:
-    """Write what `wrk` needs to send these bodies, one after the other and again."""
+def post_script(folder: Path, bodies: Iterable[str], path: str = "/predict", token: str = "") -> Path:
+    """Write what `wrk` needs to send these bodies, one after the other and again, with a token if there is one."""
     (folder / "rows").write_text("\n".join(bodies), encoding="utf-8")
     script = folder / "post.lua"
-    script.write_text(LUA.replace("ROWS", str(folder / "rows")).replace("/predict", path), encoding="utf-8")
+    text = LUA.replace("ROWS", str(folder / "rows")).replace("/predict", path)
+    if token:
+        text = text.replace('"application/json"', f'"application/json", ["Authorization"] = "Bearer {token}"')
+    script.write_text(text, encoding="utf-8")
     return script
 
 

@@ -25,6 +25,7 @@ class Client:
     row: str
     keeps_connection: bool
     pause_s: float = 0.0
+    token: str = ""
     versions: list[int] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
@@ -39,7 +40,9 @@ class Client:
 
     def _ask_once(self, connection: http.client.HTTPConnection) -> None:
         try:
-            connection.request("POST", "/predict", self.row, {"Content-Type": "application/json"})
+            headers = {"Content-Type": "application/json"}
+            headers |= {"Authorization": f"Bearer {self.token}"} if self.token else {}
+            connection.request("POST", "/predict", self.row, headers)
             response = connection.getresponse()
             answer = json.load(response)
         except (OSError, http.client.HTTPException) as error:
@@ -53,11 +56,11 @@ class Client:
 
 
 @contextmanager
-def asking(project: RunningProject) -> Iterator[list[Client]]:
+def asking(project: RunningProject, token: str = "") -> Iterator[list[Client]]:
     """Let clients of every habit ask for as long as the block lasts."""
     row = json.dumps(project.flights(1)[0])
     habits = [(True, 0.0), (True, 0.0), (False, 0.0), (True, 1.0)]
-    clients = [Client(port(project), row, keeps, pause) for keeps, pause in habits]
+    clients = [Client(port(project), row, keeps, pause, token) for keeps, pause in habits]
     is_over = threading.Event()
     threads = [threading.Thread(target=client.ask, args=(is_over,)) for client in clients]
     for thread in threads:

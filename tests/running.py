@@ -134,13 +134,15 @@ class RunningProject:
                 return []
             return [dict(row) for row in store.execute("select * from model_versions order by version")]
 
-    def request(self, method: str, path: str, body: object = None, environment: str = "staging") -> Answer:
-        """Send a request to the server of an environment."""
+    def request(
+        self, method: str, path: str, body: object = None, environment: str = "staging", token: str = ""
+    ) -> Answer:
+        """Send a request to the server of an environment, with a token if it asks for one."""
         request = urllib.request.Request(
             self.address(environment) + path,
             method=method,
             data=None if body is None else json.dumps(body).encode(),
-            headers={"Content-Type": "application/json"},
+            headers={"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {}),
         )
         try:
             with urllib.request.urlopen(request, timeout=10) as response:

@@ -245,6 +245,13 @@ def its_own_challenger(request: Request, until: ExitStack) -> None:
     git.git(project.root, "commit", "--quiet", "--all", "--message", "Compare")
 
 
+def for_everybody(request: Request, until: ExitStack) -> None:
+    project = in_staging(request, until)
+    path = project.environments / "staging.yaml"
+    path.write_text(path.read_text("utf-8").replace("127.0.0.1", "0.0.0.0"), encoding="utf-8")
+    git.git(project.root, "commit", "--quiet", "--all", "--message", "Let others in")
+
+
 def in_a_project(request: Request, _: ExitStack) -> Path:
     """Be in a committed project of three empty files and a record of its template."""
     here: Path = request.getfixturevalue("here")
@@ -308,6 +315,7 @@ PLACES: dict[str, Callable[[Request, ExitStack], object]] = {
     "after a rollback that main does not know": after_a_rollback,
     "with the champion as its own challenger": its_own_challenger,
     "and nothing ran before": in_staging,
+    "with `host: 0.0.0.0`": for_everybody,
     "and `notes.txt` is in no commit": with_notes,
     "without `.copier-answers.yml`": without_a_record,
     "in another folder": lambda request, _: request.getfixturevalue("here"),

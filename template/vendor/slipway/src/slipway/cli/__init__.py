@@ -15,6 +15,7 @@ import typer
 
 from slipway.base.errors import MlopsError
 from slipway.cli import (
+    access,
     containers,
     delivery,
     evidence,
@@ -72,7 +73,7 @@ COMMANDS = (
     evidence.privacy,
     containers.build,
 )
-GROUPS = (template.app, policy.app, containers.app)
+GROUPS = (access.app, template.app, policy.app, containers.app)
 
 for _command in COMMANDS:
     app.command()(_command)

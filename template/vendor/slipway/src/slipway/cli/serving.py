@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from slipway.base.errors import MlopsError
 from slipway.cli.common import say
 from slipway.settings.project import Project
 
@@ -15,12 +16,21 @@ def serve(
     version: Annotated[str, typer.Option(help="A version number or an alias.")] = "latest",
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+    anyone: Annotated[
+        bool, typer.Option("--anyone", help="Answer whoever reaches an address beyond this machine.")
+    ] = False,
 ) -> None:
     """Answer prediction requests over HTTP, in the foreground."""
     from slipway.log import masks
     from slipway.registry.models import Registry
     from slipway.serving import run
+    from slipway.settings.access import is_local
 
+    if not (anyone or is_local(host)):
+        raise MlopsError(
+            f"others than this machine reach {host}, and this server does not ask who they are",
+            "deploy an environment, whose file says who may ask; or add --anyone",
+        )
     project = Project.find()
     registry = Registry.open(project)
     found = registry.find(version)

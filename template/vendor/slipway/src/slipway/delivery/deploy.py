@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ import msgspec
 from slipway.base import http
 from slipway.base.errors import MlopsError
 from slipway.base.files import Log
-from slipway.delivery import environments, ledger, newest, target
+from slipway.delivery import access, environments, ledger, newest, target
+from slipway.delivery.access import Admission
 from slipway.delivery.target import Rival, Run, Running
 from slipway.forge import git
 from slipway.log import masks
@@ -58,14 +61,18 @@ def _make_so(
     project: Project, name: str, wanted: Environment, outcome: str, left: ledger.Hold | None, log: Log
 ) -> Release:
     release, here = environments.named(wanted, name), git.head(project.root)
+    access.require_stated(project, name, wanted)
     bundle, source = bundle_of(project, release.version, release.digest)
     signing.verify(project, release, bundle)
     run, rival = _run(project, wanted, name, release, bundle, source), _rival(project, name, wanted)
+    run = access.guarded(project, wanted, run, release, bundle)
     move = _Move(project, wanted, running(project, name), log)
     move.make_room(run)
+    admission = access.admit(project, wanted, run)
     log_place = move.switch(run, rival)
     try:
-        _smoke_test(wanted, run, bundle, log_place)
+        _smoke_test(run, bundle, admission, log_place)
+        _require_guard(run, log_place)
     except MlopsError:
         move.take_back(name)
         ledger.write(project, name, release, ledger.TAKEN_BACK)
@@ -76,6 +83,7 @@ def _make_so(
     if wanted.challenger:
         ledger.write(project, name, wanted.challenger, f"deployed as {wanted.challenger.mode}")
     move.finish(name)
+    access.open_up(project, wanted, run)
     return release
 
 
@@ -215,15 +223,16 @@ def _rival(project: Project, name: str, wanted: Environment) -> Rival | None:
     return Rival(run=beside, mode=challenger.mode, share=challenger.share, key=challenger.key)
 
 
-def _smoke_test(wanted: Environment, run: Run, bundle: Bundle, log: str) -> None:
+def _smoke_test(run: Run, bundle: Bundle, admission: Admission, log: str) -> None:
     """Ask what was deployed a question with a known answer, over the same address as clients do."""
     row = msgspec.json.encode(bundle.golden.rows[0]).decode()
     deadline = time.monotonic() + 15
     answered: dict[str, Any] = {}
     while time.monotonic() < deadline:
         answered = ask(
-            wanted.serve.host, wanted.serve.port, "POST", "/predict", row, version=run.version, is_probe=True
-        )
+            run.host, run.port, "POST", "/predict", row, version=run.version,
+            is_probe=True, headers=admission.headers, certificate=_certificate(run),
+        )  # fmt: skip
         if answered.get("model", {}).get("digest") == run.digest:
             return
         time.sleep(0.1)  # the old version may answer until it has let go of the address
@@ -231,6 +240,22 @@ def _smoke_test(wanted: Environment, run: Run, bundle: Bundle, log: str) -> None
         f"the deployed server does not answer with version {run.version}: {answered}",
         f"read its log: {log}",
     )
+
+
+def _require_guard(run: Run, log: str) -> None:
+    """Refuse a server that answers whoever asks, where only those may ask whom the environment's file names."""
+    if not run.guarded:
+        return
+    answer = http.ask(run.host, run.port, "/predict", body=b"{}", certificate=_certificate(run), timeout_s=10)
+    if answer.status != HTTPStatus.UNAUTHORIZED:
+        raise MlopsError(
+            f"the deployed server does not refuse who brings no token: {answer.status} {answer.text[:200]}",
+            f"read its log: {log}; a file of deploy/ may be older than the platform: mlops template update",
+        )
+
+
+def _certificate(run: Run) -> Path | None:
+    return Path(run.tls.certificate) if run.tls else None
 
 
 def ask(
@@ -242,16 +267,19 @@ def ask(
     version: int | None = None,
     *,
     is_probe: bool = False,
+    headers: Mapping[str, str] | None = None,
+    certificate: Path | None = None,
 ) -> dict[str, Any]:
     """Send one request to a server of this project, or to one version of two; return its JSON answer.
 
     What `is_probe` counts as no prediction; a server of an earlier release counts it all the same.
     """
     sent = body.encode() if body is not None else b"" if method == "POST" else None
-    headers = {"Mlops-Version": str(version)} if version else {}
-    headers |= {"Mlops-Probe": "1"} if is_probe else {}
+    added = {"Mlops-Version": str(version)} if version else {}
+    added |= {"Mlops-Probe": "1"} if is_probe else {}
+    added |= headers or {}
     try:
-        return http.ask(host, port, path, body=sent, headers=headers, timeout_s=10).json()
+        return http.ask(host, port, path, body=sent, headers=added, certificate=certificate, timeout_s=10).json()
     except (OSError, ValueError) as error:
         raise MlopsError(
             f"no answer from http://{host}:{port}{path}: {error}", "is it deployed? see: mlops status"

@@ -56,7 +56,8 @@ class EnvironmentFolder:
         """Say where an environment answers, as Prometheus reads it (its documentation, "file_sd_config")."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(run.host, run.host)  # noqa: S104 - who listens everywhere
         address = f"[{host}]:{run.port}" if ":" in host else f"{host}:{run.port}"
-        targets = [{"targets": [address], "labels": {"environment": run.environment}}]
+        labels = {"environment": run.environment} | ({"__scheme__": "https"} if run.tls else {})
+        targets = [{"targets": [address], "labels": labels}]
         self.target.parent.mkdir(exist_ok=True)
         files.write(self.target, msgspec.json.encode(targets))
 

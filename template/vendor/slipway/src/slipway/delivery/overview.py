@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http
+from pathlib import Path
 
 from slipway.base import http as client
 from slipway.delivery import deploy, environments, newest, target
@@ -38,6 +39,8 @@ def describe(project: Project, name: str) -> str:
 
 def _answers(run: Run) -> bool:
     try:
-        return client.ask(run.host, run.port, "/ready", timeout_s=PATIENCE_S).status == http.HTTPStatus.OK
+        certificate = Path(run.tls.certificate) if run.tls else None
+        answer = client.ask(run.host, run.port, "/ready", certificate=certificate, timeout_s=PATIENCE_S)
+        return answer.status == http.HTTPStatus.OK
     except OSError:
         return False

@@ -17,7 +17,7 @@ import msgspec
 
 from slipway.base.errors import MlopsError
 from slipway.delivery.folder import EnvironmentFolder
-from slipway.delivery.target import Assignment, Message, Run, Traffic
+from slipway.delivery.target import Admitted, Assignment, Message, Run, Traffic
 
 RETRY_S = 0.05
 
@@ -50,6 +50,7 @@ def assignment(run: Run, place: EnvironmentFolder, counts: Path, fds: tuple[int,
         limits=run.limits,
         counts=str(counts),
         traffic=str(place.path_of(Traffic)) if run.role == "champion" else None,
+        admitted=str(place.path_of(Admitted)) if run.guarded else None,
     )
     return msgspec.json.encode(task)
 

@@ -16,12 +16,14 @@ import msgspec
 
 from slipway.base.errors import MlopsError
 from slipway.base.files import Log
+from slipway.settings.access import Issuer, Tls, Token
 from slipway.settings.environment import Environment, Platform
 from slipway.settings.policy import Hidden, ServingPolicy
 from slipway.settings.project import Project
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
+    from pathlib import Path
 
     from slipway.training.bundle import Bundle
 
@@ -37,7 +39,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     A challenger's `host` is the path of its socket, as seen from the folder for state, and its port is 0.
     `privacy` says which columns the log does not hold as they are. `program` and `supervisor` are the modules that
     the bundle's own code is started by; runs that earlier releases wrote down name none. `platform` is the one that
-    serves it, where that is not the one in the bundle.
+    serves it, where that is not the one in the bundle. Where it is `guarded`, only those may ask whom `Admitted` names.
     """
 
     environment: str
@@ -57,6 +59,9 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     program: str = ""
     supervisor: str = ""
     platform: Platform | None = None
+    guarded: bool = False
+    tls: Tls | None = None
+    proxies: list[str] = []
 
     def matches(self, other: Run) -> bool:
         """Whether both answer the same at the same address.
@@ -91,11 +96,24 @@ class Traffic(msgspec.Struct, frozen=True, kw_only=True):
     key: str | None = None
 
 
+class Admitted(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`admitted.json`: who may ask a server that is guarded; without a file that can be read, nobody.
+
+    `deploying` is the digest of the token by which this machine asks.
+    """
+
+    deploying: str
+    tokens: dict[str, Token] = {}
+    issuer: Issuer | None = None
+    closes_metrics: bool = False
+
+
 class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     """What a server process is started with: run, folder for state, listening socket, socket for its messages.
 
     `traffic` is the file and `counts` the folder of that name. `limits` are all of them: those of the run are
-    only what the code of an earlier release, to which somebody rolls back, understands.
+    only what the code of an earlier release, to which somebody rolls back, understands. `admitted` is the file of that
+    name, for a run that is guarded.
     """
 
     run: Run
@@ -105,6 +123,7 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     limits: ServingPolicy | None = None
     traffic: str | None = None
     counts: str | None = None
+    admitted: str | None = None
 
 
 class Message(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -166,6 +185,20 @@ class Target(Protocol):
 
     def log_of(self, project: Project, environment: str) -> str:
         """The command or file that shows what a server had to say."""
+
+
+class GuardedTarget(Target, Protocol):
+    """A target whose servers can be told who may ask. Without this, an environment that says so is refused there.
+
+    With `ends_tls` they speak HTTPS themselves, by `Run.tls`, and believe `Run.proxies`.
+    """
+
+    @property
+    def ends_tls(self) -> bool:
+        """Whether servers speak HTTPS themselves."""
+
+    def shared_folder(self, project: Project, environment: str) -> Path:
+        """The folder in which the servers of an environment find `admitted.json`."""
 
 
 def names() -> list[str]:

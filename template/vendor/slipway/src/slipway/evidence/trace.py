@@ -69,6 +69,7 @@ def _prediction(project: Project, prediction: predictions.Prediction) -> Facts:
     }
     if prediction.probabilities is not None:
         facts[PROBABILITIES] = dict(zip(bundle.model.classes, prediction.probabilities, strict=True))
+    facts |= {"identity": prediction.identity} if prediction.identity else {}
     return facts | _facts(project, found, bundle)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -68,14 +68,24 @@ def mask(state: Path, environment: str, rules: Mapping[str, Hidden]) -> Mask | N
     """
     if "hash" not in rules.values():
         return Mask(rules) if rules else None
+    return Mask(rules, _key(state, environment, "policy.yaml hashes columns"))
+
+
+def mark_of(state: Path, environment: str) -> Callable[[str], str]:
+    """What makes of the name of who asks what the log of an environment may hold; raises as `mask` does."""
+    key = _key(state, environment, "who asks is hashed")
+    return lambda name: str(Mask({}, key).hash("identity", name))
+
+
+def _key(state: Path, environment: str, what: str) -> bytes:
     path = folder(state, environment) / "log.key"
     key = path.read_bytes() if path.is_file() else b""
     if len(key) != KEY_BYTES:
         raise MlopsError(
-            f"policy.yaml hashes columns in the log of {environment}, and there is no key for that in {path}",
+            f"{what} in the log of {environment}, and there is no key for that in {path}",
             f"mlops deploy {environment}, which makes one",
         )
-    return Mask(rules, key)
+    return key
 
 
 def mask_of(project: Project, environment: str) -> Mask | None:
@@ -88,7 +98,7 @@ def prepare(project: Project, environment: str) -> dict[str, Hidden]:
     require_known(project)
     hidden = project.policy.privacy.hidden
     if "hash" in hidden.values():
-        _make_key(folder(project.state, environment))
+        make_key(project.state, environment)
     return hidden
 
 
@@ -106,7 +116,9 @@ def folder(state: Path, environment: str) -> Path:
     return state / "keys" / environment
 
 
-def _make_key(place: Path) -> None:
+def make_key(state: Path, environment: str) -> None:
+    """Make the key with which values are hashed in the log of an environment, once."""
+    place = folder(state, environment)
     path = place / "log.key"
     if path.is_file():
         return

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from itertools import repeat
@@ -50,6 +50,7 @@ class Prediction(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One scored row. `row` is a row of the contract when it is written and a `dict` when it is read.
 
     With classes, `answer` is the name of one, `score` its probability, and `probabilities` has that of each.
+    `identity` is who asked, as a hash, where a server knows that.
     """
 
     id: str
@@ -62,6 +63,7 @@ class Prediction(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     answer: bool | float | str
     role: Role = "champion"
     probabilities: list[float] | None = None
+    identity: str = ""
 
 
 class LogCounts(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,12 +130,13 @@ class PredictionLog:
         answers: Sequence[Any],
         role: Role = "champion",
         probabilities: Sequence[Sequence[float]] | None = None,
+        identities: Iterable[str] = repeat(""),
     ) -> None:
         """Take rows that were scored together; they reach the disk within `FLUSH_S` seconds."""
         at, model = repeat(datetime.now(UTC)), map(repeat, self._model)
         masked = rows if self._mask is None else map(self._mask, rows)
         each = repeat(None) if probabilities is None else probabilities
-        made = [*map(Prediction, ids, at, *model, masked, scores, answers, repeat(role), each)]
+        made = [*map(Prediction, ids, at, *model, masked, scores, answers, repeat(role), each, identities)]
         self._buffer += self._encode_lines(made)
         self._waiting += len(ids)
         if len(self._buffer) > FLUSH_BYTES:

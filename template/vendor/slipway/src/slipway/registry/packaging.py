@@ -92,7 +92,7 @@ def digests(bundle: Bundle) -> dict[str, str]:
 
 def programs_of(bundle: Bundle) -> Programs:
     """How the code in a bundle is started; refused when no wheel of it holds a server."""
-    for name in _names(bundle):
+    for name in _names(bundle.path):
         if name == _OWN_SERVER:
             return _OWN
         package, found, rest = name.partition(EARLIER_SERVER.replace(".", "/") + ".py")
@@ -111,7 +111,7 @@ def install(project: Project, bundle: Bundle, newer: Platform | None = None) -> 
         raise MlopsError(
             f"the bundle {bundle.path} holds no code", "mlops register makes a version that has it; promote that one"
         )
-    code = _with_platform(project, bundle, newer) if newer else bundle.path
+    code = code_of(project, bundle, newer)
     requirements = code / REQUIREMENTS
     folder = project.state / "releases" / sha256(requirements)[:16]
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
@@ -122,6 +122,11 @@ def install(project: Project, bundle: Bundle, newer: Platform | None = None) -> 
         # Last, as the sign that everything before it was done.
         shutil.copyfile(requirements, folder / REQUIREMENTS)
     return python
+
+
+def code_of(project: Project, bundle: Bundle, newer: Platform | None) -> Path:
+    """The folder with the wheels and the requirements of what serves a bundle."""
+    return _with_platform(project, bundle, newer) if newer else bundle.path
 
 
 def differs(bundle: Bundle, wanted: Platform | None) -> Platform | None:
@@ -256,11 +261,21 @@ def module_of(bundle: Bundle, *paths: str) -> bytes | None:
 
 def hides_columns(bundle: Bundle) -> bool:
     """Whether the code in a bundle knows of columns that must not be logged as they are."""
-    return any(name == _OWN_SERVER or name.endswith("/mlops/privacy.py") for name in _names(bundle))
+    return any(name == _OWN_SERVER or name.endswith("/mlops/privacy.py") for name in _names(bundle.path))
 
 
-def _names(bundle: Bundle) -> Iterator[str]:
-    for wheel in wheels(bundle.path):
+def guards(code: Path) -> bool:
+    """Whether the code in a folder asks who asks."""
+    return "slipway/serving/guard.py" in _names(code)
+
+
+def requires(code: Path, package: str) -> bool:
+    """Whether a package is among what is installed with the code in a folder."""
+    return any(line.startswith(f"{package}==") for line in (code / REQUIREMENTS).read_text("utf-8").splitlines())
+
+
+def _names(code: Path) -> Iterator[str]:
+    for wheel in wheels(code):
         with zipfile.ZipFile(wheel) as packed:
             yield from packed.namelist()
 

@@ -19,16 +19,16 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from slipway.contract.problems import MEDIA_TYPE, Problem
-from slipway.log.refusals import RefusalLog
 from slipway.serving import team_routes
 from slipway.serving.asgi import MAX_DIGITS, read_request, respond, send_and_close
 from slipway.serving.challenger import SHADOW_PATH, ChallengerRouter
 from slipway.serving.context import ServingContext
 from slipway.serving.endpoint import Endpoint
+from slipway.serving.guard import Guarded, introduced
 from slipway.serving.metrics import EXPOSITION_TYPE, Telemetry
 from slipway.serving.openapi import document
 from slipway.serving.protocols import Protocols
-from slipway.serving.protocols.base import Page, Request, WireProtocol
+from slipway.serving.protocols.base import Page, Reply, Request, WireProtocol
 
 PAGE = Path(__file__).with_name("page.html")
 
@@ -46,14 +46,15 @@ class App:
     """The ASGI application. It is made from a loaded model, so whatever answers has been verified."""
 
     def __init__(
-        self, endpoint: Endpoint, telemetry: Telemetry, challenger: ChallengerRouter, refusals: RefusalLog | None
+        self, endpoint: Endpoint, telemetry: Telemetry, challenger: ChallengerRouter, context: ServingContext
     ) -> None:
         self.is_draining = False
         self.endpoint = endpoint
+        self.guard = context.guard
         self.pages: ASGIApp
         self.telemetry = telemetry
         self._challenger = challenger
-        self._refusals = refusals
+        self._refusals = context.refusals
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer through the router; what is asked most comes in past it, see `fastpath.py`."""
@@ -64,6 +65,8 @@ class App:
     def tick(self) -> None:
         """Look around, ten times a second: has the traffic changed, what shall others know?"""
         self._challenger.reload()
+        if self.guard is not None:
+            self.guard.tick()
         self.telemetry.publish()
         if self._refusals is not None:
             self._refusals.flush(monotonic())
@@ -108,7 +111,7 @@ def create_app(context: ServingContext) -> App:
     challenger = ChallengerRouter(context.traffic, telemetry)
     protocols = Protocols(context.model, context.policy.protocols)
     endpoint = Endpoint(context, protocols, telemetry, challenger)
-    app = App(endpoint, telemetry, challenger, context.refusals)
+    app = App(endpoint, telemetry, challenger, context)
     model = context.model
     team = team_routes.load(model, endpoint.max_bytes)
     pages = _pages(app, context)
@@ -128,17 +131,30 @@ def create_app(context: ServingContext) -> App:
         routes=routes, exception_handlers={HTTPException: _not_here, Problem: _refused, Exception: _our_fault}
     )
     router.router.redirect_slashes = False
-    app.pages = _for_browsers(router, context.policy.origins) if context.policy.origins else router
+    inside: ASGIApp = introduced(router) if context.served.role == "challenger" else router
+    if context.guard is not None:
+        inside = Guarded(inside, context.guard, partial(_denied, endpoint))
+    app.pages = _for_browsers(inside, context) if context.policy.origins else inside
     return app
 
 
-def _for_browsers(router: ASGIApp, origins: list[str]) -> ASGIApp:
+def _denied(endpoint: Endpoint, path: str, problem: Problem) -> Reply:
+    """What somebody gets who may not ask, in the form of the protocol that was asked."""
+    try:
+        protocol = endpoint.protocols.at(path)
+    except Problem:
+        headers = [(name.encode(), value.encode()) for name, value in problem.headers.items()]
+        return Reply(problem.status, [(b"content-type", MEDIA_TYPE.encode()), *headers], problem.body())
+    return endpoint.refuse(Request(protocol, path, b""), problem)
+
+
+def _for_browsers(router: ASGIApp, context: ServingContext) -> ASGIApp:
     """Let pages of these origins ask and read the answers; without this a browser lets none."""
     return CORSMiddleware(
         router,
-        allow_origins=origins,
+        allow_origins=context.policy.origins,
         allow_methods=["GET", "POST"],
-        allow_headers=["content-type", "mlops-version"],
+        allow_headers=["content-type", "mlops-version", *(["authorization"] if context.guard else [])],
         expose_headers=["mlops-version"],
     )
 

@@ -15,6 +15,9 @@ READ_S = 20
 #: The header by which a deployment says that it asks only to see whether it is answered.
 PROBE = b"mlops-probe"
 
+#: The name of who asks: of a scope's member, and of the header by which a champion tells its challenger.
+IDENTITY = "mlops-identity"
+
 #: The number of a version has no more; converting longer texts is refused by Python itself.
 MAX_DIGITS = 9
 
@@ -24,7 +27,9 @@ async def read_request(protocol: WireProtocol, max_bytes: int, scope: Scope, rec
     body = await read_body(max_bytes, scope, receive)
     client = scope["client"][0] if scope["client"] else ""
     headers = dict(scope["headers"])
-    return Request(protocol, scope["path"], body, client, asked_version(headers), is_probe=PROBE in headers)
+    who = scope.get(IDENTITY, "")
+    version = asked_version(headers)
+    return Request(protocol, scope["path"], body, client, version, is_probe=PROBE in headers, identity=who)
 
 
 async def read_body(max_bytes: int, scope: Scope, receive: Receive) -> bytes:

@@ -17,6 +17,7 @@ import msgspec
 
 from slipway.contract.problems import whole
 from slipway.delivery.target import Traffic
+from slipway.serving.asgi import IDENTITY
 from slipway.serving.counts import count
 from slipway.serving.metrics import Telemetry
 from slipway.serving.protocols.base import Reply, Request
@@ -111,7 +112,7 @@ class ChallengerRouter:
     async def _try(self, connections: Connections, request: Request) -> tuple[str, Reply | None]:
         try:
             async with asyncio.timeout(PATIENCE_S):
-                reply = await connections.post(request.path, request.body)
+                reply = await connections.post(request.path, request.body, request.identity)
         except TimeoutError:
             return "slow", None
         except (OSError, EOFError, ValueError):
@@ -180,7 +181,7 @@ class Connections:
         self._idle: list[Connection] = []
         self._open = 0
 
-    async def post(self, path: str, body: bytes) -> Reply:
+    async def post(self, path: str, body: bytes, identity: str = "") -> Reply:
         """Send a request and read its answer; raises `OSError` or `EOFError` when that does not work."""
         if self._open >= MAX_CONNECTIONS:
             raise ConnectionRefusedError("every connection is busy")
@@ -188,7 +189,7 @@ class Connections:
         try:
             reader, writer = self._idle_connection() or await asyncio.open_unix_connection(self._socket)
             try:
-                reply = await _exchange(reader, writer, path, body)
+                reply = await _exchange(reader, writer, path, body, identity)
             except BaseException:
                 writer.close()  # what is still to come on it would be taken for the next answer
                 raise
@@ -211,8 +212,11 @@ class Connections:
         return None
 
 
-async def _exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str, body: bytes) -> Reply:
+async def _exchange(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str, body: bytes, identity: str
+) -> Reply:
     head = f"POST {path} HTTP/1.1\r\nhost: challenger\r\ncontent-type: application/json\r\n"
+    head += f"{IDENTITY}: {identity}\r\n" if identity else ""
     writer.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
     status, *lines = (await reader.readuntil(b"\r\n\r\n")).rstrip().split(b"\r\n")
     headers = [(name.lower(), value.strip()) for name, _, value in (line.partition(b":") for line in lines)]

@@ -10,6 +10,7 @@ import msgspec
 
 from slipway.log.predictions import PredictionLog
 from slipway.log.refusals import RefusalLog
+from slipway.serving.guard import Guard
 from slipway.serving.protocols.base import ServedModel
 from slipway.settings.policy import ServingPolicy
 from slipway.training.scoring import Scorer
@@ -32,7 +33,7 @@ class ServingContext:
     """What the parts of one server process share.
 
     Without a `log` no answer is recorded, and without `refusals` no refusal. `traffic` is the file that names a
-    challenger, `counts` the folder in which `workers` processes share their counts.
+    challenger, `counts` the folder in which `workers` processes share their counts. Without a `guard` anybody may ask.
     """
 
     scorer: Scorer
@@ -43,6 +44,7 @@ class ServingContext:
     traffic: Path | None = None
     counts: Path | None = None
     workers: int = 1
+    guard: Guard | None = None
 
     @property
     def version(self) -> str:

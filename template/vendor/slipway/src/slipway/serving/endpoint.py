@@ -68,7 +68,7 @@ class Endpoint:
         except Exception as error:  # noqa: BLE001 - becomes the answer
             done(self.refuse(request, error))
             return
-        self._predictor.one(row, partial(self._settle, request, start, done))
+        self._predictor.one(row, partial(self._settle, request, start, done), request.identity)
 
     async def answer(self, request: Request) -> Reply:
         """Answer one request."""
@@ -117,7 +117,7 @@ class Endpoint:
     def _admit(self, request: Request) -> None:
         in_progress = self._predictor.waiting + len(self._tasks)
         if self._is_champion:  # a challenger gets only what was admitted
-            self._limit.take(request.client)
+            self._limit.take(*((request.identity, "identity") if request.identity else (request.client,)))
             self._telemetry.arrived(in_progress)
         if in_progress >= self._max_in_progress:
             raise Problem(503, "too many requests are in progress; ask again", headers={"retry-after": "1"})
@@ -164,7 +164,7 @@ class Endpoint:
             raise Problem(403, "answers are not explained here; serving.explain in policy.yaml allows it")
         question = request.protocol.read(request.body)
         contributions = self._explainer.contributions(question.rows) if self._explainer and request.is_explained else []
-        made = await self._predictor.many(question.rows, "probe" if request.is_probe else None)
+        made = await self._predictor.many(question.rows, "probe" if request.is_probe else None, request.identity)
         content = question.answer(made)
         for one, contribution in zip(content.get("predictions", [content]), contributions, strict=False):
             one["contributions"] = contribution

@@ -19,12 +19,12 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from slipway.contract.problems import Problem
 from slipway.serving.app import App
-from slipway.serving.asgi import PROBE, READ_S, require_json, too_large
+from slipway.serving.asgi import IDENTITY, PROBE, READ_S, require_json, too_large
 from slipway.serving.protocols.base import Reply, Request
 
-#: With one of these, a request is out of the ordinary: somebody else's address, a client that waits for leave, a
-#: deployment's own question, or a browser, which may have to be told that it may read the answer.
-_EXTRAORDINARY = frozenset((b"x-forwarded-for", b"expect", b"mlops-version", PROBE, b"origin"))
+#: With one of these, a request is out of the ordinary: somebody else's address or name, a client that waits for leave,
+#: a deployment's own question, or a browser, which may have to be told that it may read the answer.
+_EXTRAORDINARY = frozenset((b"x-forwarded-for", b"expect", b"mlops-version", IDENTITY.encode(), PROBE, b"origin"))
 
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
@@ -36,6 +36,8 @@ class Wire(HttpToolsProtocol):
         super().__init__(*arguments, **options)
         self._server: App = self.config.app  # type: ignore[assignment]
         self._endpoint = self._server.endpoint
+        self._guard = self._server.guard
+        self._identity = ""
         self._straight: RequestResponseCycle | None = None
         self._reads_since: float | None = monotonic()
 
@@ -67,7 +69,8 @@ class Wire(HttpToolsProtocol):
             self._take(self.cycle)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        if not self._is_ordinary(cycle.scope):
+        # Whoever is not known at once is asked, or refused, the ordinary way.
+        if not (self._is_ordinary(cycle.scope) and self._is_known(cycle.scope)):
             super()._start_asgi_task(cycle, app)
             return
         self._straight = cycle
@@ -79,6 +82,13 @@ class Wire(HttpToolsProtocol):
             return False
         return _EXTRAORDINARY.isdisjoint([name for name, _ in scope["headers"]])
 
+    def _is_known(self, scope: Any) -> bool:
+        if self._guard is None:
+            return True
+        identity = self._guard.identity(scope["headers"])
+        self._identity = identity or ""
+        return identity is not None
+
     def _take(self, cycle: RequestResponseCycle) -> None:
         client = self.client[0] if self.client else ""
         try:
@@ -88,7 +98,9 @@ class Wire(HttpToolsProtocol):
         except Problem as problem:
             self._refuse(cycle, problem)
             return
-        request = Request(self._endpoint.protocols.predict, "/predict", bytes(cycle.body), client)
+        request = Request(
+            self._endpoint.protocols.predict, "/predict", bytes(cycle.body), client, identity=self._identity
+        )
         self._endpoint.take(request, partial(self._write, cycle))
 
     def _refuse(self, cycle: RequestResponseCycle, problem: Problem) -> None:

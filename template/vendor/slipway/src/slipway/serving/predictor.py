@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import count, repeat
 from math import isfinite
 from typing import Any, NamedTuple
@@ -36,6 +36,8 @@ class Scored(NamedTuple):
 
 
 Settle = Callable[["Made | Exception"], None]
+#: The id, the row, who is told, and the identity of who asks.
+_Waiting = tuple[str, Row, Settle, str]
 #: Is told of rows that were scored together, each of a request of its own: the rows, their scores and answers.
 Note = Callable[[Sequence[Row], Sequence[float], Sequence[Any]], None]
 
@@ -53,7 +55,7 @@ class Predictor:
         self._log = log
         self._role = role
         self._note = note
-        self._waiting: list[tuple[str, Row, Settle]] = []
+        self._waiting: list[_Waiting] = []
         self._process = secrets.token_hex(6)
         self._requests = count(1)
 
@@ -62,18 +64,19 @@ class Predictor:
         """How many single rows wait."""
         return len(self._waiting)
 
-    def one(self, row: Row, settle: Settle) -> None:
+    def one(self, row: Row, settle: Settle, identity: str = "") -> None:
         """Predict the row of one request, and hand over the prediction or what went wrong."""
         if not self._waiting:
             asyncio.get_running_loop().call_soon(self._predict_waiting)
-        self._waiting.append((f"{self._process}-{next(self._requests):x}-0", row, settle))
+        self._waiting.append((f"{self._process}-{next(self._requests):x}-0", row, settle, identity))
 
-    async def many(self, rows: Sequence[Row], role: Role | None = None) -> list[Made]:
+    async def many(self, rows: Sequence[Row], role: Role | None = None, identity: str = "") -> list[Made]:
         """Predict the rows of one request; all or none. Another `role` than the server's own goes on record."""
         request = f"{self._process}-{next(self._requests):x}"
-        return await self.again([f"{request}-{number}" for number in range(len(rows))], rows, role or self._role)
+        ids = [f"{request}-{number}" for number in range(len(rows))]
+        return await self.again(ids, rows, role or self._role, identity)
 
-    async def again(self, ids: Sequence[str], rows: Sequence[Row], role: Role) -> list[Made]:
+    async def again(self, ids: Sequence[str], rows: Sequence[Row], role: Role, identity: str = "") -> list[Made]:
         """Predict rows that have their ids already; all or none."""
         turns = [slice(start, start + TURN_ROWS) for start in range(0, len(rows), TURN_ROWS)]
         scored: list[Scored] = []
@@ -83,7 +86,7 @@ class Predictor:
                 await asyncio.sleep(0)
         made: list[Made] = []
         for turn, one in zip(turns, scored, strict=True):
-            made += self._record(ids[turn], rows[turn], one, role)
+            made += self._record(ids[turn], rows[turn], one, role, repeat(identity))
             if len(turns) > 1:
                 await asyncio.sleep(0)
         return made
@@ -94,17 +97,17 @@ class Predictor:
             made = self._together(waiting)
         except Exception:  # noqa: BLE001 - one row must not fail the others, so each gets its own outcome
             made = [self._alone(one) for one in waiting]
-        for (_, _, settle), outcome in zip(waiting, made, strict=True):
+        for (_, _, settle, _), outcome in zip(waiting, made, strict=True):
             settle(outcome)
 
-    def _together(self, waiting: Sequence[tuple[str, Row, Settle]]) -> Sequence[Made | Exception]:
-        ids, rows, _ = zip(*waiting, strict=True)
+    def _together(self, waiting: Sequence[_Waiting]) -> Sequence[Made | Exception]:
+        ids, rows, _, identities = zip(*waiting, strict=True)
         scored = self._score(rows)
-        made = self._record(ids, rows, scored, self._role)
+        made = self._record(ids, rows, scored, self._role, identities)
         self._note(rows, scored.scores, scored.answers)
         return made
 
-    def _alone(self, one: tuple[str, Row, Settle]) -> Made | Exception:
+    def _alone(self, one: _Waiting) -> Made | Exception:
         try:
             return self._together([one])[0]
         except Exception as error:  # noqa: BLE001 - told to the one who asked
@@ -121,8 +124,10 @@ class Predictor:
         probabilities = scored.tolist() if self._scorer.kind.classes else None
         return Scored(scores, self._scorer.answers(scored), probabilities)
 
-    def _record(self, ids: Sequence[str], rows: Sequence[Row], scored: Scored, role: Role) -> list[Made]:
+    def _record(
+        self, ids: Sequence[str], rows: Sequence[Row], scored: Scored, role: Role, identities: Iterable[str]
+    ) -> list[Made]:
         scores, answers, probabilities = scored
         if self._log is not None:
-            self._log.add(ids, rows, scores, answers, role, probabilities)
+            self._log.add(ids, rows, scores, answers, role, probabilities, identities)
         return [*map(Made, ids, answers, scores, repeat(None) if probabilities is None else probabilities)]

@@ -6,7 +6,7 @@ What needs the team's package is imported inside functions, so that a package th
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -16,6 +16,7 @@ import msgspec
 from slipway.base.errors import MlopsError
 from slipway.delivery.target import Assignment
 from slipway.serving.link import Link
+from slipway.settings.access import Tls
 from slipway.settings.policy import Hidden, ServingPolicy
 from slipway.training.bundle import Bundle
 
@@ -30,7 +31,7 @@ class ServerSettings:
     The bundle is refused when it is not what `digest` promises. The columns in `hidden` are not logged as they are.
     `state` is the folder for local state. A supervisor hands over a listening socket, `fd`, and another one, `link`,
     on which it hears how this server is doing; without them the server listens for itself. `traffic`, `counts` and
-    `workers` are as in `Context`.
+    `workers` are as in `Context`. With `admitted`, only those may ask whom this file names.
     """
 
     bundle: Path
@@ -50,6 +51,9 @@ class ServerSettings:
     traffic: Path | None = None
     counts: Path | None = None
     workers: int = 1
+    admitted: Path | None = None
+    tls: Tls | None = None
+    proxies: Sequence[str] = ()
 
     @classmethod
     def assigned(cls, task: Assignment) -> ServerSettings:
@@ -73,6 +77,9 @@ class ServerSettings:
             traffic=Path(task.traffic) if task.traffic else None,
             counts=Path(task.counts) if task.counts else None,
             workers=run.workers,
+            admitted=Path(task.admitted) if task.admitted else None,
+            tls=run.tls,
+            proxies=run.proxies,
         )
 
 
@@ -81,16 +88,25 @@ def run(settings: ServerSettings) -> None:
     supervisor = Link(settings.link)
     try:
         from slipway.serving.app import create_app
+        from slipway.serving.tls import Certificate
         from slipway.serving.worker import Worker, listen
 
         context = _context(settings)
         app = create_app(context)
+        certificate = Certificate(settings.tls) if settings.tls else None
         listener = listen(settings.host, settings.port, settings.fd)
     except MlopsError as error:
         supervisor.tell("failed", error.problem, error.next_step)
         raise
     try:
-        Worker(app, listener, supervisor, wants_fast_path=settings.limits.fast_path).serve_until_told()
+        Worker(
+            app,
+            listener,
+            supervisor,
+            wants_fast_path=settings.limits.fast_path,
+            certificate=certificate,
+            proxies=settings.proxies,
+        ).serve_until_told()
     finally:
         for log in (context.log, context.refusals):
             if log is not None:
@@ -103,12 +119,14 @@ def _context(settings: ServerSettings) -> ServingContext:
     from slipway.log.predictions import PredictionLog
     from slipway.log.refusals import RefusalLog
     from slipway.serving.context import Served, ServingContext
+    from slipway.serving.guard import Guard
     from slipway.training.scoring import Scorer
 
     bundle = Bundle(settings.bundle).verify(settings.digest)
     state, environment, hidden, limits = settings.state, settings.environment, settings.hidden, settings.limits
     commit = settings.commit or bundle.lineage.commit
     mask = masks.mask(state, environment, hidden)
+    guard = Guard(settings.admitted, masks.mark_of(state, environment)) if settings.admitted else None
     return ServingContext(
         scorer=Scorer(bundle),
         served=Served(environment, settings.version, bundle.digest, commit, settings.source, settings.role),
@@ -118,6 +136,7 @@ def _context(settings: ServerSettings) -> ServingContext:
         traffic=settings.traffic,
         counts=settings.counts,
         workers=settings.workers,
+        guard=guard,
     )
 
 

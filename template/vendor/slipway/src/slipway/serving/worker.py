@@ -8,6 +8,7 @@ import logging
 import signal
 import socket
 import time
+from collections.abc import Sequence
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ import uvicorn
 from slipway.base.errors import MlopsError
 from slipway.serving.app import App
 from slipway.serving.link import Link
+from slipway.serving.tls import Certificate
 
 if TYPE_CHECKING:
     from slipway.serving.fastpath import Wire
@@ -69,7 +71,17 @@ class Worker(uvicorn.Server):
     client to close, and ends when the last one has gone or has been idle for `DRAIN_S`.
     """
 
-    def __init__(self, app: App, listener: socket.socket, supervisor: Link, *, wants_fast_path: bool = True) -> None:
+    def __init__(
+        self,
+        app: App,
+        listener: socket.socket,
+        supervisor: Link,
+        *,
+        wants_fast_path: bool = True,
+        certificate: Certificate | None = None,
+        proxies: Sequence[str] = (),
+    ) -> None:
+        """With a `certificate` it speaks HTTPS. Who asked is believed `proxies`; without any, uvicorn's default."""
         # A champion keeps its lines to a challenger open, however seldom it needs them.
         keep_alive_s = FOREVER_S if listener.family == getattr(socket, "AF_UNIX", None) else KEEP_ALIVE_S
         self._fast_path = fast_path() if wants_fast_path else None
@@ -84,8 +96,11 @@ class Worker(uvicorn.Server):
                 server_header=False,
                 timeout_keep_alive=keep_alive_s,
                 timeout_graceful_shutdown=GRACE_S,
+                ssl_context_factory=(lambda *_: certificate.context) if certificate else None,
+                forwarded_allow_ips=[*proxies] or None,
             )
         )
+        self._certificate = certificate
         self._app = app
         self._listener = listener
         self._supervisor = supervisor
@@ -119,6 +134,8 @@ class Worker(uvicorn.Server):
         self._app.tick()
         if counter % 10 == 0:
             self._supervisor.tell("alive")
+            if self._certificate is not None:
+                self._certificate.reload()
         if self._fast_path and counter % 10 == 0:
             for connection in list(self.server_state.connections):
                 connection.close_if_late(time.monotonic())  # type: ignore[union-attr]

@@ -221,7 +221,7 @@ def _flow(value: Mapping[str, Any]) -> str:
 def _lines(key: str, value: Any) -> list[str]:
     if not isinstance(value, Mapping):
         return [f"{key}: {_scalar(value)}"]
-    return [f"{key}:", *(f"{_INDENT}{name}: {_scalar(one)}" for name, one in value.items())]
+    return [f"{key}:", *(_INDENT + line for name, one in value.items() for line in _lines(name, one))]
 
 
 def _replace(text: str, old: _Node, new: str) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+import msgspec
 from msgspec import Meta
 
+from slipway.settings.access import Access, Tls, require_network
 from slipway.settings.base import Count, Settings, Share
 
 
@@ -49,17 +51,30 @@ class Challenger(Release, kw_only=True):
 
 
 class ServeAddress(Settings):
-    """Where the server of an environment listens, and how many processes answer there."""
+    """Where the server of an environment listens, and how many processes answer there.
+
+    With `tls` it speaks HTTPS. `proxies` are the addresses or networks whose X-Forwarded-For is believed.
+    """
 
     host: str
     port: Annotated[int, Meta(ge=1, le=65535)]
     workers: Annotated[int, Meta(ge=1, le=64)] = 1
+    tls: Tls | None = None
+    proxies: list[str] = msgspec.field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for proxy in self.proxies:
+            try:
+                require_network(proxy)
+            except ValueError:
+                raise ValueError(f"serve.proxies holds {proxy}, which is no address and no network") from None
 
 
 class Environment(Settings):
     """`deploy/environments/<name>.yaml`: the desired state of one environment.
 
-    `target` names what runs it; a file without one follows `[tool.mlops]`, where earlier releases asked.
+    `target` names what runs it; a file without one follows `[tool.mlops]`, where earlier releases asked. `access` says
+    who may ask; without it, whoever reaches the address.
     """
 
     alias: str
@@ -67,3 +82,4 @@ class Environment(Settings):
     champion: Release | None
     challenger: Challenger | None = None
     target: str | None = None
+    access: Access | None = None

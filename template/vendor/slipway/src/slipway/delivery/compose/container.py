@@ -102,6 +102,7 @@ def _run() -> Run:
         workers=int(os.environ.get("MLOPS_WORKERS", "1")),
         privacy=msgspec.json.decode(os.environ.get("MLOPS_PRIVACY", "{}"), type=dict[str, Hidden]),
         role="challenger" if path else "champion",
+        guarded=bool(os.environ.get("MLOPS_GUARDED")),
     )
 
 

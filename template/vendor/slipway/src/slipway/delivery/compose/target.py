@@ -2,6 +2,7 @@
 
     .mlops/environments/<environment>/
         proxy/haproxy.cfg       names the server that gets the requests
+        servers/admitted.json   who may ask, where not everybody may
         servers/traffic.json    which part of them the challenger gets, and which: see `serving/challenger.py`
         servers/*.sock          where the challenger listens
 
@@ -17,6 +18,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from pathlib import Path
 
 import msgspec
 from prometheus_client.parser import text_string_to_metric_families
@@ -105,6 +107,11 @@ def switch(project: Project, run: Run, rival: Rival | None = None, timeout_s: fl
         _end_challenge(place)
 
 
+def shared_folder(project: Project, environment: str) -> Path:
+    """The folder in which the servers of an environment look for what they are told."""
+    return Stack(project, environment).servers
+
+
 def status(project: Project, environment: str) -> Serving | None:
     """What runs in an environment; `None` when nothing does."""
     place = Stack(project, environment)
@@ -163,6 +170,7 @@ def _settings(project: Project, run: Run, place: Stack) -> dict[str, str]:
         "LIMITS": msgspec.json.encode(run.limits).decode(),
         "BUNDLE": run.bundle,
         "WORKERS": str(run.workers),
+        "GUARDED": "yes" if run.guarded else "",
         "SOCKET": run.host if run.role == "challenger" else "",
         "PREDICTIONS": str(predictions),
         "REFUSED": str(refused),

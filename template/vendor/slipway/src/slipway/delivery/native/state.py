@@ -24,8 +24,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
     `run` is what answers requests, `challenger` what gets its part of them. `workers` and `challengers` are their
     processes, `worker` the first one. A wish that failed leaves its `problem` here, and whatever answered before
-    still in `run`. A supervisor of an earlier release does not say `knows_privacy` or `knows_programs`: it would not
-    hand the one on, and starts every server by the program of its own release.
+    still in `run`. A supervisor of an earlier release does not say `knows_privacy`, `knows_programs` or `knows_access`:
+    it would hand neither the first nor the last on, and starts every server by the program of its own release.
     """
 
     ticket: str
@@ -43,6 +43,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     next_step: str | None = None
     knows_privacy: bool = False
     knows_programs: bool = False
+    knows_access: bool = False
 
     @property
     def version(self) -> int | None:

@@ -229,6 +229,7 @@ class Supervisor:
             next_step=next_step,
             knows_privacy=True,
             knows_programs=True,
+            knows_access=True,
         )
 
     def _phase(self) -> Literal["starting", "serving", "restarting", "failed"]:

@@ -3,6 +3,7 @@
     .mlops/environments/<environment>/
         desired.json      what shall run: written by `switch`, removed by `stop`
         state.json        what does run: written by the supervisor
+        admitted.json     who may ask, where not everybody may
         traffic.json      which part of the requests the challenger gets: read again and again by the champion
         *.sock            where the challenger listens
         counts/           what each server process has counted, summed up by whichever is asked
@@ -21,6 +22,7 @@ import os
 import secrets
 import subprocess
 import time
+from pathlib import Path
 
 import msgspec
 
@@ -42,6 +44,9 @@ SUPERVISOR = f"{__package__}.supervisor"
 
 #: A process runs the code in its bundle, so a release needs no image.
 needs_image = False
+
+#: A process speaks HTTPS itself, and is told whose word it may take for who asks.
+ends_tls = True
 
 
 def prepare(project: Project, run: Run, bundle: Bundle) -> Run:
@@ -99,6 +104,8 @@ def _require_supervisor_for(run: Run, before: State | None) -> None:
         return
     if run.privacy and not before.knows_privacy:
         problem = f"belong to a platform that would log {', '.join(run.privacy)} as it is"
+    elif (run.guarded or run.tls) and not before.knows_access:
+        problem = "belong to a platform that would answer anybody"
     elif run.program and not before.knows_programs and not run.program.endswith(packaging.EARLIER_SERVER):
         problem = f"belong to a platform that cannot start the code of version {run.version}"
     else:
@@ -116,6 +123,11 @@ def _runs(state: State, run: Run, rival: Rival | None) -> bool:
     if rival is None or state.challenger is None:
         return rival is state.challenger
     return state.challenger.matches(rival)
+
+
+def shared_folder(project: Project, environment: str) -> Path:
+    """The folder in which the servers of an environment look for what they are told."""
+    return EnvironmentFolder(project.state, environment).folder
 
 
 def status(project: Project, environment: str) -> State | None:

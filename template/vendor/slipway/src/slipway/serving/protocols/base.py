@@ -77,7 +77,8 @@ class WireProtocol(Protocol):
 class Request(NamedTuple):
     """A request that has been read to its end. A client that asks for one `version` gets it or nothing else.
 
-    A deployment's own question `is_probe`: it is on record as such, and counts as no prediction.
+    A deployment's own question `is_probe`: it is on record as such, and counts as no prediction. `identity` is that of
+    who asks as the log may hold it, empty where nobody is asked for it.
     """
 
     protocol: WireProtocol
@@ -87,6 +88,7 @@ class Request(NamedTuple):
     version: int | None = None
     is_explained: bool = False
     is_probe: bool = False
+    identity: str = ""
 
 
 class Reply(NamedTuple):
