@@ -1,8 +1,8 @@
 """The platform as it lies in template/vendor/slipway/src, with the example's four modules as the team's.
 
 Nothing is installed for it: `teams/<problem>` holds links to the modules of the template, and the entry point by which
-the platform finds them. `SLIPWAY_PROBLEM=regression` tests it with the other example; only tests that use a model or
-data of the example are then selected, since the others have nothing that could differ.
+the platform finds them. `SLIPWAY_PROBLEM=regression` or `multiclass` tests it with another example; only tests that use
+a model or data of the example are then selected, since the others have nothing that could differ.
 """
 
 import os
@@ -18,6 +18,23 @@ HERE = Path(__file__).parent
 #: These use the data of the example, and what they show does not depend on the kind of answer.
 ALIKE = {"test_kept.py"}
 PROBLEM = os.environ.get("SLIPWAY_PROBLEM", "binary")
+#: Files and tests that make up one score for each row, or change what settings of several classes have not;
+#: what they would show of several classes is in kinds/test_multiclass.py.
+ONE_SCORE = {
+    "test_concept.py", "test_history.py", "test_monitor.py", "test_skew.py",
+    "test_a_limit_on_the_wrong_side_is_refused",
+    "test_a_model_from_before_a_known_day_is_found_to_be_too_old",
+    "test_a_model_whose_golden_rows_score_differently_is_not_served",
+    "test_a_golden_score_keeps_its_digits",
+    "test_a_kind_from_outside_is_trained_exported_scored_and_shown",
+    "test_a_newer_platform_serves_a_model_with_the_code_of_its_team",
+    "test_a_newer_platform_that_answers_otherwise_is_refused",
+    "test_a_proposal_changes_the_values_and_nothing_else",
+    "test_a_target_that_cannot_be_learned_is_refused_before_anything_is_fitted",
+    "test_an_exporter_from_outside_trains_a_model_that_no_library_knows",
+    "test_what_was_tried_lies_in_the_ranges_and_is_written_with_few_digits",
+}  # fmt: skip
+LEFT_OUT = ALIKE | ONE_SCORE if PROBLEM == "multiclass" else ALIKE
 PATHS = [str(HERE.parents[1] / "template" / "vendor" / "slipway" / "src"), str(HERE / "teams" / PROBLEM)]
 # Before anything of the platform is imported, which asks for the team's modules.
 sys.path[:0] = PATHS
@@ -28,13 +45,16 @@ __all__ = ["bundle", "finished", "install", "lineage", "project", "sealed"]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With the other example, leave out what does not use it."""
+    """With another example, leave out what does not use it."""
     if PROBLEM == "binary":
         return
     left_out = [
         item for item in items
         if item.path.is_relative_to(HERE)
-        and (item.path.name in ALIKE or "project_root" not in getattr(item, "fixturenames", ()))
+        and (
+            {item.path.name, getattr(item, "originalname", "")} & LEFT_OUT
+            or "project_root" not in getattr(item, "fixturenames", ())
+        )
     ]  # fmt: skip
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]

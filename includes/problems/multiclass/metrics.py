@@ -27,7 +27,7 @@ def metrics(truth: Column, scores: Column, threshold: Column) -> dict[str, float
     right, happened, answered = counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
     precision, recall = right / np.maximum(answered, 1), right / np.maximum(happened, 1)
     measured = {
-        "log_loss": -np.log(np.maximum(scores[np.arange(len(truth)), truth], 1e-7)).mean(),
+        "log_loss": np.log(1 / np.maximum(scores[np.arange(len(truth)), truth], 1e-7)).mean(),
         "macro_f1": (2 * right / np.maximum(happened + answered, 1)).mean(),
         "macro_precision": precision.mean(),
         "macro_recall": recall.mean(),

@@ -20,11 +20,17 @@ import msgspec
 import numpy as np
 import polars as pl
 import pytest
+from catboost import CatBoostClassifier
 from flight_delays import model as module
 from flight_delays.contract import CONTRACT
+from lightgbm import LGBMClassifier
 from outside import Install
 from page_tree import parsed
 from rendering import Template
+from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import make_pipeline
 from slipway import kinds, team
 from slipway.base.errors import MlopsError
 from slipway.contract.frames import as_rows, columns
@@ -35,12 +41,13 @@ from slipway.experiment import trial
 from slipway.kinds.multiclass import Multiclass, column
 from slipway.log import predictions
 from slipway.log.predictions import Prediction, PredictionLog, Role
-from slipway.monitoring import run
+from slipway.monitoring import run, skew
 from slipway.monitoring.concept import ConceptState
 from slipway.monitoring.drift import Verdict, moved
 from slipway.monitoring.judge import judge_log
 from slipway.monitoring.quality import QualityState
 from slipway.monitoring.report import Report, report_text
+from slipway.monitoring.skew import SkewState
 from slipway.pages.evaluation_page import evaluation_page
 from slipway.pages.monitor_page import monitor_page
 from slipway.registry.models import cache_folder
@@ -58,10 +65,11 @@ from slipway.training.bundle import Bundle, Lineage, ModelFacts, seal
 from slipway.training.confusion import Confusion
 from slipway.training.folds import Fold
 from slipway.training.gates import as_markdown, check_gates
-from slipway.training.scoring import Scorer
+from slipway.training.scoring import OnnxModel, Scorer
 from slipway.training.team_code import target_of
-from slipway.training.train import learned_from, train
+from slipway.training.train import convert, learned_from, learning_set, train
 from starlette.testclient import TestClient
+from xgboost import XGBClassifier
 
 CLASSES = ("on time", "late", "very late")
 TEAM = Path(__file__).parents[1] / "teams" / "multiclass"
@@ -266,6 +274,29 @@ def test_an_answer_of_another_kind_has_no_new_line_anywhere() -> None:
 
     assert "classes" not in msgspec.to_builtins(facts)
     assert [*msgspec.to_builtins(said)] == ["id", "at", "environment", "version", "digest", "row", "score", "answer"]
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        HistGradientBoostingClassifier(max_iter=5),
+        make_pipeline(SimpleImputer(), RandomForestClassifier(5, min_samples_leaf=20)),
+        LGBMClassifier(n_estimators=5, verbose=-1),
+        XGBClassifier(n_estimators=5),
+        CatBoostClassifier(iterations=5, verbose=0, allow_writing_files=False),
+        DummyClassifier(strategy="prior"),
+    ],
+    ids=lambda one: type(one).__name__,
+)
+def test_a_conversion_keeps_the_probability_of_each_class(walked: Project, tmp_path: Path, estimator: Any) -> None:
+    """`convert` holds all of them against those of the estimator."""
+    _, rows, truth = learning_set(walked.root / "data" / "train.parquet")
+    estimator.fit(rows[:800], truth[:800])
+    kind = kinds.of(estimator, team.classes())
+
+    convert(estimator, kind, rows[800:], tmp_path / "model.onnx")
+
+    assert OnnxModel(tmp_path / "model.onnx", kind)(rows[800:]).shape == (len(rows) - 800, 3)
 
 
 def test_a_kind_with_classes_comes_from_outside_in_one_file(
@@ -567,6 +598,20 @@ def test_the_monitor_sees_that_answers_are_wrong_more_often(
     assert report.concept.state is ConceptState.MOVED
     assert report.quality is not None
     assert report.quality.state is QualityState.BROKEN
+
+
+def test_a_probability_that_the_model_does_not_give_is_named(
+    production: Project, sealed: Bundle, flights: pl.DataFrame
+) -> None:
+    answered(production, sealed, flights.head(20))
+    wrong = pl.when(pl.int_range(pl.len()) == 3).then(pl.lit([0.5, 0.25, 0.25])).otherwise("probabilities")
+    log = predictions.read(production, "production").with_columns(probabilities=wrong)
+
+    found = skew.replay(sealed, log)
+
+    assert found.state is SkewState.SKEWED
+    assert found.sentence.startswith("score differs in 1 of 20 replayed rows: ")
+    assert " in the log for prediction 3-0" in found.sentence
 
 
 def test_a_version_of_other_classes_is_not_measured_by_these(
