@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -25,7 +26,11 @@ MLFLOW = "mlflow==3.17.2"
 
 @contextmanager
 def process(
-    command: list[str], ready: str | Callable[[], bool], log: Path, env: dict[str, str] | None = None
+    command: list[str],
+    ready: str | Callable[[], bool],
+    log: Path,
+    env: dict[str, str] | None = None,
+    end: signal.Signals = signal.SIGTERM,
 ) -> Iterator[None]:
     """Run a server until the block ends; the block starts when `ready` holds or, an address, answers anything."""
     with log.open("wb") as out:
@@ -36,7 +41,7 @@ def process(
         finally:
             # The whole group: some servers leave workers behind when only their first process ends.
             with suppress(ProcessLookupError):
-                os.killpg(server.pid, 15)
+                os.killpg(server.pid, end)
             try:
                 server.wait(timeout=20)
             except subprocess.TimeoutExpired:
@@ -118,7 +123,8 @@ def s3_store(folder: Path) -> Iterator[Bucket]:
     command += ["-s3.port.iceberg=0", "-s3.port.lance=0"]
     command += [f"-{name}.port={number}" for name, number in ports.items()] + grpc
     endpoint = f"http://127.0.0.1:{port}"
-    with process(command, f"{endpoint}/status", folder / "weed.log"):
+    # Nobody needs what it holds, and it would wait for clients that keep their connections.
+    with process(command, f"{endpoint}/status", folder / "weed.log", end=signal.SIGKILL):
         yield Bucket(endpoint, "s3://flights/dvc")
 
 

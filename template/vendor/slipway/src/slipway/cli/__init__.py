@@ -59,6 +59,7 @@ COMMANDS = (
     delivery.stop,
     serving.serve,
     serving.batch,
+    serving.upload,
     monitoring.monitor,
     training.backtest,
     evidence.trace,
@@ -68,10 +69,9 @@ COMMANDS = (
     workspace.rules,
     workspace.advisories,
     evidence.audit,
-    evidence.privacy,
     containers.build,
 )
-GROUPS = (template.app, policy.app, containers.app)
+GROUPS = (evidence.privacy, template.app, policy.app, containers.app)
 
 for _command in COMMANDS:
     app.command()(_command)

@@ -116,7 +116,8 @@ class BucketSink:
     def erase(self, is_meant: Callable[[bytes], bool]) -> int:
         """Upload what waits here, then write each object anew that holds such a line, without it.
 
-        What came in meanwhile is blanked. An object that loses all of its lines stays, empty: its machine may not know yet that it was uploaded.
+        What came in meanwhile is blanked. An object that loses all of its lines stays, empty: its machine may not know
+        yet that it was uploaded.
         """
         from slipway.log import parquet
 

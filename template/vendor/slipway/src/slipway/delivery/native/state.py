@@ -25,7 +25,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     `run` is what answers requests, `challenger` what gets its part of them. `workers` and `challengers` are their
     processes, `worker` the first one. A wish that failed leaves its `problem` here, and whatever answered before
     still in `run`. A supervisor of an earlier release does not say `knows_privacy` or `knows_programs`: it would not
-    hand the one on, and starts every server by the program of its own release.
+    hand the one on, and starts every server by the program of its own release. `log` is where the first run that it was
+    started for keeps its log: a supervisor has the credentials for a bucket only if that was one.
     """
 
     ticket: str
@@ -43,6 +44,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     next_step: str | None = None
     knows_privacy: bool = False
     knows_programs: bool = False
+    log: str = ""
 
     @property
     def version(self) -> int | None:
