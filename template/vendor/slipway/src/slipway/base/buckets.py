@@ -60,7 +60,7 @@ class Bucket:
                         "allow_http": _is_plain(), "timeout": timedelta(seconds=TIMEOUT_S),
                         "connect_timeout": timedelta(seconds=5),
                     },
-                    retry_config={"max_retries": 4, "retry_timeout": timedelta(seconds=RETRY_S)},
+                    retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=RETRY_S)},
                 )  # fmt: skip
         return self._opened
 
@@ -100,7 +100,12 @@ class Bucket:
         import obstore
 
         with self._told("written"):
-            obstore.put(self._store, one.name, content, mode={"e_tag": one.tag, "version": None})
+            now = obstore.head(self._store, one.name)
+            if (now["e_tag"] or str(now["last_modified"])) != one.tag:
+                raise MlopsError(f"{self.address}/{one.name} was changed by somebody else", "run this again")
+            # One cloud goes by the tag, another by the version.
+            before: Any = {name: value for name, value in now.items() if name in ("e_tag", "version") and value}
+            obstore.put(self._store, one.name, content, mode=before)
 
     def delete(self, names: Sequence[str]) -> None:
         """Delete objects; one that is not there is no fault."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -25,7 +26,7 @@ END_S = 8
 @contextmanager
 def beside(state: Path, environment: str, address: str) -> Iterator[None]:
     """Let a process upload what the server in this one logs, until the block ends; without a bucket do nothing."""
-    if not is_bucket(address):
+    if not is_bucket(address) or os.name == "nt":  # there the server refuses a bucket itself
         yield
         return
     process = _started(sys.executable, state, environment, address)
@@ -88,9 +89,14 @@ def _end_within(seconds: float, processes: Iterable[subprocess.Popen[bytes]]) ->
 
 def _started(python: str, state: Path, environment: str, address: str) -> subprocess.Popen[bytes]:
     state.mkdir(parents=True, exist_ok=True)
-    return subprocess.Popen(  # noqa: S603 - our own module, no shell
-        [python, "-P", "-m", PROGRAM, str(state), environment, address, str(os.getpid())],
-        cwd=state,
-        env=os.environ | {"POLARS_MAX_THREADS": "1"},
-        stdin=subprocess.DEVNULL,
-    )
+    # It unblocks this when it can end well: until then being asked to end would lose the last upload.
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        return subprocess.Popen(  # noqa: S603 - our own module, no shell
+            [python, "-P", "-m", PROGRAM, str(state), environment, address, str(os.getpid())],
+            cwd=state,
+            env=os.environ | {"POLARS_MAX_THREADS": "1"},
+            stdin=subprocess.DEVNULL,
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)

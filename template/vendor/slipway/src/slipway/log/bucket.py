@@ -25,7 +25,7 @@ from slipway.base.buckets import Bucket, StoredObject
 from slipway.base.errors import MlopsError
 from slipway.log import spool
 from slipway.log.spool import Spool
-from slipway.log.store import LogFile, LogPlace, blank, day_of, days_of
+from slipway.log.store import LogFile, LogPlace, blank, days_of
 
 _AHEAD = 8
 _ENDING = ".parquet"
@@ -193,7 +193,9 @@ class BucketSink:
         else:
             listed = (self._bucket.list(f"day={first + timedelta(days=past)}") for past in range(number))
             found = [*chain.from_iterable(listed)]
-        return [one for one in found if one.name.endswith(_ENDING) and first <= _day(one.name) <= last]
+        # What somebody else has put there is nobody's log, to be neither read nor deleted.
+        ours = [one for one in found if one.name.endswith(_ENDING) and _day(one.name) > date.min]
+        return [one for one in ours if first <= _day(one.name) <= last]
 
     def _read(self, stored: Iterable[StoredObject]) -> Iterator[bytes]:
         from slipway.log import parquet
@@ -224,4 +226,7 @@ def _object_name(part: str) -> str:
 
 def _day(name: str) -> date:
     """The day of an object or a file of the spool; of what is neither, one that no log has."""
-    return day_of(Path(name.removeprefix("day="))) or date.min
+    try:
+        return date.fromisoformat(name.removeprefix("day=")[:10])
+    except ValueError:
+        return date.min

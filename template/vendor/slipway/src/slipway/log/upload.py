@@ -86,6 +86,7 @@ def main() -> None:
         uploader.end()
 
     signal.signal(signal.SIGTERM, end)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C reaches it as well, before the servers have ended
     uploader.follow(is_wanted=lambda: os.getppid() == int(parent))
 
