@@ -31,7 +31,7 @@ docs: $(BIN)/.complete
 
 requirements: $(BIN)/.complete
 	$(BIN)/uv pip compile requirements.in $(PLATFORM)/pyproject.toml --quiet \
-	  --extra s3 --extra template --extra testing --extra train --upgrade --universal --python-version 3.11 \
+	  --extra bucket --extra postgresql --extra s3 --extra template --extra testing --extra train --upgrade --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header --output-file requirements.txt
 
 # The last file written: a half-made .venv is made again.
