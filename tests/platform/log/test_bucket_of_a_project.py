@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import time
@@ -117,6 +118,12 @@ def run(project: Project, sealed: Bundle, address: str) -> Run:
     )  # fmt: skip
 
 
+def waiting_s(run: Run) -> float:
+    """What the metric says."""
+    text = http.ask(run.host, run.port, "/metrics").text
+    return float(re.findall(r"^mlops_prediction_log_waiting_seconds (\S+)", text, re.MULTILINE)[0])
+
+
 def quiet(_: str) -> None:
     """Nobody listens."""
 
@@ -135,6 +142,7 @@ def test_what_a_supervised_server_answers_is_in_the_bucket_when_it_has_stopped(
         rows = [msgspec.json.encode(row) for row in sealed.golden.rows[:3]]
         asked = [http.ask(run.host, run.port, "/predict", body=row) for row in rows]
         refused = http.ask(run.host, run.port, "/predict", body=rows[0].replace(b":", b":{}x,", 1))
+        wait_for(lambda: waiting_s(run) > 0)  # it is written within a twentieth of a second
     finally:
         native.stop(project, "test")
 

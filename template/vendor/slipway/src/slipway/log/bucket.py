@@ -57,6 +57,10 @@ class BucketSink:
         """Let go of the spool, which the uploader empties."""
         self._spool.close()
 
+    def waiting_s(self) -> float:
+        """For how long the oldest segment has waited here, of any server of this machine."""
+        return spool.waiting_s(self._folder)
+
     def scan(self, since: datetime | None, until: datetime | None) -> Iterator[bytes]:
         """The lines of these days, of every server; of this one also those that are not uploaded yet."""
         first, last = days_of(since, until)

@@ -97,6 +97,12 @@ def spooled(folder: Path) -> list[Path]:
     return sorted(found)
 
 
+def waiting_s(folder: Path) -> float:
+    """How old the oldest segment is, in seconds, by the time in its name; 0 where there is none."""
+    begun = [path.stem.rpartition(".")[2] for path in folder.glob("*") if path.suffix in (OPEN, CLOSED)]
+    return max((time.time() - int(at) / 1e9 for at in begun if at.isdecimal()), default=0.0)
+
+
 def take(folder: Path, today: date) -> list[Path]:
     """Close every segment that nobody is writing to at this moment, and return all that are closed, oldest first.
 

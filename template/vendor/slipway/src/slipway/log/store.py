@@ -98,6 +98,14 @@ class ErasingSink(Protocol):
         """
 
 
+@runtime_checkable
+class SpooledSink(Protocol):
+    """A sink that keeps lines on this machine until they are where the log is."""
+
+    def waiting_s(self) -> float:
+        """For how long the oldest of them has waited, in seconds; 0 where none waits."""
+
+
 class FolderSink:
     """Files in a folder of this machine, one for each day and process."""
 
