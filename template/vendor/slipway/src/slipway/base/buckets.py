@@ -1,4 +1,4 @@
-"""Objects in a bucket: Amazon S3 and what speaks its language, Google Cloud Storage, Azure.
+"""Objects in a bucket: Amazon S3 and what speaks its language, or Azure.
 
 The library is obstore, which the extra `bucket` brings. Credentials come from the environment alone, by the names that
 the clouds give them, or from the machine that a cloud runs.
@@ -17,10 +17,11 @@ from slipway.base.errors import MlopsError
 from slipway.base.programs import CLOUDS
 
 if TYPE_CHECKING:
+    from obstore import ObjectMeta
     from obstore.store import ObjectStore
 
 #: How the address of a bucket begins.
-SCHEMES = ("s3", "gs", "az")
+SCHEMES = ("s3", "az")
 
 #: Whoever needs more patience asks again.
 RETRY_S, TIMEOUT_S = 20, 60
@@ -101,9 +102,9 @@ class Bucket:
 
         with self._told("written"):
             now = obstore.head(self._store, one.name)
-            if (now["e_tag"] or str(now["last_modified"])) != one.tag:
+            if _tag(now) != one.tag:
                 raise MlopsError(f"{self.address}/{one.name} was changed by somebody else", "run this again")
-            # One cloud goes by the tag, another by the version.
+            # Some stores go by the tag, others by the version.
             before: Any = {name: value for name, value in now.items() if name in ("e_tag", "version") and value}
             obstore.put(self._store, one.name, content, mode=before)
 
@@ -138,6 +139,11 @@ def require_library(address: str) -> None:
                 f"{library} is not installed here, and {address} is a bucket",
                 "uv add 'slipway-mlops[bucket]', then commit pyproject.toml and uv.lock",
             )
+
+
+def _tag(one: ObjectMeta) -> str:
+    """What changes with an object; a list of Azure has it without the quotation marks of the object's own answer."""
+    return (one["e_tag"] or str(one["last_modified"])).strip('"')
 
 
 def _is_plain() -> bool:
