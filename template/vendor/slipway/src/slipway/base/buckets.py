@@ -71,9 +71,7 @@ class Bucket:
 
         with self._told("listed"):
             found = obstore.list(self._store, prefix=prefix or None).collect()
-        return sorted(
-            StoredObject(one["path"], one["size"], one["e_tag"] or str(one["last_modified"])) for one in found
-        )
+        return sorted(StoredObject(one["path"], one["size"], _tag(one)) for one in found)
 
     def read(self, name: str) -> bytes:
         """The content of an object."""
