@@ -120,6 +120,23 @@ def test_an_upload_that_was_killed_before_it_deleted_is_done_again_without_doubl
     assert spooled(place) == []
 
 
+def test_what_was_erased_does_not_come_back_by_an_upload_that_was_killed(place: LogPlace, tmp_path: Path) -> None:
+    """Its machine does not know that it was done; somebody elsewhere has erased since, in one object all there was."""
+    sink, elsewhere = BucketSink(place), BucketSink(place._replace(state=tmp_path / "other"))
+    for block in (lines("a", "b"), lines("a")):
+        sink.append(block)
+        sink.close()
+    kept = {path: path.read_bytes() for path in spool.take(place.folder, date.min)}
+    sink.upload()
+    assert elsewhere.erase(lambda line: b'"a"' in line) == 2
+
+    for path, content in kept.items():
+        path.write_bytes(content)
+    sink.upload()
+
+    assert ids(elsewhere) == ["b"]
+
+
 def test_a_segment_that_is_closed_and_uploaded_while_it_is_read_is_read_once(place: LogPlace) -> None:
     """The reader has listed the bucket, and the spool is emptied under its hands."""
     sink, uploader = BucketSink(place), BucketSink(place)
@@ -202,7 +219,7 @@ def test_a_bucket_that_is_away_is_tried_for_ever_and_then_gets_everything(
         monkeypatch.setenv("AWS_ENDPOINT_URL", way.address)
         uploader = Uploader(place.state, place.environment, place.address, said.append)
         way.is_open = False
-        following = threading.Thread(target=uploader.follow, args=(0.02,))
+        following = threading.Thread(target=uploader.follow, args=(0.02,), daemon=True)
         following.start()
         for number in range(2):  # four knocks are one try
             sink.append(lines(str(number)))

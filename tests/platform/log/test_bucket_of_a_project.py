@@ -25,7 +25,7 @@ from slipway.delivery.folder import EnvironmentFolder
 from slipway.delivery.native import target as native
 from slipway.delivery.native.state import State
 from slipway.delivery.target import Run
-from slipway.log import erasure, personal, predictions
+from slipway.log import erasure, personal, predictions, spool
 from slipway.log.bucket import BucketSink
 from slipway.log.predictions import Prediction
 from slipway.log.store import LogPlace
@@ -152,6 +152,17 @@ def test_what_a_supervised_server_answers_is_in_the_bucket_when_it_has_stopped(
     assert refused.status == 400
     assert b"AWS_SECRET" not in given
     assert predictions.read(elsewhere, "test").height == 3
+
+
+def test_what_serve_answers_is_in_the_bucket_when_it_has_ended(project: Project, address: str) -> None:
+    place = LogPlace(project.state, "predictions", "local", f"{address}/{next(FOLDERS)}")
+    sink = BucketSink(place)
+
+    with uploads.beside(project.state, "local", place.address):
+        sink.append(b'{"id":"a"}\n')
+
+    assert spool.spooled(place.folder) == []
+    assert [*sink.scan(None, None)] == [b'{"id":"a"}\n']
 
 
 def test_a_supervisor_without_the_credentials_is_not_used(project: Project, run: Run) -> None:
