@@ -155,7 +155,7 @@ def s3_store(folder: Path, trusted: tuple[str, str] | None = None) -> Iterator[B
         (folder / "iam.json").write_text(json.dumps(_trusting(*trusted)), encoding="utf-8")
         command += [f"-s3.iam.config={folder}/iam.json"]
     endpoint = f"http://127.0.0.1:{port}"
-    # Asked to end, it waits a quarter of a minute for others of its kind.
+    # Nobody needs what it holds, and it would wait for clients that keep their connections.
     with process(command, f"{endpoint}/status", folder / "weed.log", end=signal.SIGKILL):
         yield Bucket(endpoint, "s3://flights/dvc")
 

@@ -11,12 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from botocore.session import get_session
 from outside import install
 from rendering import Template
+from servers import Bucket, s3_store
 
 HERE = Path(__file__).parent
 #: These use the data of the example, and what they show does not depend on the kind of answer.
-ALIKE = {"test_kept.py"}
+ALIKE = {"test_kept.py", "test_bucket_of_a_project.py", "test_label_sources.py"}
 PROBLEM = os.environ.get("SLIPWAY_PROBLEM", "binary")
 #: Files and tests that make up one score for each row, or change what settings of several classes have not;
 #: what they would show of several classes is in kinds/test_multiclass.py.
@@ -84,3 +86,20 @@ def an_environment_of_its_own(clean_environment: None) -> Iterator[None]:
 def a_store_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take back what MLflow sets when it opens a store: it would win over what the next project names."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bucket]:
+    """A store with the bucket `flights`."""
+    with s3_store(tmp_path_factory.mktemp("store")) as made:
+        keys = {name.lower(): value for name, value in made.owner.items()}
+        client = get_session().create_client("s3", endpoint_url=made.endpoint, region_name="us-east-1", **keys)
+        client.create_bucket(Bucket="flights")
+        yield made
+
+
+@pytest.fixture(scope="module")
+def address(store: Bucket, an_environment_of_its_own: None) -> str:
+    """The address of a folder in the bucket, to which this process has the credentials of the bucket's owner."""
+    os.environ |= {**store.owner, "AWS_ENDPOINT_URL": store.endpoint, "AWS_REGION": "us-east-1"}
+    return "s3://flights/logs"

@@ -336,6 +336,25 @@ def table(values: list[str | None]) -> pl.DataFrame:
     return pl.DataFrame({SOURCE: [f"row {number + 1}" for number in range(len(values))], "note": values})
 
 
+@pytest.mark.parametrize("most", [3, 7, 100])
+def test_a_long_log_is_looked_at_evenly_and_never_held_as_a_whole(project: Project, sealed: Bundle, most: int) -> None:
+    folder = predictions.folder(project.state, "test")
+    folder.mkdir(parents=True)
+    said = [
+        Prediction(
+            f"{number}", datetime.now(UTC) + timedelta(seconds=number), "test", 1, "", sealed.golden.rows[0], 0, True
+        )
+        for number in range(50)
+    ]
+    (folder / "2030-01-01.host.1.jsonl").write_bytes(msgspec.json.Encoder().encode_lines(said))
+
+    found = [int(one) for one in predictions.sample(project, "test", most)["id"]]
+
+    assert min(50, most) <= len(found) <= 2 * most
+    assert found == [*range(0, 50, found[1])]
+    assert found[-1] > 40
+
+
 @pytest.mark.parametrize(("kind", "value", "shown"), SEEDED, ids=[f"{kind}: {value}" for kind, value, _ in SEEDED])
 def test_a_seeded_value_is_found_and_shown_masked(kind: str, value: str, shown: str) -> None:
     (found,) = personal.find(table(["nothing", None, "", value, value]), "here")

@@ -61,6 +61,7 @@ COMMANDS = (
     delivery.stop,
     serving.serve,
     serving.batch,
+    serving.upload,
     monitoring.monitor,
     training.backtest,
     evidence.trace,
@@ -70,10 +71,9 @@ COMMANDS = (
     workspace.rules,
     workspace.advisories,
     evidence.audit,
-    evidence.privacy,
     containers.build,
 )
-GROUPS = (access.app, template.app, policy.app, containers.app)
+GROUPS = (access.app, evidence.privacy, template.app, policy.app, containers.app)
 
 for _command in COMMANDS:
     app.command()(_command)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from slipway.cli.common import AsJson, print_facts
+from slipway.cli.common import EPILOG, AsJson, EnvironmentName, print_facts
 from slipway.settings.project import Project
 
 
@@ -35,10 +35,39 @@ def audit() -> None:
     raise typer.Exit(0 if all(finding.holds for finding in findings) else 3)
 
 
-def privacy(as_json: AsJson = False) -> None:
-    """Look for personal data in the raw data and the prediction logs."""
+privacy = typer.Typer(
+    name="privacy",
+    help="Look for personal data in the raw data and the prediction logs; erase a subject from the logs.",
+    epilog=EPILOG,
+    rich_markup_mode=None,
+)
+
+
+@privacy.callback(invoke_without_command=True)
+def _scan(context: typer.Context, as_json: AsJson = False) -> None:
+    if context.invoked_subcommand:
+        return
     from slipway.log import personal
 
     found = personal.scan(Project.find())
     print_facts(found, personal.scan_text(found), as_json=as_json)
     raise typer.Exit(found.exit_code)
+
+
+@privacy.command()
+def erase(
+    environment: EnvironmentName,
+    key: Annotated[str, typer.Option(help="Whose rows: COLUMN=VALUE, or id=ID of an answer.")],
+    ticket: Annotated[str, typer.Option(help="What the request is called; it goes into the record.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count only; change nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Erase a subject's rows from the logs of an environment, and record that it was done."""
+    from slipway.log import erasure
+
+    project = Project.find()
+    done = erasure.erase(project, environment, key, ticket, dry_run=dry_run)
+    said = (
+        f"{done.predictions} predictions and {done.refusals} refusals with this {done.key} in the log of {environment}"
+    )
+    print_facts(done, f"{said}, {'nothing changed' if dry_run else f'erased; record {done.id}'}", as_json=as_json)

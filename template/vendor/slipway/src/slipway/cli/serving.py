@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from slipway.base.errors import MlopsError
-from slipway.cli.common import say
+from slipway.cli.common import EnvironmentName, say
 from slipway.settings.project import Project
 
 
@@ -21,6 +21,7 @@ def serve(
     ] = False,
 ) -> None:
     """Answer prediction requests over HTTP, in the foreground."""
+    from slipway.delivery import uploads
     from slipway.log import masks
     from slipway.registry.models import Registry
     from slipway.serving import run
@@ -40,7 +41,8 @@ def serve(
         digest=found.digest, version=found.number, commit=found.commit,
         environment="local", source="registry", host=host, port=port, hidden=masks.prepare(project, "local"),
     )  # fmt: skip
-    run.run(settings)
+    with uploads.beside(settings.state, settings.environment, settings.limits.log):
+        run.run(settings)
 
 
 def batch(
@@ -62,3 +64,30 @@ def batch(
     with_score, form = project.policy.serving.return_score, project.params.data.format
     rows = batches.predict(scorer, source, target, with_score=with_score, log=say, engine=engine, form=form)
     typer.echo(f"{counted(rows, 'row')} predicted by version {found.number}, in {target}")
+
+
+def upload(
+    environment: EnvironmentName,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on until stopped, every 30 seconds.")] = False,
+) -> None:
+    """Upload what servers on this machine have logged to the bucket of `serving.log`."""
+    import signal
+
+    from slipway.base.buckets import is_bucket
+    from slipway.base.errors import MlopsError
+    from slipway.base.numbers import counted
+    from slipway.log.upload import Uploader
+
+    project = Project.find()
+    address = project.policy.serving.log
+    if not is_bucket(address):
+        raise MlopsError(
+            "policy.yaml keeps the log in no bucket", "name one as `log` below `serving`, like s3://name/logs"
+        )
+    uploader = Uploader(project.state, environment, address, say)
+    if not follow:
+        typer.echo(f"uploaded to {address}: {counted(uploader.once(), 'object')}")
+        return
+    for ending in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(ending, lambda *_: uploader.end())
+    uploader.follow()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -23,7 +23,7 @@ from slipway.contract.files import SOURCE
 from slipway.contract.frames import Violation, columns, sift
 from slipway.contract.rows import Field
 from slipway.contract.texts import moments
-from slipway.data.label_files import read_rows
+from slipway.data.label_sources import rows_of
 from slipway.log.masks import Mask
 from slipway.settings.policy import LabelPolicy
 from slipway.settings.project import Project
@@ -47,6 +47,7 @@ class LabelCounts(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     files: int = 0
+    of: Literal["file", "query"] = "file"
     read: int = 0
     waiting: int = 0
     refused: int = 0
@@ -59,7 +60,7 @@ class LabelCounts(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def sentence(self) -> str:
         """How many there are, in words."""
-        return f"{counted(self.read, 'label')} in {counted(self.files, 'file')}"
+        return f"{counted(self.read, 'label')} in {counted(self.files, self.of)}"
 
 
 class Labels(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,11 +88,11 @@ def rule_of(project: Project) -> LabelPolicy:
 
 
 def read(project: Project, rule: LabelPolicy) -> Labels:
-    """Read every label there is; what cannot be read or breaks the contract is left out and told.
+    """Read every label there is; a file that cannot be read and what breaks the contract is left out and told.
 
     Of labels with the same key the later counts: the one that was written later by the column that the policy names as
     `time`, and without that, or at the same time, the one in the later file, by name, or the later row. What is told
-    twice is told. Raises `MlopsError` when the policy's key names no prediction.
+    twice is told. Raises `MlopsError` when the policy's key names no prediction, or a bucket or database is away.
     """
     known = {"id"} | {field.name for field in CONTRACT.fields}
     if not rule.key or not known.issuperset(rule.key):
@@ -104,7 +105,7 @@ def read(project: Project, rule: LabelPolicy) -> Labels:
     if rule.time:
         theirs[_WRITTEN] = rule.time
     counts, torn, parts, violations = LabelCounts(), 0, [], []
-    for rows in read_rows(project.root / rule.source, rule.format, [*dict.fromkeys(theirs.values())]):
+    for rows in rows_of(project, rule, [*dict.fromkeys(theirs.values())]):
         given = rows.frame.select(SOURCE, *(pl.col(name).alias(ours) for ours, name in theirs.items()))
         told = given.filter(_is_told(project, given.columns))
         typed, broken = _typed(told, rule)
@@ -113,6 +114,7 @@ def read(project: Project, rule: LabelPolicy) -> Labels:
         torn += rows.torn
         counts = LabelCounts(
             files=counts.files + rows.files,
+            of="query" if rule.query else "file",
             read=counts.read + given.height + rows.torn,
             waiting=counts.waiting + given.height - told.height,
             refused=counts.refused + told.height - typed.height + rows.torn,

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import msgspec
 
+from slipway.base import programs
+from slipway.base.buckets import is_bucket
 from slipway.base.errors import MlopsError
 from slipway.delivery.folder import EnvironmentFolder
 from slipway.delivery.target import Admitted, Assignment, Message, Run, Traffic
@@ -75,6 +77,8 @@ class ServerProcess:
             self._process = subprocess.Popen(  # noqa: S603 - our own module, no shell
                 [run.python, "-P", "-m", run.program or SERVER, task.decode()],
                 cwd=place.state,
+                # What lets the upload into a bucket is none of the servers' business.
+                env=programs.environment() if is_bucket(run.limits.log) else None,
                 stdin=subprocess.DEVNULL,
                 pass_fds=fds,
             )

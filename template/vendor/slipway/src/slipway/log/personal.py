@@ -115,7 +115,7 @@ def _places(project: Project) -> Iterator[tuple[str, pl.DataFrame]]:
     source = project.root / project.params.data.source
     columns = [pl.col(field.name).cast(pl.String) for field in CONTRACT.fields]
     for name in store.environments(project, predictions.LOG):
-        log = spread(predictions.read(project, name, with_shadow=True), MOST_ROWS)
+        log = spread(predictions.sample(project, name, MOST_ROWS), MOST_ROWS)
         if log.height:
             yield f"log of {name}", log.select(pl.concat_str(pl.lit("prediction "), "id").alias(SOURCE), *columns)
     for file in files_of(source):

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from slipway import team
-from slipway.contract.rows import Field, FieldKind, Row
+from slipway.contract.rows import Row
 from slipway.log import refusals
-from slipway.log.store import DatedSink, LogFile, LogPlace, environments, opened, sink_of
+from slipway.log.frames import frame_of
+from slipway.log.store import DatedSink, LogFile, LogPlace, SpooledSink, environments, opened, sink_of
 from slipway.settings.project import Project
 from slipway.team import CONTRACT
 
@@ -165,6 +165,10 @@ class PredictionLog:
         self._buffer.clear()
         self._waiting = 0
 
+    def waiting_s(self) -> float | None:
+        """For how long predictions have waited on this machine for their way to the log; `None` where none do."""
+        return self._sink.waiting_s() if isinstance(self._sink, SpooledSink) else None
+
     def close(self) -> None:
         """Write what is waiting and let go of the log."""
         self.flush()
@@ -219,7 +223,7 @@ def read_counted(
     import polars as pl
 
     wanted = [field for field in CONTRACT.fields if fields is None or field.name in fields]
-    frames = [_frame([], wanted, mask)]
+    frames = [frame_of([], wanted, mask)]
     chosen: list[Prediction] = []
     torn = 0
     for prediction in _predictions(project, environment, since, until, with_rows=bool(wanted)):
@@ -230,12 +234,34 @@ def read_counted(
             continue
         chosen.append(prediction)
         if len(chosen) == CHUNK_ROWS:  # columns need far less memory than objects
-            frames.append(_frame(chosen, wanted, mask))
+            frames.append(frame_of(chosen, wanted, mask))
             chosen = []
-    told = pl.concat([*frames, _frame(chosen, wanted, mask)]).sort("at", maintain_order=True)
+    told = pl.concat([*frames, frame_of(chosen, wanted, mask)]).sort("at", maintain_order=True)
     # What a shadow says has the id of the answer that the client got.
     once = told.unique(["id", "role"], keep="first", maintain_order=True)
     return ReadLog(once, LogCounts(torn=torn, again=told.height - once.height, since=since))
+
+
+def sample(project: Project, environment: str, rows: int) -> pl.DataFrame:
+    """Return logged predictions, shadows among them, evenly spread over the whole log, however long that is.
+
+    These are `rows` to twice as many, or all there are.
+    """
+    chosen: list[Prediction] = []
+    step = 1
+    found = (
+        one for one in _predictions(project, environment, None, None, with_rows=True) if one and one.role != "probe"
+    )
+    for number, prediction in enumerate(found):
+        if number % step == 0:
+            chosen.append(prediction)
+        if len(chosen) > 2 * rows:
+            chosen, step = chosen[::2], 2 * step
+    return (
+        frame_of(chosen, CONTRACT.fields, None)
+        .sort("at", maintain_order=True)
+        .unique(["id", "role"], maintain_order=True)
+    )
 
 
 def files(project: Project, environment: str) -> list[LogFile] | None:
@@ -286,40 +312,3 @@ def _parse(line: bytes, decoder: msgspec.json.Decoder[Any] = _decoder) -> Predic
         return decoder.decode(line)  # type: ignore[no-any-return]
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
-
-
-def _frame(predictions: list[Prediction], fields: Sequence[Field], mask: Mask | None) -> pl.DataFrame:
-    import polars as pl
-
-    own: list[tuple[str, Any]] = [
-        ("id", pl.String),
-        ("at", pl.Datetime("us", "UTC")),
-        ("version", pl.Int64),
-        ("digest", pl.String),
-        ("role", pl.String),
-        ("score", pl.Float64),
-        ("answer", pl.Float64),
-    ]
-    if classes := team.classes():
-        own.append((team.PROBABILITIES, pl.List(pl.Float64)))
-    columns = [pl.Series(name, [getattr(p, name) for p in predictions], dtype, strict=False) for name, dtype in own]
-    if classes:
-        places = {name: place for place, name in enumerate(classes)}
-        answers = [places.get(p.answer) if isinstance(p.answer, str) else p.answer for p in predictions]
-        columns[-2] = pl.Series("answer", answers, pl.Float64, strict=False)
-    columns += [_series(field, [p.row.get(field.name) for p in predictions], mask) for field in fields]
-    return pl.DataFrame(columns)
-
-
-def _series(field: Field, values: list[Any], mask: Mask | None) -> pl.Series:
-    import polars as pl
-
-    if mask and field.name in mask.hashed:
-        return pl.Series(field.name, [mask.hash(field.name, value) for value in values], pl.String)
-    if field.kind is FieldKind.TIME:
-        from slipway.contract.texts import moments
-
-        texts = pl.Series(field.name, values, pl.String, strict=False)
-        return pl.select(moments(pl.lit(texts), zoned=field.zoned, unit="us")).to_series().alias(field.name)
-    dtypes = {FieldKind.NUMBER: pl.Float64, FieldKind.INTEGER: pl.Int64, FieldKind.FLAG: pl.Boolean}
-    return pl.Series(field.name, values, dtypes.get(field.kind, pl.String), strict=False)

@@ -10,18 +10,23 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
+from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
-from slipway.base import plugins
+from slipway.base import buckets, plugins
 from slipway.base.errors import MlopsError
 from slipway.settings.project import Project
 
 GROUP = "slipway.log"
+_BUCKET = "slipway.log.bucket"
+
+#: The logs of an environment: answers, what was refused, and what was erased.
+LOGS = ("predictions", "refused", "erasures")
 
 #: Of the times of rows.
 RESOLUTION = timedelta(microseconds=1)
@@ -82,6 +87,25 @@ class DatedSink(Protocol):
         """Every file or object of the log, older days first."""
 
 
+@runtime_checkable
+class ErasingSink(Protocol):
+    """A sink out of which single lines can be taken."""
+
+    def erase(self, is_meant: Callable[[bytes], bool]) -> int:
+        """Take out every line that is meant, wherever the log is kept; return how many these were.
+
+        Raises `MlopsError` when that cannot be done; what was taken out by then stays out.
+        """
+
+
+@runtime_checkable
+class SpooledSink(Protocol):
+    """A sink that keeps lines on this machine until they are where the log is."""
+
+    def waiting_s(self) -> float:
+        """For how long the oldest of them has waited, in seconds; 0 where none waits."""
+
+
 class FolderSink:
     """Files in a folder of this machine, one for each day and process."""
 
@@ -132,6 +156,10 @@ class FolderSink:
                 raise MlopsError(f"{path} is too old to be kept and cannot be deleted: {error}", "delete it") from None
         return len(old)
 
+    def erase(self, is_meant: Callable[[bytes], bool]) -> int:
+        """Write blanks over the lines, so that a server can go on writing to the same file."""
+        return sum(blank(path, is_meant) for path in self._files())
+
     def close(self) -> None:
         """Close today's file."""
         if self._file is not None:
@@ -176,6 +204,9 @@ def opened(place: LogPlace) -> Sink:
     """The sink at an address; raises `MlopsError` for an address of an unknown kind."""
     if not place.address:
         return FolderSink(place)
+    if buckets.is_bucket(place.address):
+        kept: Sink = import_module(_BUCKET).BucketSink(place)  # by its name: it stands on this module
+        return kept
     scheme, known = place.address.partition(":")[0], plugins.names(GROUP)
     if scheme not in known:
         raise MlopsError(
@@ -197,6 +228,28 @@ def environments(project: Project, log: str) -> list[str]:
     files = project.environments.glob("*.yaml")
     folders = (path for path in (project.state / log).glob("*") if path.is_dir())
     return sorted({"local"} | {path.stem for path in files} | {path.name for path in folders})
+
+
+def blank(path: Path, is_meant: Callable[[bytes], bool]) -> int:
+    """Write blanks over lines of a file that others may go on writing to; return how many these were."""
+    erased = 0
+    try:
+        with path.open("r+b") as file:
+            while line := file.readline():
+                if not is_meant(line):
+                    continue
+                end = file.tell()
+                file.seek(end - len(line))
+                file.write(b" " * len(line.rstrip(b"\n")))
+                file.seek(end)
+                erased += 1
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise MlopsError(
+            f"{path} of the log cannot be changed: {error}", "make it writable, then erase again"
+        ) from None
+    return erased
 
 
 def _lines(path: Path) -> Iterator[bytes]:

@@ -228,6 +228,10 @@ class Telemetry(Collector):
         since = {(version,): since for version, since in counts.since.items()}
         yield _gauge("serving_since_timestamp_seconds", "Since when a version is served here.", ["version"], since)
         yield _gauge("requests_in_progress_limit", "Room for requests, in each worker.", [], {(): self._room})
+        waiting = self._log.waiting_s() if self._log else None
+        if waiting is not None:
+            text = "For how long the oldest prediction has waited to be uploaded."
+            yield _gauge("prediction_log_waiting_seconds", text, [], {(): waiting})
         if self._watch.age_limit:
             yield _gauge("row_age_limit_seconds", "From what age on a row is old.", [], {(): self._watch.age_limit})
         missing = self._expected.missing.items()

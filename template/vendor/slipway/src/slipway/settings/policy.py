@@ -12,6 +12,9 @@ from msgspec import Meta
 from slipway.settings.base import Count, Positive, Settings, Share
 from slipway.settings.params import FileFormat
 
+#: How `labels.source` begins where it names a variable of the environment.
+IN_ENVIRONMENT = "env:"
+
 #: How a field is kept out of the prediction log.
 Hidden = Literal["hash", "drop"]
 
@@ -101,12 +104,13 @@ class Gates(Settings):
 class LabelPolicy(Settings):
     """Where what really happened becomes known, how it finds its prediction, and after how long.
 
-    `source` is a file or a folder of files that hold the `key`, which is columns of the contract or the
-    prediction's `id`, and the outcome columns of the contract. `columns` says which column of the files is
-    which of these, where the names differ, and `format` how the files are written, as in params.yaml. Of several labels
-    of one prediction the later counts, by the column `time` of the files, or else by their names and rows. A prediction
-    younger than `delay_days` waits for its label; of the older ones at least `min_share` must have one, or nothing is
-    decided.
+    `source` is a file, or a folder of files, here or in a bucket. They hold the `key`, which is columns of the contract
+    or the prediction's `id`, and the outcome columns of the contract. With a `query` its rows do, and `source` names
+    the variable of the environment that has the database's address, as `env:LABELS_DATABASE`. `columns` says which
+    column of the files or rows is which of these, where the names differ, and `format` how the files are written, as in
+    params.yaml. Of several labels of one prediction the later counts, by the column `time`, or else by the names of
+    files and their rows. A prediction younger than `delay_days` waits for its label; of the older ones at least
+    `min_share` must have one, or nothing is decided.
     """
 
     source: str
@@ -114,8 +118,20 @@ class LabelPolicy(Settings):
     columns: dict[str, str] = msgspec.field(default_factory=dict)
     format: FileFormat = msgspec.field(default_factory=FileFormat)
     time: str | None = None
+    query: str | None = None
     delay_days: Annotated[float, Meta(ge=0)] = 0
     min_share: Share = 0.9
+
+    def __post_init__(self) -> None:
+        if self.source.startswith(IN_ENVIRONMENT) != (self.query is not None):
+            raise ValueError(
+                f"labels.query and a labels.source like {IN_ENVIRONMENT}LABELS_DATABASE, which names the variable with "
+                "the database's address, belong together"
+            )
+        if self.query is not None and self.time is None:
+            raise ValueError("labels.query needs labels.time, as rows of a database have no order of their own")
+        if self.query is not None and self.format != FileFormat():
+            raise ValueError("labels.format is about files, and labels.query gives none")
 
 
 class ExperimentPolicy(Settings):

@@ -25,7 +25,9 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     `run` is what answers requests, `challenger` what gets its part of them. `workers` and `challengers` are their
     processes, `worker` the first one. A wish that failed leaves its `problem` here, and whatever answered before
     still in `run`. A supervisor of an earlier release does not say `knows_privacy`, `knows_programs` or `knows_access`:
-    it would hand neither the first nor the last on, and starts every server by the program of its own release.
+    it would hand neither the first nor the last on, and starts every server by the program of its own release. `log` is
+    where the first run that it was started for keeps its log: a supervisor has the credentials for a bucket only if
+    that was one.
     """
 
     ticket: str
@@ -44,6 +46,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     knows_privacy: bool = False
     knows_programs: bool = False
     knows_access: bool = False
+    log: str = ""
 
     @property
     def version(self) -> int | None:

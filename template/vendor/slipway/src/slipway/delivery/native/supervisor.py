@@ -26,6 +26,7 @@ from slipway.delivery.folder import EnvironmentFolder
 from slipway.delivery.native.state import Desired, State
 from slipway.delivery.processes import KILL_AFTER_S, TICK_S, Group, log, open_listener
 from slipway.delivery.target import Rival, Run, Traffic
+from slipway.delivery.uploads import UploadKeeper
 
 
 class Supervisor:
@@ -45,6 +46,8 @@ class Supervisor:
         self._traffic: Traffic | None = None
         self._written: State | None = None
         self._can_write = True
+        self._uploads = UploadKeeper(place)
+        self._address: str | None = None
         place.forget(Traffic)
         shutil.rmtree(place.folder / "counts", ignore_errors=True)
 
@@ -65,6 +68,7 @@ class Supervisor:
         self._judge_candidate()
         if self._serving:
             self._serving.keep()
+            self._uploads.keep(self._serving.run)
         self._keep_challenger()
         self._drain()
         self._write_state()
@@ -77,6 +81,8 @@ class Supervisor:
         if self._wish and wish.ticket == self._wish.ticket:
             return
         self._wish, self._failure = wish, None
+        if self._address is None:
+            self._address = wish.run.limits.log
         self._drop_candidate()
         serving = self._serving
         if not (serving and serving.run.matches(wish.run) and serving.is_ready and serving.is_alive):
@@ -230,6 +236,7 @@ class Supervisor:
             knows_privacy=True,
             knows_programs=True,
             knows_access=True,
+            log=self._address or "",
         )
 
     def _phase(self) -> Literal["starting", "serving", "restarting", "failed"]:
@@ -252,6 +259,7 @@ class Supervisor:
             time.sleep(TICK_S)
         for group in groups:
             group.kill()
+        self._uploads.end()
 
 
 def _reason(group: Group, otherwise: str, place: EnvironmentFolder) -> tuple[str, str]:

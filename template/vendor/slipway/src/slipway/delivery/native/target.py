@@ -27,6 +27,7 @@ from pathlib import Path
 import msgspec
 
 from slipway.base import programs
+from slipway.base.buckets import is_bucket
 from slipway.base.errors import MlopsError
 from slipway.base.files import Log
 from slipway.delivery.folder import EnvironmentFolder
@@ -108,6 +109,8 @@ def _require_supervisor_for(run: Run, before: State | None) -> None:
         problem = "belong to a platform that would answer anybody"
     elif run.program and not before.knows_programs and not run.program.endswith(packaging.EARLIER_SERVER):
         problem = f"belong to a platform that cannot start the code of version {run.version}"
+    elif is_bucket(run.limits.log) and run.limits.log != before.log:
+        problem = f"were started without what lets them into {run.limits.log}"
     else:
         return
     raise MlopsError(
@@ -197,7 +200,7 @@ def _start_supervisor(place: EnvironmentFolder, run: Run) -> subprocess.Popen[by
             # The release's own interpreter: this checkout may be gone tomorrow.
             [run.python, "-P", "-m", run.supervisor or SUPERVISOR, str(place.state), place.folder.name],
             cwd=place.state,
-            env=server_environment(),
+            env=server_environment(*(programs.CLOUDS if is_bucket(run.limits.log) else ())),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -205,9 +208,10 @@ def _start_supervisor(place: EnvironmentFolder, run: Run) -> subprocess.Popen[by
         )
 
 
-def server_environment() -> dict[str, str]:
-    """What a server may know of the job or the terminal that deployed it: no credentials.
+def server_environment(*needed: str) -> dict[str, str]:
+    """What a server may know of the job or the terminal that deployed it: no credentials but `needed`.
 
     A runner ends every process in which it finds its own RUNNER_ variables, when a job is over.
     """
-    return {name: value for name, value in programs.environment().items() if not name.startswith(_NOT_FOR_SERVERS)}
+    given = programs.environment(*needed)
+    return {name: value for name, value in given.items() if not name.startswith(_NOT_FOR_SERVERS)}

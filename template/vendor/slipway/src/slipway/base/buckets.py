@@ -1,0 +1,153 @@
+"""Objects in a bucket: Amazon S3 and what speaks its language, or Azure.
+
+The library is obstore, which the extra `bucket` brings. Credentials come from the environment alone, by the names that
+the clouds give them, or from the machine that a cloud runs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from slipway.base.errors import MlopsError
+from slipway.base.programs import CLOUDS
+
+if TYPE_CHECKING:
+    from obstore import ObjectMeta
+    from obstore.store import ObjectStore
+
+#: How the address of a bucket begins.
+SCHEMES = ("s3", "az")
+
+#: Whoever needs more patience asks again.
+RETRY_S, TIMEOUT_S = 20, 60
+
+
+class StoredObject(NamedTuple):
+    """An object of a bucket: its name below the address, its size in bytes, and a tag that no other content has."""
+
+    name: str
+    size: int
+    tag: str
+
+
+def is_bucket(address: str) -> bool:
+    """Whether an address is one of a bucket."""
+    return address.partition("://")[0] in SCHEMES and "://" in address
+
+
+class Bucket:
+    """What lies below an address like `s3://bucket/folder`. All it does raises `MlopsError` when it cannot be done."""
+
+    def __init__(self, address: str) -> None:
+        """Opening asks nobody: a bucket that is away is noticed when it is used."""
+        self.address = address.rstrip("/")
+        self._opened: ObjectStore | None = None
+        require_library(address)
+
+    @property
+    def _store(self) -> Any:
+        if self._opened is None:
+            from obstore.store import from_url
+
+            with self._told("opened"):
+                self._opened = from_url(
+                    self.address,
+                    client_options={
+                        "allow_http": _is_plain(), "timeout": timedelta(seconds=TIMEOUT_S),
+                        "connect_timeout": timedelta(seconds=5),
+                    },
+                    retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=RETRY_S)},
+                )  # fmt: skip
+        return self._opened
+
+    def list(self, prefix: str = "") -> list[StoredObject]:
+        """Every object in a folder, by name."""
+        import obstore
+
+        with self._told("listed"):
+            found = obstore.list(self._store, prefix=prefix or None).collect()
+        return sorted(StoredObject(one["path"], one["size"], _tag(one)) for one in found)
+
+    def read(self, name: str) -> bytes:
+        """The content of an object."""
+        import obstore
+
+        with self._told("read"):
+            return bytes(obstore.get(self._store, name).bytes())
+
+    def create(self, name: str, content: bytes) -> None:
+        """Write an object unless there is one of this name, and see that it is there as a whole."""
+        import obstore
+        from obstore.exceptions import AlreadyExistsError
+
+        with self._told("written"):
+            try:
+                obstore.put(self._store, name, content, mode="create")
+            except AlreadyExistsError:
+                return
+            size = obstore.head(self._store, name)["size"]
+        if size != len(content):
+            raise MlopsError(f"{self.address}/{name} has {size} bytes of {len(content)}", "ask who keeps the bucket")
+
+    def replace(self, one: StoredObject, content: bytes) -> None:
+        """Write an object anew, in one step, unless somebody else has changed it."""
+        import obstore
+
+        with self._told("written"):
+            now = obstore.head(self._store, one.name)
+            if _tag(now) != one.tag:
+                raise MlopsError(f"{self.address}/{one.name} was changed by somebody else", "run this again")
+            # Some stores go by the tag, others by the version.
+            before: Any = {name: value for name, value in now.items() if name in ("e_tag", "version") and value}
+            obstore.put(self._store, one.name, content, mode=before)
+
+    def delete(self, names: Sequence[str]) -> None:
+        """Delete objects; one that is not there is no fault."""
+        import obstore
+
+        with self._told("cleaned"):
+            if names:
+                obstore.delete(self._store, names)
+
+    @contextmanager
+    def _told(self, what: str) -> Iterator[None]:
+        """Say in a sentence what went wrong; the library's own message goes on for a page."""
+        from obstore.exceptions import BaseError
+
+        try:
+            yield
+        except (BaseError, OSError, ValueError) as error:
+            said = str(error).partition("\n")[0].strip() or type(error).__name__
+            raise MlopsError(
+                f"the bucket at {self.address} cannot be {what}: {said}",
+                "look whether the bucket is there, and whether the environment has its credentials and address",
+            ) from None
+
+
+def require_library(address: str) -> None:
+    """Refuse an address where nothing is installed that could reach it."""
+    for library in ("obstore", "polars"):
+        if find_spec(library) is None:
+            raise MlopsError(
+                f"{library} is not installed here, and {address} is a bucket",
+                "uv add 'slipway-mlops[bucket]', then commit pyproject.toml and uv.lock",
+            )
+
+
+def _tag(one: ObjectMeta) -> str:
+    """What changes with an object; a list of Azure has it without the quotation marks of the object's own answer."""
+    return (one["e_tag"] or str(one["last_modified"])).strip('"')
+
+
+def _is_plain() -> bool:
+    """Whether the environment names an endpoint without encryption, as that of a store on this machine."""
+    return any(
+        value.startswith("http://")
+        for name, value in os.environ.items()
+        if name.startswith(CLOUDS) and "ENDPOINT" in name
+    )

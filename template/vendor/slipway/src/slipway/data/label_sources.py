@@ -1,0 +1,115 @@
+"""Where labels come from: files of this machine, files in a bucket, or the rows of a query."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Collection, Iterator
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import polars as pl
+
+from slipway.base.buckets import Bucket, is_bucket
+from slipway.base.errors import MlopsError
+from slipway.contract.files import SOURCE, numbered, refuse_predictions
+from slipway.contract.found import RawFile
+from slipway.data import label_files
+from slipway.data.label_files import LabelRows, read_rows
+from slipway.settings.policy import IN_ENVIRONMENT, LabelPolicy
+from slipway.settings.project import Project
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+#: What a row of a query is said to be from.
+_QUERY = RawFile(Path("labels.query"), "query")
+
+
+def rows_of(project: Project, rule: LabelPolicy, wanted: Collection[str]) -> Iterator[LabelRows]:
+    """Read the `wanted` columns of every label there is, some rows at a time; at least once, also without any.
+
+    Raises `MlopsError` for a bucket or a database that is away: labels that are not seen would look like late ones.
+    """
+    if rule.query:
+        yield from _queried(rule, rule.query, [*wanted])
+    elif is_bucket(rule.source):
+        with tempfile.TemporaryDirectory(prefix="labels-") as name:
+            _fetch(Bucket(rule.source), Path(name))
+            yield from read_rows(Path(name), rule.format, wanted)
+    else:
+        yield from read_rows(project.root / rule.source, rule.format, wanted)
+
+
+def _fetch(bucket: Bucket, folder: Path) -> None:
+    """Copy what is in a bucket into a folder."""
+    for one in bucket.list():
+        path = folder / one.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bucket.read(one.name))
+
+
+def _queried(rule: LabelPolicy, query: str, wanted: list[str]) -> Iterator[LabelRows]:
+    from sqlalchemy import create_engine
+    from sqlalchemy.exc import SQLAlchemyError
+
+    variable = rule.source.removeprefix(IN_ENVIRONMENT)
+    address = os.environ.get(variable)
+    if not address:
+        raise MlopsError(
+            f"policy.yaml, labels.source: the environment has no {variable}",
+            "set it to the database's address, like postgresql+psycopg2://user:password@host/name",
+        )
+    try:
+        engine = create_engine(address)
+        with engine.connect().execution_options(stream_results=True) as connection:
+            yield from _rows(connection, query, wanted)
+        engine.dispose()
+    except (SQLAlchemyError, ImportError) as error:
+        said = str(getattr(error, "orig", None) or error).strip().partition("\n")[0].replace(address, f"${variable}")
+        raise MlopsError(
+            f"labels cannot be read from the database of {variable}: {said}",
+            "look whether it is there, whether its driver is installed, and whether labels.query runs there",
+        ) from None
+
+
+def _rows(connection: Connection, query: str, wanted: list[str]) -> Iterator[LabelRows]:
+    """The rows of a query; what the connection would change is never committed."""
+    from sqlalchemy import text
+
+    result = connection.execute(text(query))
+    names = [*result.keys()]
+    if lacking := [name for name in wanted if name not in names]:
+        raise MlopsError(
+            f"labels.query gives no column {', '.join(lacking)}; it gives {', '.join(names)}",
+            "name it in the query, or say in labels.columns how it is called there",
+        )
+    start = 0
+    for rows in result.partitions(label_files.BATCH_ROWS):
+        columns = {name: [_text(name, row[place]) for row in rows] for place, name in enumerate(names)}
+        frame = pl.DataFrame(columns, schema=dict.fromkeys(names, pl.String))
+        refuse_predictions(_QUERY, frame.lazy(), names)
+        yield LabelRows(numbered(frame.select(wanted), _QUERY, start), int(not start), [], 0)
+        start += len(rows)
+    if not start:
+        yield LabelRows(pl.DataFrame(schema=dict.fromkeys([*wanted, SOURCE], pl.String)), 1, [], 0)
+
+
+def _text(column: str, value: Any) -> str | None:
+    """A value of a database as a file has it."""
+    if value is None or value == "":
+        return None
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    if isinstance(value, str | int | float | UUID):
+        return str(value)
+    raise MlopsError(
+        f"labels.query gives a {type(value).__name__} as {column}", "cast it to a text, number or time in the query"
+    )

@@ -1,0 +1,84 @@
+"""Lines of a log as Parquet, and back, without a loss.
+
+Each member of the lines' objects is a column: texts, whole numbers, numbers and flags as such, and what is anything
+else in one of the lines as JSON, in a column whose name ends in `.json`, as the row that was asked. A line that is no
+object is kept as it is, in the column `(line)`.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import polars as pl
+
+_LINE, _JSON = "(line)", ".json"
+#: A line with a member of such a name would not be told from what these columns hold.
+_TAKEN = (f'{_LINE}"'.encode(), f'{_JSON}"'.encode())
+_MOST = 2**63
+_TYPES: dict[type, Any] = {str: pl.String, int: pl.Int64, float: pl.Float64, bool: pl.Boolean}
+
+
+def encode(lines: bytes) -> bytes:
+    """A Parquet file with a row for each line, in their order; empty lines are none."""
+    told = [line for line in lines.split(b"\n") if line.strip()]
+    rows = [_object(line) for line in told]
+    others = [None if row is not None else line for row, line in zip(rows, told, strict=True)]
+    names = dict.fromkeys(name for row in rows if row is not None for name in row)
+    columns = [_column(name, [(row or {}).get(name) for row in rows]) for name in names]
+    if any(line is not None for line in others):
+        columns.append(pl.Series(_LINE, others, pl.Binary))
+    content = io.BytesIO()
+    pl.DataFrame(columns).write_parquet(content, compression="zstd")
+    return content.getvalue()
+
+
+def decode(content: bytes) -> Iterator[bytes]:
+    """The lines of a Parquet file, each with its end."""
+    frame = pl.read_parquet(content, use_statistics=False)
+    encoder = msgspec.json.Encoder()
+    names = [(name, name.removesuffix(_JSON), name.endswith(_JSON)) for name in frame.columns if name != _LINE]
+    for row in frame.iter_rows(named=True):
+        if (line := row.get(_LINE)) is not None:
+            yield line + b"\n"
+            continue
+        given = ((own, row[name], is_json) for name, own, is_json in names)
+        yield encoder.encode({
+            own: msgspec.Raw(value.encode()) if is_json else value for own, value, is_json in given if value is not None
+        }) + b"\n"  # fmt: skip
+
+
+def holds(content: bytes, id_: str) -> bool:
+    """Whether a Parquet file has a line with this id."""
+    if "id" not in pl.read_parquet_schema(io.BytesIO(content)):
+        return False
+    return bool((pl.read_parquet(content, columns=["id"])["id"] == id_).any())
+
+
+def _object(line: bytes) -> dict[str, msgspec.Raw] | None:
+    """The members of a line, as they are written; `None` for what would not come back as it was."""
+    if any(name in line for name in _TAKEN):
+        return None
+    try:
+        line.decode()
+        row = msgspec.json.decode(line, type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return row or None
+
+
+def _column(name: str, written: list[msgspec.Raw | None]) -> pl.Series:
+    """A column of one type, or of JSON where there is no such type for all of them."""
+    there = [bytes(value) for value in written if value is not None]
+    if all(value[:1] not in b"{[" for value in there):
+        values = msgspec.json.decode(b"[" + b",".join(there) + b"]")
+        kinds = {type(value) for value in values}
+        (kind,) = kinds if len(kinds) == 1 else (None,)
+        if kind in _TYPES and (kind is not int or all(-_MOST <= value < _MOST for value in values)):
+            coming = iter(values)
+            return pl.Series(name, [None if value is None else next(coming) for value in written], _TYPES[kind])
+    return pl.Series(
+        f"{name}{_JSON}", [None if value is None else bytes(value).decode() for value in written], pl.String
+    )
