@@ -165,6 +165,28 @@ def test_what_is_missing_or_wrong_is_named(
     assert refused.value.next_step.startswith(("restore it: git checkout -- src/tiny/", "add it; ", "mend it; "))
 
 
+def test_classes_are_those_of_the_contract_in_its_order(alone: Write) -> None:
+    """Its column holds places in its own list, so another order would take each class for another one."""
+    sized = GOOD["contract"].replace("days: float", 'size: Literal["small", "large"]')
+    contract = "from typing import Literal\n" + sized
+    named = GOOD["model"] + 'CLASSES = ("large", "small")\n'
+    alone({"contract": contract, "model": named}, "tiny")
+
+    with pytest.raises(MlopsError) as refused:
+        team.classes()
+
+    assert refused.value.problem == (
+        "CLASSES in src/tiny/model.py has the values of size in another order than the contract"
+    )
+    assert refused.value.next_step == "take that of the contract, which numbers its column: small, large"
+
+
+def test_without_classes_there_are_none(alone: Write) -> None:
+    alone({}, "tiny")
+
+    assert team.classes() == ()
+
+
 @pytest.mark.parametrize(("packages", "found"), [((), "none does"), (("other", "tiny"), "2 of them do: other, tiny")])
 def test_exactly_one_package_is_the_projects(alone: Write, packages: tuple[str, ...], found: str) -> None:
     alone({}, *packages)

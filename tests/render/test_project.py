@@ -176,3 +176,18 @@ def test_a_package_may_have_another_name_than_its_project(render: Callable[..., 
     (wheel,) = tmp_path.glob("late_flights-*.whl")
     with zipfile.ZipFile(wheel) as packed:
         assert "flight_delays/contract.py" in packed.namelist()
+
+
+def test_a_kind_of_answer_changes_what_is_written_for_it_and_nothing_else(render: Callable[..., Path]) -> None:
+    """The platform is the same for all, and who predicts a yes or no finds no word of classes in what is theirs."""
+    yes_or_no, classes = render(problem="binary"), render(problem="multiclass")
+
+    before, after = files(yes_or_no), files(classes)
+    assert before.keys() == after.keys()
+    told = {name for name, path in before.items() if path.read_bytes() != after[name].read_bytes()}
+    assert told == {
+        ".copier-answers.yml", "README.md", "docs/model.md", "docs/your-own-data.md", "params.yaml", "policy.yaml",
+        "pyproject.toml", "src/flight_delays/__init__.py", "src/flight_delays/metrics.py", "src/flight_delays/model.py",
+        "tests/test_flights.py", "tests/test_model.py",
+    }  # fmt: skip
+    assert [name for name in told - {"docs/your-own-data.md"} if "CLASSES" in before[name].read_text("utf-8")] == []

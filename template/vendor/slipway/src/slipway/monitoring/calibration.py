@@ -134,7 +134,7 @@ def calibration(project: Project, bundle: Bundle) -> Calibration | None:
     just the metrics that the bundle tells.
     """
     found = _of_bundle(bundle)
-    found = _of_checkout(project, bundle) if found is None else found
+    found = _of_checkout(project, bundle) if found is None or found.is_empty() else found
     if found is None:
         return None
     facts, time = bundle.model, CONTRACT.time if CONTRACT.time in found.columns else None
