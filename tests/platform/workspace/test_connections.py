@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from slipway.settings.project import Project
 from slipway.workspace import connections
+from stores import http_store
 
 
 @pytest.mark.parametrize(
@@ -45,3 +46,23 @@ def test_cosign_is_fetched_only_where_a_signature_is_demanded_and_none_is_there(
     program.write_text('#!/bin/sh\necho \'{"gitVersion": "v3.0.6"}\'\n', encoding="utf-8")
     program.chmod(0o755)
     assert not connections.fetches_cosign(demanding)
+
+
+def test_a_person_may_be_one_who_only_reads_the_data_and_a_job_may_not(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project.root / ".dvc").mkdir()
+    monkeypatch.delenv("CI", raising=False)
+
+    def data() -> connections.Connection:
+        return next(one for one in connections.connections(project) if one.name == "data")
+
+    with http_store(tmp_path) as store:
+        settings = f"[core]\n    remote = storage\n['remote \"storage\"']\n    url = {store.url}\n"
+        (project.root / ".dvc" / "config").write_text(settings, encoding="utf-8")
+        person = data()
+        monkeypatch.setenv("CI", "true")
+        job = data()
+
+    assert (person.there, person.how) == (True, f"{store.url}, to read")
+    assert (job.there, job.how) == (False, f"{store.url}, to read, and a job has to write")

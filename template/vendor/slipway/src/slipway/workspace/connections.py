@@ -74,6 +74,8 @@ def _data(project: Project) -> Connection:
     needed = "write" if _in_job() else "read"
     there = needed in found.has or not (found.has or found.missing)
     how = f"{found.url}, to {' and '.join(found.has)}" if found.has else found.url
+    if not there and not found.missing:
+        how += ", and a job has to write"
     return Connection("data", there, f"{found.sentence()}, see {GUIDE}" if found.missing else how)
 
 
