@@ -19,8 +19,8 @@ from pathlib import Path
 
 from serving import SEAL, WARM_UP_SECONDS, load, machine, post_script, python, serving, trained
 
-ROUNDS = 30
-SECONDS = 3
+ROUNDS = 60
+SECONDS = 1
 TOKENS = 1_000
 
 
