@@ -18,9 +18,10 @@ from slipway.pages.compare_page import compare_page, write_compare_page
 from slipway.registry import intervals
 from slipway.registry.beside import beside
 from slipway.registry.compare import compare
+from slipway.registry.comparison import Winner, change_of, sentence_of
 from slipway.registry.comparison_text import comparison_text
 from slipway.registry.models import Registry
-from slipway.registry.names import meaning_of
+from slipway.registry.names import Meaning, meaning_of
 from slipway.registry.reported import reported_by
 from slipway.settings.project import Project
 from slipway.team import CONTRACT
@@ -70,12 +71,9 @@ class History:
         return commit
 
 
-def better_ranked_and_less_true(measured: dict[str, Any]) -> None:
-    measured["model"]["roc_auc"] += 0.02
-    measured["model"]["recall"] += 0.01
-    measured["model"]["brier"] += 0.01
-    for one in measured["slices"]:
-        one["metrics"]["roc_auc"] += 0.02
+def gates(project: Project) -> dict[str, int]:
+    """Each metric that has a gate, and whether more of it is better, 1, or less, -1."""
+    return {name: 1 if gate.max is None else -1 for name, gate in project.policy.gates.metrics.items()}
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +85,18 @@ def history(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Hist
 
 @pytest.fixture(scope="module")
 def deeper(history: History) -> str:
-    history.branch("deeper", better_ranked_and_less_true, depth=5)
+    """A branch with a deeper model, by a hundredth better in each metric that has a gate, and in each group."""
+
+    def better(measured: dict[str, Any]) -> None:
+        for name, sign in gates(history.project).items():
+            measured["model"][name] *= 1 + sign / 100
+        for band in measured["reliability"]["bands"]:
+            band["happened"] *= 0.9
+        for rule in history.project.policy.gates.slice_rules:
+            for one in measured["slices"]:
+                one["metrics"][rule.metric] *= 1 + (1 if rule.max is None else -1) / 100
+
+    history.branch("deeper", better, depth=5)
     return "deeper"
 
 
@@ -102,23 +111,45 @@ def test_a_branch_is_compared_with_another_by_what_each_reported(history: Histor
     found = compare(history.project, "main", deeper)
 
     assert (found.first, found.second, found.how) == ("main", "deeper", "reported")
-    one, other = found.metrics["roc_auc"]
-    assert one is not None
-    assert other == pytest.approx(one + 0.02)
-    assert found.better == {"roc_auc": "second", "brier": "first", "recall": "second"}
-    assert (
-        found.sentence == "branch deeper is better than branch main in 2 of 3 metrics that have a gate, and worse in 1"
-    )
-    assert compare(history.project, deeper, "main").sentence == found.sentence
+    known = gates(history.project)
+    for name, sign in known.items():
+        one, other = found.metrics[name]
+        assert one
+        assert other == pytest.approx(one * (1 + sign / 100))
+    assert found.better == dict.fromkeys(known, "second")
+    said = f"branch deeper is better than branch main in {len(known)} of {len(known)} metrics that have a gate"
+    assert found.sentence == compare(history.project, deeper, "main").sentence == said
     assert found.params == {"model.max_depth": ("3", "5")}
-    assert found.baseline["roc_auc"][0] == found.baseline["roc_auc"][1]
+    assert found.baseline.keys() == found.metrics.keys()
     assert found.remarks == []
-    assert {one.metric for one in found.groups} == {"roc_auc"}
-    assert all(one.sign == 1 for one in found.groups)
+    assert found.groups
+    assert all((change_of(one.figures) or 0) * one.sign > 0 for one in found.groups)
     text = comparison_text(found)
-    assert text.startswith(found.sentence)
-    assert f"+0.0200{'':22}better" in text
+    assert text.startswith(said)
+    assert text.count("better\n") == len(known)
     assert "model.max_depth          3  5" in text
+
+
+@pytest.mark.parametrize(
+    ("better", "said"),
+    [
+        (
+            ["second", "second", "first"],
+            "run b is better than version 1 in 2 of 3 metrics that have a gate, and worse in 1",
+        ),
+        (["first", "neither"], "version 1 is better than run b in 1 of 2 metrics that have a gate"),
+        (
+            ["second", "first"],
+            "neither version 1 nor run b is better: each is better in 1 of 2 metrics that have a gate",
+        ),
+        (["neither"], "neither version 1 nor run b is better: they are the same in 1 metric that has a gate"),
+        ([], "no metric that has a gate is known of both version 1 and run b, so neither is called better"),
+    ],
+)
+def test_the_sentence_names_the_one_that_is_better_in_more(better: list[Winner], said: str) -> None:
+    sides = Meaning("version", "1", "v1", "version 1", "version:1"), Meaning("run", "b", "b", "run b", "b")
+
+    assert sentence_of(sides, {str(place): one for place, one in enumerate(better)}) == said
 
 
 def test_a_try_of_dvc_a_tag_and_a_beginning_of_an_id_are_found(history: History) -> None:
@@ -177,8 +208,9 @@ def test_a_run_is_found_by_the_beginning_of_its_id(history: History, deeper: str
     assert "trials of a search are measured on no test rows" in refused.value.next_step
 
 
-def without_recall(measured: dict[str, Any]) -> None:
-    del measured["model"]["recall"], measured["reliability"]
+def without_some(measured: dict[str, Any]) -> None:
+    measured["model"] |= {"surprise": 0.5}
+    del measured["reliability"]
 
 
 @pytest.mark.parametrize(
@@ -187,7 +219,7 @@ def without_recall(measured: dict[str, Any]) -> None:
         ("rows", None, {"rows": "c" * 32}, ["mind: the two were measured on different test rows"]),
         ("unknown", None, {"rows": ""}, ["mind: on which test rows branch unknown was measured is not known"]),
         ("code", None, {"code": "c" * 32}, ["mind: metrics.py differs"]),
-        ("less", without_recall, {}, ["mind: branch less has no recall", "mind: branch less does not say how far its"]),
+        ("less", without_some, {}, ["mind: branch main has no surprise", "mind: branch less does not say how far its"]),
     ],
 )
 def test_what_keeps_figures_from_being_compared_is_told(
@@ -283,7 +315,11 @@ def test_a_figure_that_some_draws_do_not_decide_has_no_interval_and_that_is_told
 def test_the_page_says_first_which_is_better_and_draws_what_changed(history: History, deeper: str) -> None:
     project = history.project
     both = [reported_by(project, meaning_of(project, name)) for name in ("main", deeper)]
-    drawn = intervals.ChangeIntervals({"roc_auc": (0.01, 0.03), "brier": (-0.01, 0.03)}, "400 draws of 40 days", [])
+    surely, *_, unsure = gates(project)
+    signs = gates(project)
+    low, high = sorted((signs[surely] * 0.01, signs[surely] * 0.03))
+    bounds = {surely: (low, high), unsure: (-0.01, 0.03)}
+    drawn = intervals.ChangeIntervals(bounds, "400 draws of 40 days", [])
     found = beside(project, (both[0], both[1]), "scored", remarks=["mind: the rows"], drawn=drawn, frozen="0" * 64)
 
     page = parsed(write_compare_page(project, found).read_text("utf-8"))
@@ -293,13 +329,11 @@ def test_the_page_says_first_which_is_better_and_draws_what_changed(history: His
     assert "In 1 of 2 the change is more than chance: the interval of 95 % from 400 draws of 40 days" in page.text
     assert "Mind: the rows." in page.text
     rows = {row.all("th")[0].text: row.text for row in page.all("table", class_="figures")[0].all("tr")[1:]}
-    assert {"roc_auc", "brier", "precision", "recall", "calibration_error"} <= rows.keys()
-    assert rows["roc_auc"].endswith("+0.0200 +0.0100 to +0.0300 better")
-    assert rows["brier"].endswith("worse")
+    assert {*found.metrics, "calibration_error"} <= rows.keys()
+    assert rows[surely].endswith(f" {low:+.4f} to {high:+.4f} better")
     changes, groups = (chart.attributes["aria-label"] for chart in page.all("div", class_="spans"))
-    one, other = found.metrics["roc_auc"]
-    assert one and other
-    assert f"roc_auc: {100 * (other / one - 1):+.1f} % better" in changes
+    assert "calibration_error: the same" in changes
+    assert f"{surely}: {signs[surely]:+.1f} % better" in changes
     assert all(f"{one.column} = {one.value}: " in groups for one in found.groups)
     (diagram,) = page.all("svg")
     bands = both[0].measured["reliability"]["bands"]

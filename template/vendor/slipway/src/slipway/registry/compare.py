@@ -115,7 +115,7 @@ def _measured(project: Project, facts: ModelFacts, truth: Truth, scores: Scores)
     kind = kinds.named(facts.kind, facts.classes)
     measured: dict[str, Any] = {
         "rows": len(truth),
-        "model": team.metrics(truth, scores, facts.threshold),
+        "model": {name: float(value) for name, value in team.metrics(truth, scores, facts.threshold).items()},
         "slices": slices(project, kind, truth, scores, facts.threshold),
         "reliability": _reliability(facts, truth, scores),
     }

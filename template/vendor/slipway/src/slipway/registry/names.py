@@ -74,7 +74,7 @@ def _commits(project: Project, name: str) -> Iterator[Meaning]:
     refs = [ref for ref in every if _names(ref, name)] or [ref for ref in every if ref == f"refs/remotes/origin/{name}"]
     short = not refs and _NUMBER.fullmatch(name)
     for ref in refs or [name] * (not short):
-        asked = ("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
+        asked = ("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
         commit = git.git(root, *asked, check=False).strip()
         if commit and commit not in seen:
             seen.add(commit)
