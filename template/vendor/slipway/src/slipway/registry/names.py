@@ -20,7 +20,7 @@ LEAST_DIGITS = 7
 #: Numbers and aliases of versions and ids of runs look so; anything else only Git can know.
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _ID = re.compile(rf"[0-9a-f]{{{LEAST_DIGITS},32}}")
-_NUMBER = re.compile(r"\d+|[0-9a-f]{1,6}")
+_TOO_SHORT = re.compile(rf"[0-9a-f]{{1,{LEAST_DIGITS - 1}}}")
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,7 @@ def _commits(project: Project, name: str) -> Iterator[Meaning]:
     root, seen = project.root, set[str]()
     every = git.git(root, "for-each-ref", "--format=%(refname)", check=False).splitlines()
     refs = [ref for ref in every if _names(ref, name)] or [ref for ref in every if ref == f"refs/remotes/origin/{name}"]
-    short = not refs and _NUMBER.fullmatch(name)
-    for ref in refs or [name] * (not short):
+    for ref in refs or ([] if _TOO_SHORT.fullmatch(name) else [name]):
         asked = ("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
         commit = git.git(root, *asked, check=False).strip()
         if commit and commit not in seen:
