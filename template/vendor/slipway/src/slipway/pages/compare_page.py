@@ -11,7 +11,7 @@ from slipway.pages.axis import extent, levels_of
 from slipway.pages.charts import Figure, Spans, spans
 from slipway.pages.lines import Curve, Curves, curves
 from slipway.pages.render import render, write
-from slipway.registry.comparison import CHANCE, Comparison, Figures, GroupFigures, change_of
+from slipway.registry.comparison import Comparison, Figures, GroupFigures, change_of
 from slipway.registry.comparison_text import source_of
 from slipway.settings.project import Project
 from slipway.training.reliability import Reliability
@@ -70,9 +70,9 @@ def _shown(value: float | None) -> str:
 def _changes(found: Comparison) -> Spans | None:
     """The change of each metric with its interval, in percent of the first figure: so all have one scale."""
     figures = []
-    for name, (first, second) in (found.metrics | found.scores).items():
-        if not first or second is None or name == CHANCE:
-            continue  # nothing is a part of 0, and what chance makes is no merit of a model
+    for name, (first, second) in found.metrics.items():
+        if not first or second is None:
+            continue  # nothing is a part of 0
         change, unit = second - first, 100 / abs(first)
         low, high = found.intervals.get(name, (change, change))
         said = found.said_of(name)
