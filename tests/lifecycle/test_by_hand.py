@@ -17,9 +17,14 @@ def test_an_experiment_is_tried_shown_and_taken_over(trained_project: RunningPro
 
     tried = trained_project.run("bash", "-euc", blocks[0]).stdout
     before = (trained_project.root / "reports" / "metrics.json").read_text("utf-8")
-    taken = trained_project.run("bash", "-euc", blocks[1]).stdout
+    compared = trained_project.run("bash", "-euc", blocks[1]).stdout
+    taken = trained_project.run("bash", "-euc", blocks[2]).stdout
 
     assert {"shallow", "fewer", "model.n_estimators"} <= set(re.findall(r"[\w.]+", tried))
+    assert re.match(r"(try fewer|branch main) is better than \S+ \S+ in \d of 3 metrics that have a gate", compared)
+    assert re.search(r"^model\.n_estimators +\d+ +40$", compared, flags=re.MULTILINE)
+    assert "mind" not in compared
+    assert "fewer is</th>" in (trained_project.root / "reports" / "compare.html").read_text("utf-8")
     assert "pass  roc_auc" in taken
     model = yaml.safe_load((trained_project.root / "params.yaml").read_text("utf-8"))["model"]
     assert (model["n_estimators"], model["max_depth"]) == (40, 4)

@@ -65,7 +65,12 @@ def test_two_versions_are_compared_on_the_same_rows(twice_trained_project: Runni
     assert comparison["rows"] == 4177
     assert many == pytest.approx(0.723, abs=0.001)
     assert few < many
-    assert "same version, 1" in twice_trained_project.mlops("compare", "1", "1", check=False).stderr
+    assert comparison["better"]["roc_auc"] == "first"
+    low, high = comparison["intervals"]["roc_auc"]
+    assert low < few - many < high
+    assert comparison["intervals"].keys() == comparison["metrics"].keys() | {"calibration_error"}
+    assert (twice_trained_project.root / "reports" / "compare.html").is_file()
+    assert "the same version, 1" in twice_trained_project.mlops("compare", "1", "1", check=False).stderr
 
 
 def test_a_batch_gets_the_answers_that_the_server_gives(trained_project: RunningProject, tmp_path: Path) -> None:

@@ -13,7 +13,9 @@ from slipway.settings.project import Project
 
 
 def compare(
-    first: Annotated[str | None, typer.Argument(help="A version number or an alias.")] = None,
+    first: Annotated[
+        str | None, typer.Argument(help="A version, an alias, a branch, a tag, a commit, a try of `dvc exp`, or a run.")
+    ] = None,
     second: Annotated[str | None, typer.Argument(help="Another one.")] = None,
     live: Annotated[
         str | None, typer.Option(metavar="ENVIRONMENT", help="Champion and challenger on real requests.")
@@ -21,7 +23,7 @@ def compare(
     until: Until = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score two versions on the same frozen rows, or on real requests whose outcome is known."""
+    """Score two versions on the same frozen rows, or on real requests; or compare what branches and runs reported."""
     if live is not None and first is None:
         from slipway.experiment import trial as living
         from slipway.experiment.text import comparison_text
@@ -31,12 +33,19 @@ def compare(
         return
     if live is not None or first is None or second is None:
         raise MlopsError(
-            "compare needs two versions, or --live and an environment", "mlops compare 1 champion", exit_code=2
+            "compare needs two names, of versions, branches, tags, commits or runs, or --live and an environment",
+            "mlops compare 1 2, or mlops compare main HEAD",
+            exit_code=2,
         )
+    from slipway.pages.compare_page import write_compare_page
     from slipway.registry import compare as comparing
+    from slipway.registry.comparison_text import comparison_text as text_of
 
-    comparison = comparing.compare_versions(Project.find(), first, second, say)
-    print_facts(comparison, str(comparison), as_json=as_json)
+    project = Project.find()
+    comparison = comparing.compare(project, first, second, say)
+    page = write_compare_page(project, comparison)
+    print_facts(comparison, text_of(comparison), as_json=as_json)
+    say(f"page: {page}")
 
 
 def decide(environment: EnvironmentName, until: Until = None) -> None:

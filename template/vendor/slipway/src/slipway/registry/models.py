@@ -55,18 +55,26 @@ class Registry:
     def find(self, reference: str) -> Version:
         """Find a version by its number or by an alias."""
         versions = self.versions()
-        if reference == "latest" and versions:
-            return versions[-1]
-        number = int(reference) if reference.isdigit() else self._aliases().get(reference)
-        for version in versions:
-            if version.number == number:
-                return version
+        found = self._found(versions, reference)
+        if found:
+            return found
         known = ", ".join([str(version.number) for version in versions] + sorted(self._aliases())) or "none"
         step = "mlops register" if not versions else "name one of these"
         raise MlopsError(
             f"{self.name} has no version or alias {reference!r} in the registry; there is: {known}",
-            f"{step}{f'. {found}' if (found := self.of_this_machine()) else ''}",
+            f"{step}{f'. {file}' if (file := self.of_this_machine()) else ''}",
         )
+
+    def number(self, reference: str) -> int | None:
+        """The number of the version that a number or an alias names; `None` where it names none."""
+        found = self._found(self.versions(), reference)
+        return found.number if found else None
+
+    def _found(self, versions: list[Version], reference: str) -> Version | None:
+        if reference == "latest" and versions:
+            return versions[-1]
+        number = int(reference) if reference.isdecimal() else self._aliases().get(reference)
+        return next((version for version in versions if version.number == number), None)
 
     def of_this_machine(self) -> str:
         """Say that the registry is a file, which no other clone or machine sees; empty when it is a server."""

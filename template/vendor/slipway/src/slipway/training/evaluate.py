@@ -46,7 +46,7 @@ def evaluate(project: Project) -> None:
         "rows": len(truth),
         "model": _finite("model", team.metrics(truth, scores, facts.threshold)),
         "baseline": _finite("baseline", team.metrics(truth, baseline, facts.threshold)),
-        "slices": _slices(project, kind, truth, scores, facts.threshold),
+        "slices": slices(project, kind, truth, scores, facts.threshold),
         "reliability": reliability(told, observed),
     }
     if costs := project.params.decision.costs:
@@ -57,7 +57,11 @@ def evaluate(project: Project) -> None:
     write_json(root / "reports" / "cost.json", _cost(project, model, facts.features))
 
 
-def _slices(project: Project, kind: Kind, truth: Any, scores: Any, threshold: Threshold) -> list[dict[str, Any]]:
+def slices(project: Project, kind: Kind, truth: Any, scores: Any, threshold: Threshold) -> list[dict[str, Any]]:
+    """Measure each group of test rows that policy.yaml, gates.slices, asks for, and how it is answered.
+
+    Raises `MlopsError` for a column that the contract has not.
+    """
     test = pl.read_parquet(project.root / "data" / "test.parquet")
     found: list[dict[str, Any]] = []
     for name, least in project.policy.gates.groups.items():

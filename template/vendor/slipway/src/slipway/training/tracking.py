@@ -8,8 +8,9 @@ from __future__ import annotations
 import http
 import os
 import platform
+import tempfile
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -148,6 +149,33 @@ def _find(project: Project, client: MlflowClient, pipeline: str, *, deleted: boo
     return found[0].info.run_id if found else None
 
 
+def runs_named(project: Project, client: MlflowClient, beginning: str) -> list[str]:
+    """The ids of the project's runs that begin so, finished or not; those that were deleted are left out."""
+    with translated(store_uri(project)):
+        found = client.get_experiment_by_name(project.tool.model)
+        if found is None:
+            return []
+        ids: list[str] = []
+        token = None
+        while True:
+            page = client.search_runs([found.experiment_id], page_token=token)
+            ids += [run.info.run_id for run in page if run.info.run_id.startswith(beginning)]
+            token = page.token
+            if not token:
+                return ids
+
+
+def files_of_run(project: Project, client: MlflowClient, run_id: str, names: Sequence[str]) -> dict[str, str]:
+    """The texts of files that a run of the pipeline kept beside its figures; without those that it has not."""
+    with translated(store_uri(project)), tempfile.TemporaryDirectory() as folder:
+        kept = {one.path for one in client.list_artifacts(run_id)}
+        return {
+            name: Path(client.download_artifacts(run_id, name, folder)).read_text("utf-8")
+            for name in names
+            if name in kept
+        }
+
+
 def record(project: Project, client: MlflowClient, tags: dict[str, str], *, status: str) -> str:
     """Record one run of the pipeline: parameters, figures, lineage, environment. Returns its id."""
     with translated(store_uri(project)):
@@ -155,7 +183,7 @@ def record(project: Project, client: MlflowClient, tags: dict[str, str], *, stat
         run_id: str = run.info.run_id
         params = msgspec.to_builtins(project.params)
         del params["search"]  # no stage depends on it
-        for name, value in _flat(params):
+        for name, value in flat(params):
             client.log_param(run_id, name, value)
         if status == "FINISHED":
             _record_results(project, client, run_id)
@@ -203,10 +231,11 @@ def _machine(project: Project) -> dict[str, str]:
     }
 
 
-def _flat(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Parameters within each other by their dotted names."""
     for name, value in tree.items():
         if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
+            yield from flat(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value
 
