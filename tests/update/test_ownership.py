@@ -1,13 +1,13 @@
 """One list says who owns a file; what an update does follows from it, and no file lies where an update cannot help."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from answers import pairwise
 from ownership import derived, owner_of
-from rendering import files, git
+from rendering import files, git, snapshot
 
 # Git places a changed line by three lines before and three after it.
 CONTEXT = 6
@@ -26,10 +26,15 @@ def attributes(project: Path, attribute: str, names: list[str]) -> dict[str, str
     return dict(zip(told[0::3], told[2::3], strict=False))
 
 
+# One worker renders all projects.
+pytestmark = pytest.mark.xdist_group("ownership")
+
+
 @pytest.fixture(scope="module")
-def projects(render: Callable[..., Path]) -> list[Path]:
-    """A repository for each set of answers."""
-    rendered = [render(**answers) for answers in pairwise()]
+def projects(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """A repository for each set of answers. The platform's modules, which are the same in all, are left out."""
+    template = snapshot(tmp_path_factory.mktemp("template"), platform=False)
+    rendered = [template.render(tmp_path_factory.mktemp("project"), **answers) for answers in pairwise()]
     for project in rendered:
         git(project, "init", "--quiet")
     return rendered

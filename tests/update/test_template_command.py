@@ -22,7 +22,7 @@ NEXT = "v1000.0.0"
 NEWS = "- Lateness is told in minutes. Updating needs nothing from you."
 LATER = "# From the next version.\n"
 ENGINE = "from pathlib import Path; from slipway.template import update as t; t.propose_update(t.prepare(Path.cwd()))"
-KILLS = 10
+KILLS = 6
 
 
 @dataclass(frozen=True)

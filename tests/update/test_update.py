@@ -113,7 +113,7 @@ def test_untouched_files_of_the_team_are_not_changed_either(project: Path, templ
 
 def test_new_files_of_the_team_are_left_alone(project: Path, template: Template) -> None:
     (project / "src" / PACKAGE / "airports.py").write_text("AIRPORTS = 3\n", encoding="utf-8")
-    (project / "notebooks").mkdir()
+    (project / "notebooks").mkdir(exist_ok=True)
     (project / "notebooks" / "first look.txt").write_text("late\n", encoding="utf-8")
     commit(project, "More of the team's work")
 
