@@ -167,9 +167,9 @@ def test_what_is_missing_or_wrong_is_named(
 
 def test_classes_are_those_of_the_contract_in_its_order(alone: Write) -> None:
     """Its column holds places in its own list, so another order would take each class for another one."""
-    sized = GOOD["contract"].replace("days: float", 'size: Literal["small", "large"]')
+    sized = GOOD["contract"].replace("days: float", 'size: Literal["large", "small"]')
     contract = "from typing import Literal\n" + sized
-    named = GOOD["model"] + 'CLASSES = ("large", "small")\n'
+    named = GOOD["model"] + 'CLASSES = ("small", "large")\n'
     alone({"contract": contract, "model": named}, "tiny")
 
     with pytest.raises(MlopsError) as refused:
@@ -178,7 +178,7 @@ def test_classes_are_those_of_the_contract_in_its_order(alone: Write) -> None:
     assert refused.value.problem == (
         "CLASSES in src/tiny/model.py has the values of size in another order than the contract"
     )
-    assert refused.value.next_step == "take that of the contract, which numbers its column: small, large"
+    assert refused.value.next_step == "take that of the contract, which numbers its column: large, small"
 
 
 def test_without_classes_there_are_none(alone: Write) -> None:
