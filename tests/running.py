@@ -262,7 +262,8 @@ def prepare(root: Path, *, demanding: bool = False) -> RunningProject:
 
 def _lock(root: Path) -> None:
     """Lock a project as one with the same dependencies was locked in this run: asking the index takes ten seconds."""
-    named = b"".join((root / place / "pyproject.toml").read_bytes() for place in ("", "vendor/slipway"))
+    # The first releases had no platform beside the project.
+    named = b"".join(path.read_bytes() for path in (root / "pyproject.toml", *root.glob("vendor/*/pyproject.toml")))
     key = hashlib.sha256(os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid())).encode() + named).hexdigest()
     known = Path(tempfile.gettempdir()) / f"slipway-lock-{key[:16]}"
     if known.is_file():
