@@ -25,6 +25,7 @@ from slipway.settings.project import Project
 from slipway.team import CONTRACT
 from slipway.training.bundle import Bundle, ModelFacts
 from slipway.training.reference import FEWEST_DAYS, days_of
+from slipway.training.reliability import BAND_ROWS, edges_of
 from slipway.training.score_columns import columns_of, observed, scores_in
 from slipway.training.scoring import Scorer
 from slipway.training.team_code import target_of
@@ -32,8 +33,6 @@ from slipway.training.team_code import target_of
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-#: Bands of scores, and the fewest rows of one: of few rows there are fewer bands.
-BANDS, BAND_ROWS = 10, 50
 #: Where a probability ends, so that its odds are finite.
 _EDGE = 1e-4
 
@@ -78,8 +77,7 @@ class Calibration:
     @cached_property
     def edges(self) -> Floats:
         """Between the bands, which have equally many of the test rows."""
-        bands = min(BANDS, max(1, len(self.tested) // BAND_ROWS))
-        return np.unique(np.quantile(self.tested.scores, np.linspace(0, 1, bands + 1)[1:-1]))
+        return edges_of(self.tested.scores)
 
     def bands(self, scores: Floats) -> Ints:
         """The number of each score's band."""

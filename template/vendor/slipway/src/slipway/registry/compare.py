@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from slipway import kinds, team
+from slipway import team
 from slipway.base import programs
 from slipway.base.errors import MlopsError
 from slipway.base.files import Log, sha256
@@ -30,9 +30,7 @@ from slipway.registry.names import Meaning, meaning_of
 from slipway.registry.reported import TEST_ROWS, Reported, params_at, reported_by
 from slipway.settings.project import Project
 from slipway.training.bundle import Bundle, ModelFacts
-from slipway.training.confusion import Confusion
-from slipway.training.evaluate import slices
-from slipway.training.reliability import Reliability, reliability
+from slipway.training.evaluate import figures_of, reliability_of
 from slipway.training.team_code import require_classes, target_of
 
 
@@ -74,7 +72,7 @@ def _scored(project: Project, sides: tuple[Meaning, Meaning], log: Log) -> Compa
     both = [
         Reported(
             meaning=side,
-            measured=_measured(project, bundle.model, truth, given),
+            measured=_plain(figures_of(project, bundle.model, truth, given)),
             params=params_at(project, bundle.lineage.commit),
         )
         for side, bundle, given in zip(sides, bundles, scores, strict=True)
@@ -99,29 +97,16 @@ def _measure(facts: ModelFacts) -> Measure:
     """The team's metrics with the threshold of a model, and its calibration error."""
 
     def measure(truth: Truth, scores: Scores) -> Mapping[str, float]:
-        error = _reliability(facts, truth, scores).error
+        error = reliability_of(facts, truth, scores).error
         return dict(team.metrics(truth, scores, facts.threshold)) | {CALIBRATION: error}
 
     return measure
 
 
-def _reliability(facts: ModelFacts, truth: Truth, scores: Scores) -> Reliability:
-    kind = kinds.named(facts.kind, facts.classes)
-    return reliability(kind.told(scores, facts.threshold), kind.observed(truth, scores, facts.threshold))
-
-
-def _measured(project: Project, facts: ModelFacts, truth: Truth, scores: Scores) -> dict[str, Any]:
-    """What the stage `evaluate` reports of a model, without a baseline, which is in no bundle."""
-    kind = kinds.named(facts.kind, facts.classes)
-    measured: dict[str, Any] = {
-        "rows": len(truth),
-        "model": {name: float(value) for name, value in team.metrics(truth, scores, facts.threshold).items()},
-        "slices": slices(project, kind, truth, scores, facts.threshold),
-        "reliability": _reliability(facts, truth, scores),
-    }
-    if facts.classes:
-        measured["confusion"] = Confusion.of(truth, scores, facts)
-    built: dict[str, Any] = msgspec.to_builtins(measured)
+def _plain(figures: dict[str, Any]) -> dict[str, Any]:
+    """Figures as they are read from a report."""
+    figures["model"] = {name: float(value) for name, value in figures["model"].items()}
+    built: dict[str, Any] = msgspec.to_builtins(figures)
     return built
 
 

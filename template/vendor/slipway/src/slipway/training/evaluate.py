@@ -18,14 +18,13 @@ from slipway.base.errors import MlopsError
 from slipway.base.files import write_json
 from slipway.base.numbers import significant
 from slipway.contract.frames import columns
-from slipway.kinds.base import Kind, Threshold
 from slipway.settings.project import Project
 from slipway.team import CONTRACT
 from slipway.training.bundle import ModelFacts
 from slipway.training.confusion import Confusion
 from slipway.training.costs import cost_of_answers
 from slipway.training.rates import rates
-from slipway.training.reliability import reliability
+from slipway.training.reliability import Reliability, reliability
 from slipway.training.scoring import OnnxModel, matrix
 from slipway.training.train import learning_set
 
@@ -41,27 +40,41 @@ def evaluate(project: Project) -> None:
     model = OnnxModel(root / "model" / "model.onnx", kind)
     scores = model(rows)
     baseline = OnnxModel(root / "model" / "baseline.onnx", kind)(rows)
-    told, observed = kind.told(scores, facts.threshold), kind.observed(truth, scores, facts.threshold)
-    measured: dict[str, Any] = {
-        "rows": len(truth),
-        "model": _finite("model", team.metrics(truth, scores, facts.threshold)),
-        "baseline": _finite("baseline", team.metrics(truth, baseline, facts.threshold)),
-        "slices": slices(project, kind, truth, scores, facts.threshold),
-        "reliability": reliability(told, observed),
-    }
+    measured = figures_of(project, facts, truth, scores)
+    measured["model"] = _finite("model", measured["model"])
+    measured["baseline"] = _finite("baseline", team.metrics(truth, baseline, facts.threshold))
     if costs := project.params.decision.costs:
         measured["costs"] = cost_of_answers(costs, scores, kind.happened(truth))
-    if facts.classes:
-        measured["confusion"] = Confusion.of(truth, scores, facts)
     write_json(root / "reports" / "metrics.json", measured)
     write_json(root / "reports" / "cost.json", _cost(project, model, facts.features))
 
 
-def slices(project: Project, kind: Kind, truth: Any, scores: Any, threshold: Threshold) -> list[dict[str, Any]]:
+def figures_of(project: Project, facts: ModelFacts, truth: Any, scores: Any) -> dict[str, Any]:
+    """All that is measured of one model: metrics, also of each group, reliability, and which class was answered.
+
+    Raises `MlopsError` where gates.slices in policy.yaml names a column that the contract has not.
+    """
+    measured: dict[str, Any] = {
+        "rows": len(truth),
+        "model": team.metrics(truth, scores, facts.threshold),
+        "slices": _slices(project, facts, truth, scores),
+        "reliability": reliability_of(facts, truth, scores),
+    }
+    return measured | ({"confusion": Confusion.of(truth, scores, facts)} if facts.classes else {})
+
+
+def reliability_of(facts: ModelFacts, truth: Any, scores: Any) -> Reliability:
+    """The reliability of the one score that each row has."""
+    kind = kinds.named(facts.kind, facts.classes)
+    return reliability(kind.told(scores, facts.threshold), kind.observed(truth, scores, facts.threshold))
+
+
+def _slices(project: Project, facts: ModelFacts, truth: Any, scores: Any) -> list[dict[str, Any]]:
     """Measure each group of test rows that policy.yaml, gates.slices, asks for, and how it is answered.
 
     Raises `MlopsError` for a column that the contract has not.
     """
+    kind, threshold = kinds.named(facts.kind, facts.classes), facts.threshold
     test = pl.read_parquet(project.root / "data" / "test.parquet")
     found: list[dict[str, Any]] = []
     for name, least in project.policy.gates.groups.items():

@@ -42,12 +42,16 @@ class Reliability(msgspec.Struct, frozen=True, kw_only=True):
     bands: list[ScoreBand]
 
 
+def edges_of(scores: Floats) -> Floats:
+    """Between the bands, which have equally many of these scores; equal scores are in the same band."""
+    bands = min(BANDS, max(1, len(scores) // BAND_ROWS))
+    return np.unique(np.quantile(scores, np.linspace(0, 1, bands + 1)[1:-1]))
+
+
 def reliability(scores: NDArray[Any], truth: NDArray[Any]) -> Reliability:
-    """Measure scores, one for each row, by what happened; rows with equal scores are in the same band."""
+    """Measure scores, one for each row, by what happened."""
     expected, happened = np.asarray(scores, dtype=np.float64), np.asarray(truth, dtype=np.float64)
-    many = min(BANDS, max(1, len(expected) // BAND_ROWS))
-    edges = np.unique(np.quantile(expected, np.linspace(0, 1, many + 1)[1:-1]))
-    places = np.searchsorted(edges, expected, side="right")
+    places = np.searchsorted(edges_of(expected), expected, side="right")
     rows = np.bincount(places)
     means = [np.bincount(places, values) / np.maximum(rows, 1) for values in (expected, happened)]
     spread = np.sqrt(np.bincount(places, (happened - expected) ** 2) / np.maximum(rows, 1))
