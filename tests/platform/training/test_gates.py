@@ -104,6 +104,16 @@ def test_equal_scores_are_one_band_and_a_few_rows_one_too() -> None:
     assert len(reliability(*draws(60, off=0.0)).bands) == 1
 
 
+def test_each_row_counts_the_same() -> None:
+    """A tenth of the rows, in a band of its own, is wrong by 0.8; of the others every score is what happened."""
+    scores, truth = np.repeat([0.0, 0.8], [900, 100]), np.zeros(1_000)
+
+    found = reliability(scores, truth)
+
+    assert [(band.rows, band.happened) for band in found.bands] == [(900, 0), (100, 0)]
+    assert found.error == pytest.approx(0.08)
+
+
 def test_costs_give_the_threshold_that_costs_least() -> None:
     costs = Costs(false_positive=1, false_negative=4)
     scores, truth = draws(40_000, off=0.0)
