@@ -140,7 +140,7 @@ def test_the_pipeline_says_what_answers_cost(project: Project) -> None:
 
 
 def test_rows_with_equal_scores_get_the_same_answer() -> None:
-    found = cost_of_answers(Costs(false_positive=1, false_negative=1), np.full(4, 0.3), np.array([1, 1, 0, 1]))
+    found = cost_of_answers(Costs(false_positive=1, false_negative=1), np.full(4, 0.3), np.array([1, 1, 1, 0]))
 
     assert (found.mean_cost, found.best_mean_cost, found.best_threshold) == (0.75, 0.25, 0.3)
 
