@@ -180,6 +180,12 @@ def test_a_review_has_the_confusion_matrix(production: Project) -> None:
     assert "| happened | answered on time | answered late | answered very late | recall | rows |" in review
 
 
+def test_rates_are_the_shares_of_answers() -> None:
+    kind = Multiclass(("on time", "late"))
+
+    assert rates(kind, ["late", "on time", "late", "late"]) == {"share_of_on time": 0.25, "share_of_late": 0.75}
+
+
 def test_groups_may_differ_so_much_in_how_often_a_class_is_answered(walked: Project) -> None:
     project = Project(walked.root)
     rule = SliceGate(columns=["origin"], metric="share_of_on time", min_rows=20, max_gap=0.9)
