@@ -408,6 +408,23 @@ def test_the_log_keeps_class_and_probabilities_and_metrics_count_classes(
     assert "positive_predictions" not in exposition
 
 
+def test_a_line_with_a_class_and_no_probabilities_is_counted_as_none(
+    sealed: Bundle, log: PredictionLog, tmp_path: Path
+) -> None:
+    with client_of(sealed, log=log) as client:
+        for row in sealed.golden.rows[:2]:
+            client.post("/predict", json=row)
+    log.flush()
+    (file,) = predictions.folder(Project(tmp_path).state, "test").glob("*.jsonl")
+    first, second = (json.loads(line) for line in file.read_text("utf-8").splitlines())
+    del first["probabilities"]
+    file.write_text(f"{json.dumps(first)}\n{json.dumps(second)}\n", encoding="utf-8")
+
+    read = predictions.read_counted(Project(tmp_path), "test")
+
+    assert (read.frame["id"].to_list(), read.counts.torn) == ([second["id"]], 1)
+
+
 def test_an_explanation_is_of_the_probability_of_the_answer(sealed: Bundle) -> None:
     rows, usual, field = sealed.golden.rows, sealed.golden.usual, CONTRACT.fields[1]
     assert usual is not None

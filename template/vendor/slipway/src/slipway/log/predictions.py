@@ -309,6 +309,8 @@ _plain_decoder = msgspec.json.Decoder(_Unread)
 
 def _parse(line: bytes, decoder: msgspec.json.Decoder[Any] = _decoder) -> Prediction | None:
     try:
-        return decoder.decode(line)  # type: ignore[no-any-return]
+        found: Prediction = decoder.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
+    # No server names a class without the probability of each, and nothing could be judged by it.
+    return None if isinstance(found.answer, str) and found.probabilities is None else found
