@@ -513,7 +513,7 @@ def test_an_answer_is_on_record(
     assert found is not None
     assert (found.answer, found.version, found.digest) == (answer[sealed.model.answer], 7, sealed.digest)
     frame = predictions.read(place, "test")
-    assert [name for name in frame.columns[7:] if name != "probabilities"] == [field.name for field in CONTRACT.fields]
+    assert [name for name in frame.columns[8:] if name != "probabilities"] == [field.name for field in CONTRACT.fields]
     assert frame["score"].to_list() == pytest.approx(told(sealed)[:3], rel=1e-4, abs=1e-5)
     assert metric(client, "mlops_prediction_log_rows_total") == 3
 

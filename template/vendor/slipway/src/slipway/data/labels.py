@@ -24,6 +24,7 @@ from slipway.contract.frames import Violation, columns, sift
 from slipway.contract.rows import Field
 from slipway.contract.texts import moments
 from slipway.data.label_sources import rows_of
+from slipway.log.counts import is_part
 from slipway.log.masks import Mask
 from slipway.settings.policy import LabelPolicy
 from slipway.settings.project import Project
@@ -207,7 +208,7 @@ class KnownLabels:
             others = frame if elsewhere is None else frame.filter(~pl.Series(elsewhere, dtype=pl.Boolean))
             strangers = others.join(joined, on=self.labels.key, how="anti", maintain_order="left")
             unknown = strangers.height
-            remarks = remarks + _of_nothing(strangers, frame.height)
+            remarks = remarks + _of_nothing(strangers, frame.height, is_part(joined))
         return msgspec.structs.replace(self.labels.counts, unknown=unknown, remarks=remarks + _echo(joined))
 
 
@@ -225,14 +226,15 @@ def attach(
     return joined, known.told(joined, is_whole=is_whole)
 
 
-def _of_nothing(strangers: pl.DataFrame, labels: int) -> list[str]:
-    """Say that labels find no prediction, which may be a wrong key."""
+def _of_nothing(strangers: pl.DataFrame, labels: int, of_a_share: bool) -> list[str]:
+    """Say that labels find no prediction, which may be a wrong key, or a log that holds a part of them."""
     if not strangers.height:
         return []
     first = f"first {', '.join(strangers[SOURCE].head(_SHOWN))}"
     if strangers.height == labels:
         return [f"mind: none of {counted(labels, 'label')} finds a prediction, {first}; is labels.key right?"]
-    return [f"without a prediction in this log: {strangers.height:,} of {counted(labels, 'label')}, {first}"]
+    why = "; it holds a share of them, by serving.log_share" if of_a_share else ""
+    return [f"without a prediction in this log: {strangers.height:,} of {counted(labels, 'label')}, {first}{why}"]
 
 
 def join(log: pl.DataFrame, labels: Labels, rule: LabelPolicy, now: datetime, mask: Mask | None = None) -> pl.DataFrame:

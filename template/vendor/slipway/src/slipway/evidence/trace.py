@@ -40,8 +40,10 @@ def trace(project: Project, reference: str) -> Facts:
         return _version(project, reference)
     prediction = predictions.find(project, reference)
     if prediction is None:
+        share = project.policy.serving.log_share
+        part = f" (serving.log_share: it holds {share:g} of the requests)" if share < 1 else ""
         raise MlopsError(
-            f"{reference} is no prediction in the log of this machine, and no environment, alias or version",
+            f"{reference} is no prediction in the log of this machine{part}, and no environment, alias or version",
             "an answer's id stands in its field `id`; `mlops status` lists the environments",
         )
     return _prediction(project, prediction)

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
     from slipway.log.masks import Mask
 
+#: No column of a contract has such a name.
+SHARE = "(share)"
+
 
 def frame_of(predictions: Sequence[Any], fields: Sequence[Field], mask: Mask | None) -> pl.DataFrame:
     """Predictions as columns: their own, then `fields` of the rows, of which a `mask` hashes some."""
@@ -24,12 +27,14 @@ def frame_of(predictions: Sequence[Any], fields: Sequence[Field], mask: Mask | N
         ("version", pl.Int64),
         ("digest", pl.String),
         ("role", pl.String),
+        (SHARE, pl.Float64),
         ("score", pl.Float64),
         ("answer", pl.Float64),
     ]
     if classes := team.classes():
         own.append((team.PROBABILITIES, pl.List(pl.Float64)))
-    columns = [pl.Series(name, [getattr(p, name) for p in predictions], dtype, strict=False) for name, dtype in own]
+    values = ([getattr(p, name.strip("()")) for p in predictions] for name, _ in own)
+    columns = [pl.Series(name, given, dtype, strict=False) for (name, dtype), given in zip(own, values, strict=True)]
     if classes:
         places = {name: place for place, name in enumerate(classes)}
         answers = [places.get(p.answer) if isinstance(p.answer, str) else p.answer for p in predictions]

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from itertools import repeat
+from itertools import compress, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +19,7 @@ import msgspec
 
 from slipway.contract.rows import Row
 from slipway.log import refusals
+from slipway.log.counts import LogCounts, answered_of, is_drawn, is_part
 from slipway.log.frames import frame_of
 from slipway.log.store import DatedSink, LogFile, LogPlace, SpooledSink, environments, opened, sink_of
 from slipway.settings.project import Project
@@ -50,7 +51,7 @@ class Prediction(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One scored row. `row` is a row of the contract when it is written and a `dict` when it is read.
 
     With classes, `answer` is the name of one, `score` its probability, and `probabilities` has that of each.
-    `identity` is who asked, as a hash, where a server knows that.
+    `identity` is who asked, as a hash, where a server knows that. `share` of all requests were logged then.
     """
 
     id: str
@@ -64,25 +65,7 @@ class Prediction(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     role: Role = "champion"
     probabilities: list[float] | None = None
     identity: str = ""
-
-
-class LogCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """What of a log was left out: lines that are no prediction, and predictions that are there more than once.
-
-    It is what was seen of the log from `since` on, of everything where that is unknown.
-    """
-
-    torn: int = 0
-    again: int = 0
-    since: datetime | None = None
-
-    @property
-    def remarks(self) -> list[str]:
-        """The same in words, a sentence each."""
-        when = f", since {self.since.astimezone(UTC):%Y-%m-%d %H:%M}" if self.since else ""
-        said = [f"lines of the log that are no prediction, and left out: {self.torn:,}{when}"] if self.torn else []
-        again = f"predictions that are in the log more than once, and counted once: {self.again:,}{when}"
-        return [*said, again] if self.again else said
+    share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -98,7 +81,8 @@ class PredictionLog:
 
     A killed process loses at most the last `FLUSH_S` seconds. A disk that is full or gone never fails
     a request: the rows are counted in `failed` and given up, so memory stays bounded. With a `mask`, only
-    what it leaves of a row is ever in a block.
+    what it leaves of a row is ever in a block. Below 1, `share` is that of the requests to be logged, drawn by
+    their ids; a deployment's own questions always are.
     """
 
     def __init__(
@@ -109,6 +93,7 @@ class PredictionLog:
         digest: str,
         mask: Mask | None = None,
         address: str = "",
+        share: float = 1.0,
     ) -> None:
         """`state` is the folder for local state, `address` says where else the log is kept: see `store.py`."""
         self.written = 0
@@ -116,6 +101,7 @@ class PredictionLog:
         self._sink = opened(LogPlace(state, LOG, environment, address))
         self._model = environment, version, digest
         self._mask = mask
+        self._share = share
         self._encode_lines = msgspec.json.Encoder().encode_lines
         self._buffer = bytearray()
         self._waiting = 0
@@ -136,9 +122,15 @@ class PredictionLog:
         at, model = repeat(datetime.now(UTC)), map(repeat, self._model)
         masked = rows if self._mask is None else map(self._mask, rows)
         each = repeat(None) if probabilities is None else probabilities
-        made = [*map(Prediction, ids, at, *model, masked, scores, answers, repeat(role), each, identities)]
+        parts: tuple[Iterable[Any], ...] = ids, at, *model, masked, scores, answers, repeat(role), each, identities
+        if self._share < 1 and role != "probe":
+            drawn = [is_drawn(id_, self._share) for id_ in ids]
+            parts = (*(compress(part, drawn) for part in parts), repeat(self._share))
+        made = [*map(Prediction, *parts)]
+        if not made:
+            return
         self._buffer += self._encode_lines(made)
-        self._waiting += len(ids)
+        self._waiting += len(made)
         if len(self._buffer) > FLUSH_BYTES:
             self.flush()
         elif self._timer is None:
@@ -200,7 +192,7 @@ def read(
 ) -> pl.DataFrame:
     """Return logged predictions, oldest first: `since` is included, `until` is not; both know their time zone.
 
-    The columns are id, at, version, digest, role, score and answer (a yes counts as 1, a class as its place in
+    The columns are id, at, version, digest, role, (share), score and answer (a yes counts as 1, a class as its place in
     CLASSES), with CLASSES their probabilities, a list, then the fields of the contract. A value that does not fit
     today's contract is null, a torn line is left out, and what is there twice, as in a log that was copied, is there
     once. What a shadow said was no answer, so it has to be asked for; a deployment's own question is never there.
@@ -239,7 +231,9 @@ def read_counted(
     told = pl.concat([*frames, frame_of(chosen, wanted, mask)]).sort("at", maintain_order=True)
     # What a shadow says has the id of the answer that the client got.
     once = told.unique(["id", "role"], keep="first", maintain_order=True)
-    return ReadLog(once, LogCounts(torn=torn, again=told.height - once.height, since=since))
+    kept, answered = (once.height, answered_of(once)) if is_part(once) else (0, 0)
+    again = told.height - once.height
+    return ReadLog(once, LogCounts(torn=torn, again=again, kept=kept, answered=answered, since=since))
 
 
 def sample(project: Project, environment: str, rows: int) -> pl.DataFrame:

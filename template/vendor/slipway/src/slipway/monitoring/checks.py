@@ -19,7 +19,7 @@ import polars as pl
 from slipway.base import plugins
 from slipway.base.errors import MlopsError
 from slipway.data.labels import LabelCounts
-from slipway.log.predictions import LogCounts
+from slipway.log.counts import LogCounts
 from slipway.monitoring.concept import Concept, ConceptState
 from slipway.monitoring.domain import Domain
 from slipway.monitoring.drift import Verdict

@@ -17,8 +17,8 @@ from slipway.data.labels import IS_DUE, TRUTH, KnownLabels
 from slipway.delivery import environments
 from slipway.experiment import samples
 from slipway.log import masks, predictions
+from slipway.log.counts import LogCounts
 from slipway.log.masks import Mask
-from slipway.log.predictions import LogCounts
 from slipway.log.store import LogFile
 from slipway.monitoring import kept
 from slipway.monitoring.quality import STRETCHES, USUAL

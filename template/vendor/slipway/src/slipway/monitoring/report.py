@@ -10,7 +10,7 @@ import msgspec
 from slipway import kinds
 from slipway.base.numbers import counted, shown
 from slipway.data.labels import TRUTH, LabelCounts
-from slipway.log.predictions import LogCounts
+from slipway.log.counts import LogCounts
 from slipway.monitoring import checks
 from slipway.monitoring.certainty import Certainty, certainty
 from slipway.monitoring.checks import CheckContext, Finding, MonitorCheck

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slipway.log import masks, predictions
+from slipway.log.counts import answered_of
 from slipway.monitoring import checks, concept, domain, estimate, quality, reading, refused, skew
 from slipway.monitoring.calibration import Calibration, calibration
 from slipway.monitoring.judge import inputs_of, judge_log
@@ -58,7 +59,7 @@ def run(
         domain=domain.measure(inputs_of(bundle, latest, policy.monitor, hidden=hidden), policy.monitor),
         concept=concept.measure(bundle, log, policy, None if since else now, tested),
         estimate=estimate.measure(project, bundle, latest, log, None if since else now, tested),
-        refused=refused.describe(refused.recorded(project, environment, start), latest.height),
+        refused=refused.describe(refused.recorded(project, environment, start), answered_of(latest)),
         skew=skew.replay(bundle, latest, hidden),
         quality=quality.measure(project, environment, bundle, log if since else found.for_quality(bundle.digest), now),
         labels=found.known.told(log, labelled, is_whole=since is None) if found.known else None,

@@ -131,7 +131,7 @@ def _context(settings: ServerSettings) -> ServingContext:
         scorer=Scorer(bundle),
         served=Served(environment, settings.version, bundle.digest, commit, settings.source, settings.role),
         policy=limits,
-        log=PredictionLog(state, environment, settings.version, bundle.digest, mask, limits.log),
+        log=PredictionLog(state, environment, settings.version, bundle.digest, mask, limits.log, limits.log_share),
         refusals=RefusalLog(state, environment, hidden=hidden, address=limits.log),
         traffic=settings.traffic,
         counts=settings.counts,

@@ -226,9 +226,10 @@ class ServingPolicy(Settings, omit_defaults=True):
 
     `requests_per_second` is for each client, `max_in_progress` for each worker. `protocols` are those that answer
     beside `/predict`; without it, all that are installed. `log` is the address of the prediction log where it is no
-    folder of this machine. With `fast_path: false` every request goes through plain ASGI, whatever the version of
-    uvicorn. Pages of `origins` may ask from a browser. What has a default is left out where it has it: processes of
-    earlier releases read this, too, and refuse what they do not know.
+    folder of this machine, and `log_share` the share of all requests that it holds. With `fast_path: false` every
+    request goes through plain ASGI, whatever the version of uvicorn. Pages of `origins` may ask from a browser. What
+    has a default is left out where it has it: processes of earlier releases read this, too, and refuse what they do
+    not know.
     """
 
     max_body_kb: Count
@@ -240,6 +241,7 @@ class ServingPolicy(Settings, omit_defaults=True):
     fast_path: bool = True
     protocols: list[str] | None = None
     log: str = ""
+    log_share: Annotated[float, Meta(gt=0, le=1)] = 1.0
     origins: list[str] = msgspec.field(default_factory=list)
 
     def __post_init__(self) -> None:
