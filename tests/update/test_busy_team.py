@@ -17,6 +17,9 @@ import pytest
 from rendering import Template, commit, files, git, history, releases
 from slipway.template import update as following
 
+# One worker makes the projects that the tests look at.
+pytestmark = pytest.mark.xdist_group("busy")
+
 FOLDER = "monitoring"
 CONFLICT = "conflict"
 BLOCK = "  - run: train\n    with: data\n    when: monday\n    on: linux\n    for: hour\n    by: cron\n"
