@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 from uuid import UUID
 
 from slipway.base.errors import MlopsError
 from slipway.settings.params import IN_ENVIRONMENT
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import URL, Connection, Engine
 
 #: The databases that are known to write nothing, whatever they are asked.
 READ_ONLY = ("postgresql", "sqlite")
@@ -23,12 +24,12 @@ CONNECT_S = 10
 
 
 @contextmanager
-def reading(source: str, *, setting: str, what: str, query: str) -> Iterator[Connection]:
+def reading(source: str, *, setting: str, what: str, query: str, kinds: Collection[str] = ()) -> Iterator[Connection]:
     """Connect to the database whose address a variable of the environment has, as `source` names it: `env:DATABASE`.
 
     `setting` says where that stands, `what` is read and by which `query`, for the sentences of a refusal. Times with a
-    zone come in UTC. Raises `MlopsError` for a variable that is not set and for what a database complains of, at the
-    latest ten seconds after it was first asked and without its password.
+    zone come in UTC. Raises `MlopsError` for a variable that is not set, for a database that is none of `kinds`, where
+    they are given, and for what it complains of, without its password; one that is silent is waited for ten seconds.
     """
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -40,7 +41,13 @@ def reading(source: str, *, setting: str, what: str, query: str) -> Iterator[Con
             "set it to the database's address, like postgresql+psycopg2://user:password@host/name",
         )
     try:
-        engine = _engine(address)
+        url = _url(address)
+        if kinds and url.get_backend_name() not in kinds:
+            raise MlopsError(
+                f"{setting}: {url.get_backend_name()} in {variable} is not known to write nothing",
+                f"take them from {' or '.join(kinds)}",
+            )
+        engine = _engine(url)
         with engine.connect() as connection:
             _only_read(connection)
             yield connection.execution_options(stream_results=True)
@@ -52,12 +59,20 @@ def reading(source: str, *, setting: str, what: str, query: str) -> Iterator[Con
         ) from None
 
 
-def _engine(address: str) -> Engine:
-    from sqlalchemy import NullPool, create_engine
+def _url(address: str) -> URL:
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 
-    url = make_url(address)
+    try:
+        return make_url(address)
+    except ValueError:
+        raise ArgumentError("the port in its address is no number") from None
+
+
+def _engine(url: URL) -> Engine:
+    from sqlalchemy import NullPool, create_engine
+    from sqlalchemy.exc import ArgumentError
+
     kind, file = url.get_backend_name(), url.database
     # SQLite would make the file.
     if kind == "sqlite" and file and not file.startswith(("file:", ":memory:")) and not Path(file).is_file():
@@ -76,15 +91,12 @@ def _only_read(connection: Connection) -> None:
 
 
 def _without_password(said: str, address: str, variable: str) -> str:
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
-
     said = said.replace(address, f"${variable}")
-    try:
-        password = make_url(address).password
-    except ArgumentError:
-        return said
-    return said.replace(password, "…") if password else said
+    written = address.rpartition("@")[0].partition("://")[2].partition(":")[2]
+    # What stands behind an @ that should have been written as %40 is taken for the host, which a complaint names.
+    for secret in {unquote(written), *written.split("@")} - {""}:
+        said = said.replace(secret, "…")
+    return said
 
 
 def text_of(value: Any, query: str, column: str, row: int) -> str | None:

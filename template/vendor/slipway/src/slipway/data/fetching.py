@@ -53,12 +53,9 @@ def fetch_rows(project: Project, rule: SnapshotParams, query: str, folder: Path,
     database complains of, for no rows, and for a value that has no text.
     """
     statement = statement_of(project, query)
-    with databases.reading(rule.source, setting=f"{_SETTING}.source", what="raw data", query=query) as connection:
-        if connection.dialect.name not in databases.READ_ONLY:
-            raise MlopsError(
-                f"{_SETTING}.source: {connection.dialect.name} is not known to write nothing",
-                f"take the rows from {' or '.join(databases.READ_ONLY)}",
-            )
+    with databases.reading(
+        rule.source, setting=f"{_SETTING}.source", what="raw data", query=query, kinds=databases.READ_ONLY
+    ) as connection:
         result = connection.execution_options(no_parameters=True).exec_driver_sql(statement)
         names = [*result.keys()]
         if twice := sorted({name for name in names if names.count(name) > 1}):

@@ -24,6 +24,7 @@ from slipway.contract.files import columns_of
 from slipway.data import dvc, fetching, origins, place
 from slipway.data.origins import Snapshot
 from slipway.data.prepare import kept, read_delivered
+from slipway.forge import git
 from slipway.settings.params import SnapshotParams
 from slipway.settings.project import Project
 
@@ -61,6 +62,7 @@ def draft(project: Project, log: Log) -> Iterator[Draft]:
     folder = home / Path(project.params.data.delivered).name
     with project.only_one("snapshot"):
         shutil.rmtree(home, ignore_errors=True)
+        _unstage(project)
         folder.mkdir(parents=True)
         # Before there is anything, so that what a killed process leaves is in no commit.
         (home / ".gitignore").write_text(f"/{folder.name}\n/{_BEFORE}\n", encoding="utf-8")
@@ -83,6 +85,7 @@ def _made(project: Project, rule: SnapshotParams, folder: Path, log: Log) -> Dra
     types = _fetched(project, rule, folder, log)
     rows = kept(read_delivered(project, folder=folder), project, _MEND).height
     dvc.add(project, folder)
+    _unstage(project)
     pointer: dict[str, Any] = yaml.safe_load(folder.with_name(f"{folder.name}.dvc").read_bytes())
     text = (project.root / rule.query).read_text("utf-8") if rule.query else ""
     record = Snapshot(
@@ -100,6 +103,11 @@ def _made(project: Project, rule: SnapshotParams, folder: Path, log: Log) -> Dra
         return Draft(folder, (project.root / origins.pointer_of(project)).read_text("utf-8"), before, is_new=False)
     pointer["meta"] = {"snapshot": msgspec.to_builtins(record)}
     return Draft(folder, _dumped(pointer), record, is_new=True)
+
+
+def _unstage(project: Project) -> None:
+    """Take a draft out of the next commit, for which DVC notes what it keeps where `core.autostage` is set."""
+    git.git(project.root, "rm", "--quiet", "-r", "--cached", "--ignore-unmatch", "--", _DRAFT)
 
 
 def _fetched(project: Project, rule: SnapshotParams, folder: Path, log: Log) -> dict[str, set[str]]:
