@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import resource
 import signal
 import socket
 import sqlite3
@@ -18,6 +20,7 @@ import pytest
 import yaml
 from flight_delays.contract import CONTRACT
 from servers import postgresql
+from slipway import team
 from slipway.base.buckets import Bucket
 from slipway.base.errors import MlopsError
 from slipway.contract.files import SOURCE
@@ -30,11 +33,13 @@ from slipway.registry import register
 from slipway.registry.models import Registry
 from slipway.settings.params import DataParams, SnapshotParams
 from slipway.settings.project import Project
+from slipway.testing import small_copy
 from slipway.training import pipeline
 from slipway.training.bundle import seal
 from slipway.training.tracking import PIPELINE, connect, record
 from sqlalchemy import create_engine, text
 
+DOCS = Path(__file__).parents[3] / "template" / "vendor" / "slipway" / "docs"
 WHERE, QUERY = "data/raw/flights", "sql/flights.sql"
 EVERYTHING = "select * from flights order by departs, carrier, flight, origin"
 
@@ -184,6 +189,30 @@ def content(folder: Path) -> dict[str, bytes]:
 
 def test_a_bundle_of_other_raw_data_names_no_snapshot(bundle: Path) -> None:
     assert "snapshot" not in (bundle / "lineage.json").read_text("utf-8") + (bundle / "card.md").read_text("utf-8")
+
+
+def test_what_a_team_prepares_of_a_snapshot_is_held_against_the_contract(
+    queried: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The columns have other names there, and the team's own tests take some of the prepared rows."""
+    settings = (queried.root / "params.yaml").read_text("utf-8")
+    prepared = settings.replace(f"source: {WHERE}", f"source: data/prepared.parquet\n  raw: {WHERE}")
+    (queried.root / "params.yaml").write_text(prepared, encoding="utf-8")
+    ask(queried, "select departs, flight as number, 'AA' as line from flights")
+    with pytest.raises(MlopsError, match=r"has no column .*carrier"):
+        snapshots.take(Project(queried.root), quiet)
+    names = [field.name for field in CONTRACT.fields + CONTRACT.outcome_fields if field.name != "carrier"]
+    ask(queried, f"select {', '.join(names)}, carrier as line from flights")
+    monkeypatch.setattr(team, "prepare", lambda: lambda raw: pl.read_parquet(raw).rename({"line": "carrier"}))
+
+    made = snapshots.take(Project(queried.root), quiet)
+
+    assert "line" in made.record.columns
+    assert not (queried.root / "data" / "prepared.parquet").exists()
+    assert {path.name for path in (queried.root / WHERE).iterdir()} == {"part-00000.parquet"}
+    (queried.root / "small").mkdir()
+    small = small_copy(queried.root, queried.root / "small").params.data
+    assert (small.source, small.snapshot) == ("data/raw.parquet", None)
 
 
 def test_a_snapshot_says_where_it_came_from_and_unchanged_rows_are_the_same_snapshot(queried: Project) -> None:
@@ -391,6 +420,18 @@ def test_a_folder_that_no_snapshot_made_is_left_alone(queried: Project) -> None:
         snapshots.take(queried, quiet)
 
 
+def test_a_disk_that_takes_no_more_leaves_the_snapshot_before(queried: Project) -> None:
+    before, (soft, hard) = earlier(queried), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        with pytest.raises(MlopsError, match=r"the snapshot cannot be written: .*File too large"):
+            snapshots.take(queried, quiet)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    assert state(queried) == before
+
+
 def test_what_is_in_a_bucket_is_refused_by_name(filled: Project, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     rule = filled.params.data.snapshot
     assert rule is not None
@@ -491,6 +532,18 @@ def test_rows_that_nobody_else_could_fetch_are_not_proposed(queried: Project) ->
 
     with pytest.raises(MlopsError, match=r"newer rows cannot be proposed without a remote in \.dvc/config"):
         propose_retraining(queried, log=quiet)
+
+
+def test_what_the_page_shows_can_be_set() -> None:
+    page = (DOCS / "data.md").read_text("utf-8").partition("## From a query or a bucket")[2]
+    blocks = re.findall(r"^```yaml\n(data:.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
+
+    found = [msgspec.convert(yaml.safe_load(block)["data"], DataParams).snapshot for block in blocks]
+
+    assert found == [
+        SnapshotParams(source="env:DATA_SOURCE_URL", query=QUERY),
+        SnapshotParams(source="s3://lake/flights"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def fetch_rows(project: Project, rule: SnapshotParams, query: str, folder: Path,
             for name, values in zip(names, zip(*rows, strict=True), strict=True):
                 types[name] |= {type(value).__name__ for value in values if value is not None}
             frame = _as_texts([*map(tuple, rows)], names, query, start)
-            frame.write_parquet(folder / f"part-{number:05}.parquet", compression="zstd")
+            _write(frame, folder / f"part-{number:05}.parquet")
             start += len(rows)
             if start % _TOLD_ROWS == 0:
                 log(f"{start:,} rows so far")
@@ -82,6 +82,14 @@ def _as_texts(rows: list[tuple[Any, ...]], names: list[str], query: str, start: 
         for place, name in enumerate(names)
     }
     return pl.DataFrame(columns, schema=dict.fromkeys(names, pl.String))
+
+
+def _write(frame: pl.DataFrame, path: Path) -> None:
+    try:
+        frame.write_parquet(path, compression="zstd")
+    except pl.exceptions.PolarsError as error:
+        # What the disk says comes as an error of the format.
+        raise OSError(str(error).partition("\n")[0]) from None
 
 
 def fetch_files(address: str, folder: Path, log: Log) -> None:

@@ -70,7 +70,7 @@ def draft(project: Project, log: Log) -> Iterator[Draft]:
             yield _made(project, rule, folder, log)
         except OSError as error:
             raise MlopsError(
-                f"the snapshot cannot be written: {error}", "look at the disk, then run this again"
+                f"the snapshot cannot be written: {error}", "make room there, then run this again"
             ) from None
         except MlopsError as error:
             problem = error.problem.replace(f"{folder}/", "").replace(str(folder), rule.source)
