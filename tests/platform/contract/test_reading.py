@@ -89,7 +89,7 @@ def test_what_others_write_from_one_frame_gives_the_same_rows(name: str, form: F
 
 def test_the_page_about_reading_names_every_setting_and_its_example_holds() -> None:
     page = (DOCS / "data.md").read_text("utf-8")
-    (block,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    block, *_ = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
 
     data = msgspec.convert(yaml.safe_load(block)["data"], DataParams)
 

@@ -126,7 +126,9 @@ class Served7:
 
 @pytest.fixture(scope="module")
 def bundle_7(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    facts = dict.fromkeys(["commit", "repository", "run_id", "pipeline", "lock", "python", "platform"], "0")
+    facts: dict[str, Any] = dict.fromkeys(
+        ["commit", "repository", "run_id", "pipeline", "lock", "python", "platform"], "0"
+    )
     lineage = Lineage(data=[DataVersion(path="data", md5="0")], **facts)
     return seal(finished.bundle, tmp_path_factory.mktemp("bundle") / "bundle", lineage)
 

@@ -21,7 +21,7 @@ from slipway.data.dvc import DataVersion
 from slipway.data.raw import at_hand
 from slipway.data.stages import STAGES, run_stage
 from slipway.kinds.base import Matrix, Scores
-from slipway.settings.edit import edited
+from slipway.settings.edit import REMOVED, edited
 from slipway.settings.params import Params
 from slipway.settings.project import Project
 from slipway.training.bundle import Bundle, Lineage, seal
@@ -65,7 +65,8 @@ def small_copy(root: Path, target: Path) -> Project:
     (target / "data").mkdir()
     raw.gather_every(max(1, raw.height // ROWS)).write_parquet(target / "data" / "raw.parquet")
     params = target / "params.yaml"
-    here = {"data.source": "data/raw.parquet"}
+    # Its rows are a part of the snapshot, which names a folder.
+    here = {"data.source": "data/raw.parquet"} | ({"data.snapshot": REMOVED} if data.snapshot else {})
     params.write_text(edited(params.read_text("utf-8"), here, Params, params.name), encoding="utf-8")
     return Project(target)
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slipway.base.errors import MlopsError
@@ -79,6 +80,18 @@ class Bucket:
 
         with self._told("read"):
             return bytes(obstore.get(self._store, name).bytes())
+
+    def fetch(self, one: StoredObject, path: Path) -> None:
+        """Write an object's content to a file, some megabytes at a time; refused when it is no longer as listed."""
+        import obstore
+
+        with self._told("read"):
+            found = obstore.get(self._store, one.name)
+            if _tag(found.meta) != one.tag:
+                raise MlopsError(f"{self.address}/{one.name} was changed while it was read", "run this again")
+            with path.open("wb") as file:
+                for part in found.stream():
+                    file.write(part)
 
     def create(self, name: str, content: bytes) -> None:
         """Write an object unless there is one of this name, and see that it is there as a whole."""

@@ -28,12 +28,14 @@ CLOUDS = (
 )  # fmt: skip
 #: What we alone read of the data remote, and hand to DVC in a file.
 DATA = ("DATA_REMOTE_",)
+#: What we alone read of the database that raw data is taken from.
+SOURCE = ("DATA_SOURCE_",)
 FORGE = ("ACTIONS_RUNTIME_", "CI_JOB_TOKEN", "GH_", "GITHUB_TOKEN", "GITLAB_TOKEN")
 SIGNING = ("ACTIONS_ID_TOKEN_", "COSIGN_", "SIGSTORE_")
 TRACKING = ("DATABRICKS_", "MLFLOW_TRACKING_")
 #: Settings of Git that come by the environment: other addresses for a host, and often what lets Git in there.
 GIT_SETTINGS = ("GIT_CONFIG_COUNT", "GIT_CONFIG_KEY_", "GIT_CONFIG_VALUE_")
-_WITHHELD = (*CLOUDS, *DATA, *FORGE, *SIGNING, *TRACKING, *GIT_SETTINGS)
+_WITHHELD = (*CLOUDS, *DATA, *SOURCE, *FORGE, *SIGNING, *TRACKING, *GIT_SETTINGS)
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,7 @@ app = typer.Typer(
 #: In the order in which `mlops --help` shows them.
 COMMANDS = (
     workspace.setup,
+    training.snapshot,
     training.pipeline,
     training.stage,
     training.search,

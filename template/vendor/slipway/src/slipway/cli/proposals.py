@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from slipway.cli.common import moment_of, offer, offer_training
+from slipway.cli.common import moment_of, offer, offer_training, say
 from slipway.settings.project import Project
 
 
@@ -46,4 +46,4 @@ def retrain(
     from slipway.proposals import retrain as retraining
 
     project = Project.find()
-    offer_training(project, retraining.propose_retraining(project, finding))
+    offer_training(project, retraining.propose_retraining(project, finding, say))

@@ -11,6 +11,20 @@ from slipway.cli.common import AsJson, offer_training, print_facts, say, span_of
 from slipway.settings.project import Project
 
 
+def snapshot() -> None:
+    """Take raw data anew from the query or bucket that params.yaml names."""
+    from slipway.data import snapshots
+
+    project = Project.find()
+    made = snapshots.take(project, say)
+    where = project.params.data.delivered
+    if not made.is_new:
+        typer.echo(f"nothing has changed: {where} is as taken from {made.record}")
+        return
+    typer.echo(f"{where}: {made.record}")
+    typer.echo(f"next: commit {where}.dvc with the .gitignore beside it, then: uv run mlops pipeline")
+
+
 def pipeline(
     force: Annotated[bool, typer.Option("--force", help="Run every stage, changed or not.")] = False,
     commit: Annotated[bool, typer.Option("--commit", help="Commit what it made, as a job does.")] = False,

@@ -63,11 +63,17 @@ def read_file(file: RawFile, form: FileFormat, wanted: Collection[str]) -> pl.Da
 
 def unused_columns(source: Path, form: FileFormat = PLAIN) -> list[str]:
     """The columns of the files of a source that the contract does not know, which nobody reads."""
-    found: set[str] = set()
+    return sorted(columns_of(source, form).keys() - {*contract_columns(), SOURCE})
+
+
+def columns_of(source: Path, form: FileFormat = PLAIN) -> dict[str, set[str]]:
+    """Every column of the files of a source, with the types that it has in them; separated values are all text."""
+    found: dict[str, set[str]] = {}
     for file in files_of(source):
         with _scanned(file, form) as scanned:
-            found |= set(scanned.collect_schema().names())
-    return sorted(found - {*contract_columns(), SOURCE})
+            for name, dtype in scanned.collect_schema().items():
+                found.setdefault(name, set()).add(str(dtype))
+    return found
 
 
 def read_chunks(file: RawFile, rows: int, form: FileFormat = PLAIN) -> Iterator[pl.DataFrame]:

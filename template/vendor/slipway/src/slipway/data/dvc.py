@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -93,10 +94,17 @@ def has_pointers(project: Project) -> bool:
     return any((project.root / "data").rglob("*.dvc"))
 
 
-def push(project: Project) -> None:
-    """Send every output that `dvc.lock` names to the remote."""
+def add(project: Project, path: Path) -> None:
+    """Have DVC keep a file or folder, with a pointer beside it."""
+    code, _, complaint = dvc(project, "add", "--quiet", str(path))
+    if code:
+        raise MlopsError(f"DVC did not take {path}: {_last(complaint)}", "see: dvc add -v")
+
+
+def push(project: Project, *pointers: Path) -> None:
+    """Send what some pointers name to the remote, or else every output that `dvc.lock` names."""
     rights.demand(project, "the data remote did not take the data", "list", "write")
-    code, _, complaint = dvc(project, "push")
+    code, _, complaint = dvc(project, "push", *map(str, pointers))
     if code:
         raise MlopsError(
             f"the data remote did not take the data: {_last(complaint)}", "see: dvc remote list; then dvc push -v"

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Collection, Iterator
-from datetime import date, datetime
-from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from uuid import UUID
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -17,15 +13,16 @@ from slipway.base.buckets import Bucket, is_bucket
 from slipway.base.errors import MlopsError
 from slipway.contract.files import SOURCE, numbered, refuse_predictions
 from slipway.contract.found import RawFile
-from slipway.data import label_files
+from slipway.data import databases, label_files
 from slipway.data.label_files import LabelRows, read_rows
-from slipway.settings.policy import IN_ENVIRONMENT, LabelPolicy
+from slipway.settings.policy import LabelPolicy
 from slipway.settings.project import Project
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-#: What a row of a query is said to be from.
+#: The setting, and what a row of its query is said to be from.
+_NAME = "labels.query"
 _QUERY = RawFile(Path("labels.query"), "query")
 
 
@@ -53,27 +50,8 @@ def _fetch(bucket: Bucket, folder: Path) -> None:
 
 
 def _queried(rule: LabelPolicy, query: str, wanted: list[str]) -> Iterator[LabelRows]:
-    from sqlalchemy import create_engine
-    from sqlalchemy.exc import SQLAlchemyError
-
-    variable = rule.source.removeprefix(IN_ENVIRONMENT)
-    address = os.environ.get(variable)
-    if not address:
-        raise MlopsError(
-            f"policy.yaml, labels.source: the environment has no {variable}",
-            "set it to the database's address, like postgresql+psycopg2://user:password@host/name",
-        )
-    try:
-        engine = create_engine(address)
-        with engine.connect().execution_options(stream_results=True) as connection:
-            yield from _rows(connection, query, wanted)
-        engine.dispose()
-    except (SQLAlchemyError, ImportError) as error:
-        said = str(getattr(error, "orig", None) or error).strip().partition("\n")[0].replace(address, f"${variable}")
-        raise MlopsError(
-            f"labels cannot be read from the database of {variable}: {said}",
-            "look whether it is there, whether its driver is installed, and whether labels.query runs there",
-        ) from None
+    with databases.reading(rule.source, setting="policy.yaml, labels.source", what="labels", query=_NAME) as connection:
+        yield from _rows(connection, query, wanted)
 
 
 def _rows(connection: Connection, query: str, wanted: list[str]) -> Iterator[LabelRows]:
@@ -89,27 +67,14 @@ def _rows(connection: Connection, query: str, wanted: list[str]) -> Iterator[Lab
         )
     start = 0
     for rows in result.partitions(label_files.BATCH_ROWS):
-        columns = {name: [_text(name, row[place]) for row in rows] for place, name in enumerate(names)}
+        columns = {
+            # An empty text is no value, as in a file.
+            name: [databases.text_of(row[place], _NAME, name, at) or None for at, row in enumerate(rows, start + 1)]
+            for place, name in enumerate(names)
+        }
         frame = pl.DataFrame(columns, schema=dict.fromkeys(names, pl.String))
         refuse_predictions(_QUERY, frame.lazy(), names)
         yield LabelRows(numbered(frame.select(wanted), _QUERY, start), int(not start), [], 0)
         start += len(rows)
     if not start:
         yield LabelRows(pl.DataFrame(schema=dict.fromkeys([*wanted, SOURCE], pl.String)), 1, [], 0)
-
-
-def _text(column: str, value: Any) -> str | None:
-    """A value of a database as a file has it."""
-    if value is None or value == "":
-        return None
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, datetime | date):
-        return value.isoformat()
-    if isinstance(value, Decimal):
-        return format(value, "f")
-    if isinstance(value, str | int | float | UUID):
-        return str(value)
-    raise MlopsError(
-        f"labels.query gives a {type(value).__name__} as {column}", "cast it to a text, number or time in the query"
-    )

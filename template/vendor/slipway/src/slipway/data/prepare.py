@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+import tempfile
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -25,6 +26,7 @@ from slipway.settings.project import Project
 from slipway.team import CONTRACT
 
 _PREPARE = "prepare.py in your package"
+_MEND = "mend the data, or if the world has changed, propose another contract: mlops widen"
 
 
 def prepare(project: Project) -> None:
@@ -38,18 +40,32 @@ def prepare(project: Project) -> None:
             "name the files in data.raw, and in data.source the table that is made of them: data/prepared.parquet",
         )
     made = function(project.root / data.raw)
-    if not isinstance(made, pl.DataFrame):
-        raise MlopsError(f"prepare in {_PREPARE} returns {type(made).__name__}", "return a polars.DataFrame")
-    _write(made, project.root / data.source)
+    _write(_table(made), project.root / data.source)
     _log(f"prepare: {made.height:,} rows from {data.raw}")
 
 
-def read_delivered(project: Project, names: Sequence[str] | None = None) -> pl.DataFrame:
-    """The raw rows, all columns or those with `names`, made anew of what is delivered where the team prepares it."""
-    if team.prepare() is not None:
-        prepare(project)
-    data = project.params.data
-    return read_raw(project.root / data.source, data.format, names)
+def _table(made: object) -> pl.DataFrame:
+    if not isinstance(made, pl.DataFrame):
+        raise MlopsError(f"prepare in {_PREPARE} returns {type(made).__name__}", "return a polars.DataFrame")
+    return made
+
+
+def read_delivered(project: Project, names: Sequence[str] | None = None, folder: Path | None = None) -> pl.DataFrame:
+    """The raw rows, all columns or those with `names`, made anew of what is delivered where the team prepares it.
+
+    `folder` is read instead of what params.yaml says is delivered.
+    """
+    data, function = project.params.data, team.prepare()
+    if folder is None:
+        if function is not None:
+            prepare(project)
+        return read_raw(project.root / data.source, data.format, names)
+    if function is None:
+        return read_raw(folder, data.format, names)
+    with tempfile.TemporaryDirectory(prefix="prepared-") as place:
+        table = Path(place) / Path(data.source).name
+        _write(_table(function(folder)), table)
+        return read_raw(table, data.format, names)
 
 
 def require_prepared(project: Project) -> None:
@@ -87,17 +103,21 @@ def validate(project: Project) -> None:
 
     `data/valid.parquet` is replaced only when all is well, so a bad batch leaves the earlier one.
     """
-    raw = pl.read_parquet(project.root / "data" / "ingested.parquet")
-    frame, violations = parse(raw, CONTRACT.fields + CONTRACT.outcome_fields, project.params.data.format)
-    if not violations:
-        violations = duplicates(frame, CONTRACT) + _staleness(frame, project)
-    if violations:
-        raise _refused(raw.height, violations)
-    valid = frame.sort(CONTRACT.key)
+    valid = kept(pl.read_parquet(project.root / "data" / "ingested.parquet"), project).sort(CONTRACT.key)
     profile = _profile(valid)
     _write(valid, project.root / "data" / "valid.parquet")
     write_json(project.root / "reports" / "validation.json", profile)
     _log(f"validate: {counted(valid.height, 'row')} kept the contract")
+
+
+def kept(raw: pl.DataFrame, project: Project, next_step: str = _MEND) -> pl.DataFrame:
+    """Raw rows with the contract's types. Raises `MlopsError`, with every rule that is broken, when one breaks it."""
+    frame, violations = parse(raw, CONTRACT.fields + CONTRACT.outcome_fields, project.params.data.format)
+    if not violations:
+        violations = duplicates(frame, CONTRACT) + _staleness(frame, project)
+    if violations:
+        raise _refused(raw.height, violations, next_step)
+    return frame
 
 
 def split(project: Project) -> None:
@@ -176,11 +196,10 @@ def _staleness(frame: pl.DataFrame, project: Project) -> list[Violation]:
     return [Violation(CONTRACT.time, rule, frame.height, [f"newest {newest!s}"])]
 
 
-def _refused(rows: int, violations: list[Violation]) -> MlopsError:
+def _refused(rows: int, violations: list[Violation], next_step: str) -> MlopsError:
     listed = "\n".join(f"  {violation}" for violation in violations)
     return MlopsError(
-        f"the batch of {counted(rows, 'row')} breaks the contract, so none of it is used:\n{listed}",
-        "mend the data, or if the world has changed, propose another contract: mlops widen",
+        f"the batch of {counted(rows, 'row')} breaks the contract, so none of it is used:\n{listed}", next_step
     )
 
 

@@ -114,6 +114,7 @@ def _facts(project: Project, version: Version, bundle: Bundle) -> Facts:
         "pipeline": f"dvc.lock {lineage.pipeline[:12]}",
         "environment lock": f"uv.lock {lineage.lock[:12]}, Python {lineage.python}, {lineage.platform}",
         "data": [f"{one.path} md5 {one.md5}" for one in lineage.data],
+        **({"snapshot": str(lineage.snapshot)} if lineage.snapshot else {}),
         "data card": "data/README.md",
     }
 

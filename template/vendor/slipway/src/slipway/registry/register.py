@@ -12,7 +12,7 @@ import yaml
 
 from slipway.base.errors import MlopsError
 from slipway.base.files import Log, sha256
-from slipway.data import dvc
+from slipway.data import dvc, origins
 from slipway.forge import git
 from slipway.registry import cards, packaging
 from slipway.registry.models import Registry, Version
@@ -141,6 +141,7 @@ def _lineage(project: Project, registry: Registry) -> Lineage:
         lock=sha256(lock) if lock.is_file() else "",
         python=platform.python_version(),
         platform=platform.system() + " " + platform.machine(),
+        snapshot=origins.taken(project),
     )
     if lineage.missing():
         raise MlopsError(

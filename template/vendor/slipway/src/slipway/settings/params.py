@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import codecs
 from datetime import date
+from pathlib import PurePosixPath
 from typing import Any, Literal
 
 import msgspec
 
+from slipway.base.buckets import SCHEMES, is_bucket
 from slipway.settings.base import Positive, Settings, Share
 from slipway.settings.search import SearchParams
+
+#: How a source begins that names a variable of the environment.
+IN_ENVIRONMENT = "env:"
 
 
 class FileFormat(Settings):
@@ -36,11 +41,35 @@ class FileFormat(Settings):
             raise ValueError(f"time {self.time!r} is no format, which looks like '%d/%m/%Y %H:%M'")
 
 
+class SnapshotParams(Settings):
+    """What `mlops snapshot` takes raw data from: the rows of a query, or the files below a bucket's address.
+
+    `query` is a file of this repository that holds one statement of SQL; `source` then names the variable of the
+    environment that has the database's address, as `env:DATA_SOURCE_URL`. Without it `source` is `s3://lake/flights`.
+    """
+
+    source: str
+    query: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.source.startswith(IN_ENVIRONMENT) != (self.query is not None):
+            raise ValueError(
+                f"snapshot.query and a snapshot.source like {IN_ENVIRONMENT}DATA_SOURCE_URL, which names the variable "
+                "with the database's address, belong together"
+            )
+        if self.query is None and not is_bucket(self.source):
+            known = " or ".join(f"{scheme}://" for scheme in SCHEMES)
+            raise ValueError(f"snapshot.source {self.source!r} is no address of a bucket, which begins with {known}")
+        if "@" in self.source:
+            raise ValueError("snapshot.source stands in Git, so its credentials belong in the environment")
+
+
 class DataParams(Settings):
     """The raw data: a file or a folder of files, how they are written, and the day on which they were taken.
 
     `raw` is what the team's prepare.py reads, if there is one; it makes `source`. `sample` is a part of what is
-    delivered that stays in Git, for checkouts that cannot have the whole.
+    delivered that stays in Git, for checkouts that cannot have the whole. With a `snapshot`, what is delivered is the
+    folder that `mlops snapshot` fills.
     """
 
     source: str
@@ -48,6 +77,16 @@ class DataParams(Settings):
     format: FileFormat = msgspec.field(default_factory=FileFormat)
     raw: str | None = None
     sample: str | None = None
+    snapshot: SnapshotParams | None = None
+
+    def __post_init__(self) -> None:
+        if self.snapshot is None:
+            return
+        path = PurePosixPath(self.delivered)
+        if path.parts[:1] != ("data",) or len(path.parts) < 2 or ".." in path.parts or path.suffix:
+            raise ValueError(f"a snapshot is a folder below data/, like data/raw/flights, and not {self.delivered}")
+        if self.snapshot.query is not None and self.format != FileFormat():
+            raise ValueError("format is about files, and snapshot.query gives none")
 
     @property
     def delivered(self) -> str:

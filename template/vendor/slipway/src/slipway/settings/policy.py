@@ -10,10 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from slipway.settings.base import Count, Positive, Settings, Share
-from slipway.settings.params import FileFormat
-
-#: How `labels.source` begins where it names a variable of the environment.
-IN_ENVIRONMENT = "env:"
+from slipway.settings.params import IN_ENVIRONMENT, FileFormat
 
 #: How a field is kept out of the prediction log.
 Hidden = Literal["hash", "drop"]

@@ -31,6 +31,7 @@ import msgspec
 from slipway.base.errors import MlopsError
 from slipway.base.files import sha256, write_json
 from slipway.data.dvc import DataVersion
+from slipway.data.origins import Snapshot
 from slipway.training.histogram import Histogram
 
 SUMS = "SHA256SUMS"
@@ -83,8 +84,11 @@ class Expected(msgspec.Struct, frozen=True, kw_only=True):
     bias: Bias | None = None
 
 
-class Lineage(msgspec.Struct, frozen=True, kw_only=True):
-    """`lineage.json`: where a model came from. A field without a value refuses the registration."""
+class Lineage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`lineage.json`: where a model came from. A field without a value refuses the registration.
+
+    `snapshot` is there where raw data is taken from a query or a bucket.
+    """
 
     commit: str
     repository: str
@@ -94,10 +98,11 @@ class Lineage(msgspec.Struct, frozen=True, kw_only=True):
     lock: str
     python: str
     platform: str
+    snapshot: Snapshot | None = None
 
     def missing(self) -> list[str]:
         """Names of fields that hold nothing."""
-        return [name for name in self.__struct_fields__ if not getattr(self, name)]
+        return [name for name in self.__struct_fields__ if name != "snapshot" and not getattr(self, name)]
 
 
 @dataclass(frozen=True)
@@ -187,6 +192,9 @@ def seal(source: Path, target: Path, lineage: Lineage, code: Path | None = None)
     if code is not None:
         shutil.copytree(code, target, dirs_exist_ok=True)
     write_json(target / "lineage.json", lineage)
+    if lineage.snapshot:
+        with (target / "card.md").open("a", encoding="utf-8", newline="\n") as card:
+            card.write(f"\nThe raw data was taken from {lineage.snapshot}.\n")
     names = sorted(path.name for path in target.iterdir())
     lines = [f"{sha256(target / name)}  {name}\n" for name in names]
     (target / SUMS).write_text("".join(lines), encoding="utf-8", newline="\n")

@@ -9,6 +9,7 @@ from pathlib import Path
 from slipway.base import programs
 from slipway.base.errors import MlopsError
 from slipway.base.files import Log, sha256
+from slipway.data import origins
 from slipway.data.prepare import require_prepared
 from slipway.data.stages import planned, run_stage
 from slipway.forge import git
@@ -23,6 +24,8 @@ def run(project: Project, force: bool = False, log: Log = print) -> list[GateRes
     """Run what has changed, record the run, and judge the result against the policy."""
     require_agreement(project, log)  # a wrong setting is refused before any work is done
     require_prepared(project)
+    for line in origins.remarks(project):
+        log(f"mind: {line}")
     engine, client = engines.of(project), connect(project)
     experiment(project, client)
     if unformatted := to_be_formatted(project.root):

@@ -165,8 +165,10 @@ def _bundle_for(project: Project, commit: str) -> Iterator[Bundle]:
             "mlops pipeline; the images for training alone: mlops build train monitor",
         )
     with tempfile.TemporaryDirectory(dir=project.state) as place:
-        unknown = dict.fromkeys(("repository", "run_id", "pipeline", "lock", "python", "platform"), "")
-        yield seal(project.bundle, Path(place) / "bundle", Lineage(commit=commit, data=[], **unknown))
+        unknown = Lineage(
+            commit=commit, data=[], repository="", run_id="", pipeline="", lock="", python="", platform=""
+        )  # fmt: skip
+        yield seal(project.bundle, Path(place) / "bundle", unknown)
 
 
 def _push(project: Project, image: str) -> str:
