@@ -28,6 +28,7 @@ docs: $(BIN)/.complete
 	$(BIN)/python docs/edges.py
 	$(BIN)/python docs/ownership.py
 	$(BIN)/python docs/remotes.py
+	$(BIN)/python docs/governance.py
 	PYTHONPATH=$(PLATFORM)/src $(BIN)/python docs/manifest.py
 
 requirements: $(BIN)/.complete

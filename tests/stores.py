@@ -249,7 +249,7 @@ def gate(port: int) -> Iterator[int]:
             message = "reader does not have storage.objects.create access to the Google Cloud Storage object."
             self._answer(403, json.dumps({"error": {"code": 403, "message": message}}).encode(), "application/json")
 
-        do_PUT = do_POST  # noqa: N815
+        do_PUT = do_DELETE = do_POST  # noqa: N815
 
         def _answer(self, status: int, body: bytes, kind: str) -> None:
             self.send_response(status)
