@@ -13,7 +13,7 @@ from servers import Bucket as Store
 from slipway.base.buckets import Bucket
 from slipway.cli import app
 from slipway.evidence import asked, choices, governance, here
-from slipway.evidence.findings import AuditFinding
+from slipway.evidence.findings import AuditFinding, findings_text
 from slipway.evidence.governance import Actor
 from slipway.settings.project import Project
 from typer.testing import CliRunner
@@ -210,13 +210,24 @@ def test_without_days_to_keep_nobody_has_to_delete_the_log(project: Project) -> 
     assert (found["raw data"].choice, found["labels"].choice) == ("git", "none")
 
 
-def test_what_cannot_be_asked_is_not_said_to_hold(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(project.root)
-    said = CliRunner().invoke(app, ["audit", "--as", "server"]).output
-    shown = json.loads(CliRunner().invoke(app, ["governance", "--json"]).output)
+def test_what_cannot_be_asked_is_not_said_to_hold(project: Project) -> None:
+    (kept,) = [one for one in asked.findings(project, Actor.SERVER) if "older" in one.what]
 
-    assert "skip  nothing in the logs is older than the policy keeps\n      not asked: policy.yaml keeps it for" in said
-    assert {one["artefact"] for one in shown} == {one.artefact for one in governance.RULES}
+    assert findings_text([AuditFinding("a", True, "b"), AuditFinding("c", False, "d"), kept]).splitlines() == [
+        "ok    a",
+        "FAIL  c",
+        "      d",
+        "skip  nothing in the logs is older than the policy keeps",
+        "      not asked: policy.yaml keeps it for ever; to change that: mlops policy add privacy",
+    ]
+
+
+def test_the_command_shows_the_table_as_text_and_as_facts(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project.root)
+    facts, said = (CliRunner().invoke(app, ["governance", *options]).output for options in (["--json"], []))
+
+    assert {one["artefact"] for one in json.loads(facts)} == {one.artefact for one in governance.RULES}
+    assert f"prediction log (folder): {project.state}/predictions\n  read      the server, the monitor\n" in said
 
 
 @pytest.mark.parametrize(

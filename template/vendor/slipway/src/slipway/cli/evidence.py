@@ -39,15 +39,11 @@ def audit(
 ) -> None:
     """Check that every pointer resolves, and that nobody may do more than they should."""
     from slipway.evidence import audit as auditing
+    from slipway.evidence.findings import findings_text
     from slipway.evidence.governance import Actor
 
     findings = auditing.audit(Project.find(), Actor(actor) if actor else None)
-    for finding in findings:
-        typer.echo(f"{'FAIL' if not finding.holds else 'ok  ' if finding.is_asked else 'skip'}  {finding.what}")
-        if not finding.is_asked:
-            typer.echo(f"      not asked: {finding.detail}")
-        elif not finding.holds:
-            typer.echo(f"      {finding.detail}")
+    typer.echo(findings_text(findings))
     raise typer.Exit(0 if all(finding.holds for finding in findings) else 3)
 
 

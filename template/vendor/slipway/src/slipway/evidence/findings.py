@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -16,6 +17,18 @@ class AuditFinding:
     holds: bool
     detail: str
     is_asked: bool = True
+
+
+def findings_text(found: Iterable[AuditFinding]) -> str:
+    """The findings, one a line, and below each that does not hold or was not asked what to do or why."""
+    lines = []
+    for one in found:
+        lines.append(f"{'FAIL' if not one.holds else 'ok  ' if one.is_asked else 'skip'}  {one.what}")
+        if not one.is_asked:
+            lines.append(f"      not asked: {one.detail}")
+        elif not one.holds:
+            lines.append(f"      {one.detail}")
+    return "\n".join(lines)
 
 
 def not_asked(what: str, why: str) -> AuditFinding:
