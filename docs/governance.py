@@ -3,11 +3,12 @@
 import ast
 import sys
 from functools import cache
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from slipway.evidence.governance import GovernanceRule
 
 ROOT = Path(__file__).parents[1]
@@ -54,31 +55,46 @@ def page() -> str:
     from slipway.evidence.governance import ACTORS, NAMES, RULES
 
     actors = "".join(f"- `{actor}`, {NAMES[actor]}: {said}\n" for actor, said in ACTORS.items())
-    sections = [_section(artefact, [*rules]) for artefact, rules in groupby(RULES, lambda one: one.artefact)]
-    return HEAD.format(actors=actors) + "".join(sections) + _proofs([*RULES])
+    return HEAD.format(actors=actors) + _table(_merged(RULES, _row)) + _proofs(_merged(RULES, _proof))
 
 
-def _section(artefact: str, rules: "list[GovernanceRule]") -> str:
-    head = f"\n## {artefact.capitalize()}\n\n| choice | where | read | write | delete | kept | enforced by |\n"
-    return head + "|---|---|---|---|---|---|---|\n" + "".join(map(_row, rules))
+def _merged(
+    rules: "Iterable[GovernanceRule]", row_of: "Callable[[GovernanceRule], str]"
+) -> "dict[str, list[GovernanceRule]]":
+    """The rules by what a row says of them: what is kept alike has one row."""
+    rows: dict[str, list[GovernanceRule]] = {}
+    for one in rules:
+        rows.setdefault(row_of(one), []).append(one)
+    return rows
+
+
+def _table(rows: "dict[str, list[GovernanceRule]]") -> str:
+    head = "\n## The table\n\n| what | choice | where | read | write | delete | kept | enforced by |\n"
+    body = "".join(f"| {', '.join(one.artefact for one in alike)} | {row}" for row, alike in rows.items())
+    return head + "|---|---|---|---|---|---|---|---|\n" + body
 
 
 def _row(rule: "GovernanceRule") -> str:
     who = [", ".join(f"`{actor}`" for actor in rule.of(verb)) or "nobody" for verb in ("read", "write", "delete")]
     cells = [f"`{rule.choice}`", rule.lies, *who, rule.kept, rule.enforced]
-    return f"| {' | '.join(cells)} |\n"
+    return f"{' | '.join(cells)} |\n"
 
 
-def _proofs(rules: "list[GovernanceRule]") -> str:
+def _proof(rule: "GovernanceRule") -> str:
+    return ", ".join(f"`{proof}`" for proof in rule.proofs)
+
+
+def _proofs(rows: "dict[str, list[GovernanceRule]]") -> str:
     head = (
         "\n## What shows it\n\nTests of the template's repository, against real servers or their makers' emulators.\n\n"
     )
-    choices: dict[str, list[str]] = {}
-    for one in rules:
-        proofs = ", ".join(f"`{proof}`" for proof in one.proofs)
-        choices.setdefault(f"| {one.artefact} | {{}} | {proofs} |\n", []).append(f"`{one.choice}`")
-    body = "".join(line.format(", ".join(made)) for line, made in choices.items())
-    return f"{head}| artefact | choice | test |\n|---|---|---|\n{body}"
+    body = ""
+    for proofs, alike in rows.items():
+        what, choices = (
+            dict.fromkeys(words) for words in zip(*((one.artefact, one.choice) for one in alike), strict=True)
+        )
+        body += f"| {', '.join(what)} | {', '.join(f'`{choice}`' for choice in choices)} | {proofs} |\n"
+    return f"{head}| what | choice | test |\n|---|---|---|\n{body}"
 
 
 def missing(proof: str) -> bool:
