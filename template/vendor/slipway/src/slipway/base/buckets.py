@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from obstore import ObjectMeta
     from obstore.store import ObjectStore
 
-#: How the address of a bucket begins.
-SCHEMES = ("s3", "az")
+#: How the address of a bucket begins; DVC writes `azure` for `az`.
+SCHEMES = ("s3", "az", "azure")
 
 #: Whoever needs more patience asks again.
 RETRY_S, TIMEOUT_S = 20, 60
