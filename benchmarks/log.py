@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument("--servers", type=int, nargs="+", default=[1, 10, 100], help="Processes that write the log.")
     parser.add_argument("--rows", type=int, nargs="+", default=[], help="Logs of so many rows are judged.")
     parser.add_argument("--bucket", default="", help="Where logs are judged as well, like s3://bucket/folder.")
+    parser.add_argument("--max-rows", type=int, help="`monitor.max_rows` of the policy that these are judged by.")
     parser.add_argument("--put-1000", type=float, help="Price of 1,000 requests that write or list.")
     parser.add_argument("--get-1000", type=float, help="Price of 1,000 requests that read.")
     parser.add_argument("--gb-month", type=float, help="Price of a gigabyte kept for 30 days.")
@@ -62,7 +63,7 @@ def main() -> None:
     print(bytes_table(sizes))
     print(cost_table(options, sizes))
     if options.rows:
-        judge_all(options.project, options.rows, options.bucket)
+        judge_all(options.project, options.rows, options.bucket, options.max_rows)
 
 
 def lines_of(golden: Sequence[Any], digest: str, begin: datetime, rows: int, seed: int) -> Iterator[bytes]:
@@ -154,7 +155,7 @@ def cost_table(options: argparse.Namespace, sizes: dict[int, float]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def judge_all(project: Path, sizes: Sequence[int], bucket: str) -> None:
+def judge_all(project: Path, sizes: Sequence[int], bucket: str, most: int | None) -> None:
     """Write logs of these sizes, judge each in a process of its own, and print what that took."""
     print("| rows | where | processor, s | seconds | peak, MB | µs a row | verdict |")
     print("|--:|---|--:|--:|--:|--:|---|")
@@ -162,6 +163,10 @@ def judge_all(project: Path, sizes: Sequence[int], bucket: str) -> None:
         for address in ["", *([f"{bucket}/{rows}"] if bucket else [])]:
             with tempfile.TemporaryDirectory() as folder:
                 write(Path(folder), project, rows, address)
+                if most:
+                    policy = Path(folder) / "policy.yaml"
+                    text = policy.read_text("utf-8").replace("\nmonitor:\n", f"\nmonitor:\n  max_rows: {most}\n", 1)
+                    policy.write_text(text, encoding="utf-8")
                 done = subprocess.run(
                     [sys.executable, __file__, folder, "--judge"], check=True, stdout=subprocess.PIPE, text=True
                 )

@@ -20,6 +20,7 @@ import msgspec
 from slipway.contract.rows import Row
 from slipway.log import refusals
 from slipway.log.frames import frame_of
+from slipway.log.gathering import Gathering
 from slipway.log.store import DatedSink, LogFile, LogPlace, SpooledSink, environments, opened, sink_of
 from slipway.settings.project import Project
 from slipway.team import CONTRACT
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 LOG = "predictions"
 FLUSH_S = 0.05
 FLUSH_BYTES = 1_000_000
-CHUNK_ROWS = 50_000
 #: No log is older; a calendar does not go back for ever.
 MOST_DAYS = 500_000
 
@@ -69,18 +69,22 @@ class Prediction(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 class LogCounts(msgspec.Struct, frozen=True, kw_only=True):
     """What of a log was left out: lines that are no prediction, and predictions that are there more than once.
 
-    It is what was seen of the log from `since` on, of everything where that is unknown.
+    It is what was seen of the log from `since` on, of everything where that is unknown. Of the rest `one_in` so many
+    was read.
     """
 
     torn: int = 0
     again: int = 0
     since: datetime | None = None
+    one_in: int = 1
 
     @property
     def remarks(self) -> list[str]:
         """The same in words, a sentence each."""
         when = f", since {self.since.astimezone(UTC):%Y-%m-%d %H:%M}" if self.since else ""
         said = [f"lines of the log that are no prediction, and left out: {self.torn:,}{when}"] if self.torn else []
+        if self.one_in > 1:
+            said.append(f"predictions that are judged: 1 in {self.one_in:,}, chosen by their ids (monitor.max_rows)")
         again = f"predictions that are in the log more than once, and counted once: {self.again:,}{when}"
         return [*said, again] if self.again else said
 
@@ -218,28 +222,25 @@ def read_counted(
     with_shadow: bool = False,
     mask: Mask | None = None,
     fields: Collection[str] | None = None,
+    most: int | None = None,
 ) -> ReadLog:
-    """Do what `read` does, and say what was left out. With `fields`, no others of the contract are columns."""
-    import polars as pl
+    """Do what `read` does, and say what was left out. With `fields`, no others of the contract are columns.
 
+    With `most`, an even part of at most so many is read, which ids decide.
+    """
     wanted = [field for field in CONTRACT.fields if fields is None or field.name in fields]
-    frames = [frame_of([], wanted, mask)]
-    chosen: list[Prediction] = []
-    torn = 0
+    gathered, torn = Gathering(wanted, mask, most), 0
     for prediction in _predictions(project, environment, since, until, with_rows=bool(wanted)):
         if prediction is None:
             torn += 1
             continue
         if prediction.role == "probe" or (prediction.role == "shadow" and not with_shadow):
             continue
-        chosen.append(prediction)
-        if len(chosen) == CHUNK_ROWS:  # columns need far less memory than objects
-            frames.append(frame_of(chosen, wanted, mask))
-            chosen = []
-    told = pl.concat([*frames, frame_of(chosen, wanted, mask)]).sort("at", maintain_order=True)
+        gathered.add(prediction)
+    told = gathered.frame().sort("at", maintain_order=True)
     # What a shadow says has the id of the answer that the client got.
     once = told.unique(["id", "role"], keep="first", maintain_order=True)
-    return ReadLog(once, LogCounts(torn=torn, again=told.height - once.height, since=since))
+    return ReadLog(once, LogCounts(torn=torn, again=told.height - once.height, since=since, one_in=gathered.one_in))
 
 
 def sample(project: Project, environment: str, rows: int) -> pl.DataFrame:
