@@ -160,7 +160,7 @@ def test_what_is_older_than_the_policy_keeps_is_told(project: Project) -> None:
     (folder / f"{today - timedelta(days=30)}.host.1.jsonl").touch()
     assert faults(asked.findings(kept, Actor.MONITOR)) == []
 
-    (folder / f"{today - timedelta(days=32)}.host.1.jsonl").touch()
+    (folder / f"{today - timedelta(days=31)}.host.1.jsonl").touch()
 
     assert faults(asked.findings(kept, Actor.MONITOR)) == ["nothing in the logs of staging is older than 30 days"]
     assert faults(asked.findings(kept, Actor.MAIN)) == []

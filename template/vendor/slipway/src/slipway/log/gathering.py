@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 #: Columns need far less memory than objects.
 CHUNK_ROWS = 50_000
+_LEAST_PART = 2**31
 
 
 class Gathering:
@@ -51,7 +52,8 @@ class Gathering:
         """Make a frame of what waits, and halve the part until it is small enough."""
         self._frames.append(frame_of(self._chosen, self._fields, self._mask))
         self._chosen = []
-        while self._most is not None and sum(frame.height for frame in self._frames) > self._most:
+        # Rows that all have one id are no more to be parted.
+        while self._most and self.one_in < _LEAST_PART and sum(one.height for one in self._frames) > self._most:
             self.one_in *= 2
             self._frames = [frame.filter(self._is_in(frame)) for frame in self._frames]
 
