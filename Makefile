@@ -28,6 +28,8 @@ docs: $(BIN)/.complete
 	$(BIN)/python docs/edges.py
 	$(BIN)/python docs/ownership.py
 	$(BIN)/python docs/remotes.py
+	$(BIN)/python docs/governance.py
+	$(BIN)/python docs/sinks.py
 	PYTHONPATH=$(PLATFORM)/src $(BIN)/python docs/manifest.py
 
 requirements: $(BIN)/.complete

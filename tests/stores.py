@@ -22,6 +22,9 @@ from running import free_port
 from servers import process
 
 HOST = "127.0.0.1"
+#: Of Azurite; published by its makers, and of no worth elsewhere.
+AZURE_ACCOUNT = "devstoreaccount1"
+AZURE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 Options = dict[str, str]
 
 
@@ -87,11 +90,8 @@ def azure_store(folder: Path) -> Iterator[DataStore]:
     """Azurite, Microsoft's own emulator, with signatures that allow some things and not others."""
     from azure.storage.blob import BlobServiceClient, ContainerSasPermissions, generate_container_sas
 
-    # Published by its makers, and of no worth elsewhere.
-    account = "devstoreaccount1"
-    key = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
     port = free_port()
-    address = f"http://{HOST}:{port}/{account}"
+    address = f"http://{HOST}:{port}/{AZURE_ACCOUNT}"
     command = [
         str(part("azurite-blob")),
         "--blobHost",
@@ -103,17 +103,57 @@ def azure_store(folder: Path) -> Iterator[DataStore]:
     ]
     command += ["--inMemoryPersistence", "--disableTelemetry"]
     with process(command, address, folder / "azurite.log"):
-        with BlobServiceClient(address, credential=key) as client:
+        with BlobServiceClient(address, credential=AZURE_KEY) as client:
             client.create_container("flights")
 
         def of(rights: str) -> Access:
             until = datetime.now(UTC) + timedelta(hours=1)
             allowed = ContainerSasPermissions.from_string(rights)
-            token = generate_container_sas(account, "flights", account_key=key, permission=allowed, expiry=until)
+            token = generate_container_sas(
+                AZURE_ACCOUNT, "flights", account_key=AZURE_KEY, permission=allowed, expiry=until
+            )
             place = f"BlobEndpoint={address};SharedAccessSignature={token}"
             return Access({}, {"AZURE_STORAGE_CONNECTION_STRING": place})
 
         yield DataStore("azure://flights/dvc", of("racwl"), of("rl"))
+
+
+@dataclass(frozen=True)
+class LogStore:
+    """A place for logs, and the variables by which the owner of its bucket, one who writes and one who reads get in."""
+
+    url: str
+    owner: dict[str, str]
+    writer: dict[str, str]
+    reader: dict[str, str]
+
+
+@contextmanager
+def s3_log(folder: Path) -> Iterator[LogStore]:
+    """SeaweedFS, whose identities have S3's rights."""
+    with servers.s3_store(folder) as store:
+        make_bucket(store.endpoint)
+        place = {"AWS_ENDPOINT_URL": store.endpoint, "AWS_REGION": "us-east-1"}
+        yield LogStore("s3://flights/logs", store.owner | place, store.writer | place, store.reader | place)
+
+
+@contextmanager
+def az_log(folder: Path) -> Iterator[LogStore]:
+    """Azurite, Microsoft's own emulator, with signatures that allow some things and not others."""
+    with azure_store(folder) as store:
+        given = [one.variables["AZURE_STORAGE_CONNECTION_STRING"].split(";", 1) for one in (store.writer, store.reader)]
+        place = {"AZURE_STORAGE_ACCOUNT_NAME": AZURE_ACCOUNT}
+        place |= {"AZURE_STORAGE_ENDPOINT": given[0][0].removeprefix("BlobEndpoint=")}
+        writer, reader = ({"AZURE_STORAGE_SAS_TOKEN": text.partition("=")[2]} for _, text in given)
+        yield LogStore(
+            "az://flights/logs", place | {"AZURE_STORAGE_ACCOUNT_KEY": AZURE_KEY}, place | writer, place | reader
+        )
+
+
+@contextmanager
+def folder_log(folder: Path) -> Iterator[LogStore]:  # noqa: ARG001 - a sink has a folder of its own
+    """A folder of this machine."""
+    yield LogStore("", {}, {}, {})
 
 
 @contextmanager
@@ -249,7 +289,7 @@ def gate(port: int) -> Iterator[int]:
             message = "reader does not have storage.objects.create access to the Google Cloud Storage object."
             self._answer(403, json.dumps({"error": {"code": 403, "message": message}}).encode(), "application/json")
 
-        do_PUT = do_POST  # noqa: N815
+        do_PUT = do_DELETE = do_POST  # noqa: N815
 
         def _answer(self, status: int, body: bytes, kind: str) -> None:
             self.send_response(status)
@@ -279,4 +319,8 @@ def _serving(server: ThreadingHTTPServer) -> Iterator[int]:
 #: By kind of the platform's table.
 STORES: dict[str, Callable[[Path], AbstractContextManager[DataStore]]] = {
     "s3": s3_store, "gs": gs_store, "azure": azure_store, "ssh": ssh_store, "webdav": webdav_store, "http": http_store,
+}  # fmt: skip
+#: By the scheme of `serving.log`.
+LOGS: dict[str, Callable[[Path], AbstractContextManager[LogStore]]] = {
+    "folder": folder_log, "s3": s3_log, "az": az_log,
 }  # fmt: skip

@@ -33,13 +33,14 @@ def test_a_bucket_holds_the_data_and_its_reader_cannot_write_nor_its_writer_dele
 
         refused = project.mlops("register", check=False, env=bucket.reader)
         registered = project.mlops("register", env=bucket.writer)
-        audited = project.mlops("audit", env=bucket.reader)
+        audited = project.mlops("audit", "--as", "person", env=bucket.reader)
         deleted = project.run("uv", "run", "--with", "boto3", "python", "-c", delete_all(bucket), env=bucket.writer)
 
     assert refused.exit_code == 1
     assert "the data remote did not take the data" in refused.stderr
     assert "version 1 registered" in registered.stdout
     assert "ok    the data remote has every object that Git points to" in audited.stdout
+    assert f"ok    this person may not write at {bucket.url}, and need not" in audited.stdout
     assert "AccessDenied" in deleted.stdout
     assert "deleted" not in deleted.stdout
 

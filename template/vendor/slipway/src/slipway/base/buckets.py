@@ -7,8 +7,8 @@ the clouds give them, or from the machine that a cloud runs.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,11 +21,16 @@ if TYPE_CHECKING:
     from obstore import ObjectMeta
     from obstore.store import ObjectStore
 
-#: How the address of a bucket begins.
-SCHEMES = ("s3", "az")
+#: How the address of a bucket begins; DVC writes `azure` for `az`.
+SCHEMES = ("s3", "az", "azure")
 
 #: Whoever needs more patience asks again.
 RETRY_S, TIMEOUT_S = 20, 60
+
+#: What asking for rights leaves in a bucket whose identity may write and not delete.
+OBJECT = "mlops-audit"
+#: How a store says that somebody is not allowed to, where its client has no kind of error for that.
+_REFUSALS = ("403 Forbidden", "401 Unauthorized", "AccessDenied", "(code: 403)")
 
 
 class StoredObject(NamedTuple):
@@ -34,6 +39,10 @@ class StoredObject(NamedTuple):
     name: str
     size: int
     tag: str
+
+
+class BucketRefusalError(MlopsError):
+    """The identity at hand may not do that to a bucket."""
 
 
 def is_bucket(address: str) -> bool:
@@ -124,19 +133,61 @@ class Bucket:
         import obstore
 
         with self._told("cleaned"):
-            if names:
-                obstore.delete(self._store, names)
+            try:
+                if names:
+                    obstore.delete(self._store, names)
+            except FileNotFoundError:  # Azure minds, and what was to be deleted after it may still be there
+                for name in names:
+                    with suppress(FileNotFoundError):
+                        obstore.delete(self._store, name)
+
+    def rights(self) -> dict[str, str]:
+        """Use each right once, to list, write, read and delete: what the store said where it refused, else nothing.
+
+        Who may write and not delete leaves one small object. Raises `MlopsError` where the bucket does not answer.
+        """
+        # Who may not list is refused an object that is not there, too, so it is written before it is read.
+        ways: dict[str, Callable[[], object]] = {
+            "list": lambda: self.list(f"{OBJECT}s"),
+            "write": lambda: self._write_anew(OBJECT),
+            "read": lambda: self._look_for(OBJECT),
+            "delete": lambda: self.delete([OBJECT]),
+        }
+        said = {}
+        for right, use in ways.items():
+            try:
+                use()
+            except BucketRefusalError as refusal:
+                said[right] = refusal.problem
+            else:
+                said[right] = ""
+        return said
+
+    def _write_anew(self, name: str) -> None:
+        import obstore
+        from obstore.exceptions import AlreadyExistsError
+
+        with self._told("written"), suppress(AlreadyExistsError):
+            obstore.put(self._store, name, b"mlops audit may write here\n", mode="create")
+
+    def _look_for(self, name: str) -> None:
+        import obstore
+
+        with self._told("read"), suppress(FileNotFoundError):
+            obstore.get(self._store, name)
 
     @contextmanager
     def _told(self, what: str) -> Iterator[None]:
         """Say in a sentence what went wrong; the library's own message goes on for a page."""
-        from obstore.exceptions import BaseError
+        from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 
         try:
             yield
         except (BaseError, OSError, ValueError) as error:
             said = str(error).partition("\n")[0].strip() or type(error).__name__
-            raise MlopsError(
+            is_refused = isinstance(error, PermissionDeniedError | UnauthenticatedError)
+            is_refused = is_refused or any(words in said for words in _REFUSALS)
+            raise (BucketRefusalError if is_refused else MlopsError)(
                 f"the bucket at {self.address} cannot be {what}: {said}",
                 "look whether the bucket is there, and whether the environment has its credentials and address",
             ) from None

@@ -71,6 +71,7 @@ COMMANDS = (
     workspace.connections,
     workspace.rules,
     workspace.advisories,
+    evidence.governance,
     evidence.audit,
     containers.build,
 )

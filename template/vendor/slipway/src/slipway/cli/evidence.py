@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -23,15 +23,27 @@ def trace(
     print_facts(facts, tracing.trace_text(facts), as_json=as_json)
 
 
-def audit() -> None:
-    """Check that every pointer resolves."""
-    from slipway.evidence import audit as auditing
+def governance(as_json: AsJson = False) -> None:
+    """Show what is kept where and for how long, and who may read, write and delete it."""
+    from slipway.evidence import choices
 
-    findings = auditing.audit(Project.find())
-    for finding in findings:
-        typer.echo(f"{'ok  ' if finding.holds else 'FAIL'}  {finding.what}")
-        if not finding.holds:
-            typer.echo(f"      {finding.detail}")
+    rules = choices.governed(Project.find())
+    print_facts(rules, choices.text(rules), as_json=as_json)
+
+
+def audit(
+    actor: Annotated[
+        Literal["person", "main", "pull-request", "server", "monitor"] | None,
+        typer.Option("--as", help="Whose rights this identity shall have; by default a person's, or a job's in one."),
+    ] = None,
+) -> None:
+    """Check that every pointer resolves, and that nobody may do more than they should."""
+    from slipway.evidence import audit as auditing
+    from slipway.evidence.findings import findings_text
+    from slipway.evidence.governance import Actor
+
+    findings = auditing.audit(Project.find(), Actor(actor) if actor else None)
+    typer.echo(findings_text(findings))
     raise typer.Exit(0 if all(finding.holds for finding in findings) else 3)
 
 

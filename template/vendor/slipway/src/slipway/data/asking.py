@@ -1,7 +1,8 @@
 """Ask a data remote what one may do there; run as a program of its own, which can hang without harm.
 
-`python -I asking.py FOLDER NAME WAYS SECONDS RIGHT...` prints a line of JSON for each right: its name, and what was
-said where it is missing. It needs DVC and nothing of the platform, and ends so long after DVC is loaded, come what may.
+`python -I asking.py FOLDER NAME WAYS SECONDS RIGHT...` prints a line of JSON for each right: its name, what was said
+where it is missing, and whether that was a refusal. It needs DVC and nothing of the platform, and ends so long after
+DVC is loaded, come what may.
 Writing leaves one small object in a bucket, since who trains need not be allowed to delete; elsewhere nothing.
 """
 
@@ -43,7 +44,7 @@ def main(folder: str, name: str, ways: str, seconds: str, *rights: str) -> None:
         try:
             getattr(place, right)()
         except Exception as problem:  # noqa: BLE001 - each client has errors of its own
-            asked.tell(_said(problem))
+            asked.tell(_said(problem), is_refused=_is_refusal(problem))
         else:
             asked.tell("")
     sys.stdout.flush()
@@ -57,9 +58,10 @@ class _Asked:
     def __init__(self, seconds: str) -> None:
         self.right, self._seconds = "", seconds
 
-    def tell(self, problem: str) -> None:
+    def tell(self, problem: str, *, is_refused: bool = False) -> None:
         """Print what became of it."""
-        print(json.dumps({"right": self.right, "problem": problem}), flush=True)  # noqa: T201
+        said = {"right": self.right, "problem": problem, "is_refused": is_refused}
+        print(json.dumps(said), flush=True)  # noqa: T201
 
     def give_up(self) -> None:
         """End this process."""
@@ -107,6 +109,13 @@ class _Place:
         except FileExistsError:
             return
 
+    def delete(self) -> None:
+        """Delete an object that never was: that it is not there is only said to who may delete."""
+        try:
+            self._fs.fs.rm_file(self._at(f"{OBJECT}-{uuid.uuid4().hex}"))
+        except FileNotFoundError:
+            return
+
     def _write_and_remove(self) -> None:
         self._fs.makedirs(self._path, exist_ok=True)
         place = self._at(f"{OBJECT}-{uuid.uuid4().hex}")
@@ -115,6 +124,18 @@ class _Place:
 
     def _at(self, name: str) -> str:
         return str(self._fs.join(self._path, name))
+
+
+def _is_refusal(problem: BaseException | None) -> bool:
+    """Whether somebody is not allowed to, by the error or by one that it was raised for."""
+    while problem is not None:
+        codes = {str(getattr(problem, name, "")) for name in ("code", "status", "status_code")}
+        # Some clients have a kind of error for it, some a number, and Google's a word.
+        is_denied = isinstance(problem, PermissionError) or "PermissionDenied" in type(problem).__name__
+        if is_denied or codes & {"401", "403"} or str(problem).startswith("Forbidden"):
+            return True
+        problem = problem.__cause__ or problem.__context__
+    return False
 
 
 def _said(problem: BaseException) -> str:

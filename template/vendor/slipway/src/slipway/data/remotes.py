@@ -64,6 +64,11 @@ class Remote:
         asked = {"list": self.is_listed, "read": True, "write": self.is_written}
         return tuple(right for right, is_asked in asked.items() if is_asked)
 
+    @property
+    def known(self) -> tuple[str, ...]:
+        """What can be asked for: in a bucket also the right to delete, which elsewhere comes with that to write."""
+        return (*self.rights, *(["delete"] if self.is_bucket else []))
+
 
 #: How the variables begin that only we read, for what DVC knows from its configuration alone.
 (OWN,) = programs.DATA

@@ -18,16 +18,20 @@ LIMIT_S = 10
 #: How long it may take to load DVC and its client, on a slow machine.
 _LOADING_S = 60
 #: Who may not list is refused an object that is not there, too, so it is written before it is read.
-_ORDER = ("list", "write", "read")
+_ORDER = ("list", "write", "read", "delete")
 
 
 @dataclass(frozen=True)
 class Rights:
-    """What was found at this address: the rights that one has, and for each that is missing what was said."""
+    """What was found at this address: the rights that one has, and for each that is missing what was said.
+
+    Of those that are missing, nobody has `refused` some: the remote did not answer, or went wrong.
+    """
 
     url: str
     has: tuple[str, ...]
     missing: dict[str, str]
+    refused: tuple[str, ...] = ()
 
     def sentence(self) -> str:
         """What is missing, by name, and why."""
@@ -39,10 +43,11 @@ class Rights:
 class _Answer(msgspec.Struct, frozen=True):
     right: str
     problem: str
+    is_refused: bool = False
 
 
 def ask(project: Project, *wanted: str) -> Rights:
-    """Use each right that the kind of remote knows, or those `wanted`, once; takes some ten seconds at most.
+    """Use each right that data needs at this kind of remote, or those `wanted`, once; takes some ten seconds at most.
 
     Raises `MlopsError` where the remote's client is not installed, or DVC's configuration cannot be read.
     """
@@ -50,7 +55,7 @@ def ask(project: Project, *wanted: str) -> Rights:
     kind = remotes.of(url)
     if kind is None:
         return Rights(url, (), {})
-    rights = tuple(right for right in kind.rights if not wanted or right in wanted)
+    rights = tuple(right for right in kind.known if right in (wanted or kind.rights))
     in_turn = sorted(rights, key=_ORDER.index)
     ways = ("create" if kind.creates else "overwrite") if kind.is_bucket else "remove"
     with access.opened(project.root) as environment:
@@ -65,7 +70,8 @@ def ask(project: Project, *wanted: str) -> Rights:
     # After the first that does not answer, nothing else was asked.
     late = answers[-1].problem
     missing = {right: found.get(right, late) for right in rights if found.get(right, late)}
-    return Rights(url, tuple(right for right in rights if right not in missing), missing)
+    refused = tuple(one.right for one in answers if one.is_refused)
+    return Rights(url, tuple(right for right in rights if right not in missing), missing, refused)
 
 
 def demand(project: Project, otherwise: str, *wanted: str) -> None:

@@ -1,14 +1,19 @@
-"""Does every pointer resolve? Data, registry, environments and locks, checked against each other."""
+"""Does every pointer resolve, and may nobody do more than they should?
+
+Data, registry, environments and locks are checked against each other, rights against the table of governance.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from slipway.base import programs
 from slipway.base.errors import MlopsError
 from slipway.data import dvc
 from slipway.delivery import environments
+from slipway.evidence import asked, here
+from slipway.evidence.findings import AuditFinding
+from slipway.evidence.governance import Actor
 from slipway.forge import git
 from slipway.registry import cards, packaging
 from slipway.registry.models import Registry, Version
@@ -19,24 +24,22 @@ from slipway.settings.project import Project
 DATA_CARD = ("Source", "Licence", "How it was collected", "How it was labelled", "Known problems")
 
 
-@dataclass(frozen=True)
-class AuditFinding:
-    """What was looked at, whether it holds, and what to do if not."""
+def audit(project: Project, actor: Actor | None = None) -> list[AuditFinding]:
+    """Run every check; a part that does not answer is a failed check, not the end of the audit.
 
-    what: str
-    holds: bool
-    detail: str
-
-
-def audit(project: Project) -> list[AuditFinding]:
-    """Run every check; a part that does not answer is a failed check, not the end of the audit."""
+    Rights are held against those of this `actor`, by default of whoever seems to run this.
+    """
     checks: list[AuditFinding] = []
-    for look in (_lock, _data_card, _model_card, _pipeline, _remote, _environments):
+
+    def _rights(project: Project) -> Iterator[AuditFinding]:
+        return asked.findings(project, actor or asked.actor_at_hand())
+
+    for look in (_lock, _data_card, _model_card, _pipeline, _remote, _environments, _rights, here.findings):
         try:
             checks += look(project)
         except MlopsError as error:
             checks.append(AuditFinding(error.problem, holds=False, detail=error.next_step))
-    return sorted(checks, key=lambda check: check.holds)
+    return sorted(checks, key=lambda check: (check.holds, check.is_asked))
 
 
 def _lock(project: Project) -> Iterator[AuditFinding]:

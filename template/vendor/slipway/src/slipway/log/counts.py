@@ -18,11 +18,13 @@ class LogCounts(msgspec.Struct, frozen=True, kw_only=True):
     """What of a log was left out: lines that are no prediction, and predictions that are there more than once.
 
     It is what was seen of the log from `since` on, of everything where that is unknown. Where a share of the requests
-    is logged, it holds `kept` of about `answered` predictions; where all are, both are 0.
+    is logged, it holds `kept` of about `answered` predictions; where all are, both are 0. Of what it holds, `one_in` so
+    many was read.
     """
 
     torn: int = 0
     again: int = 0
+    one_in: int = 1
     kept: int = 0
     answered: int = 0
     since: datetime | None = None
@@ -32,6 +34,8 @@ class LogCounts(msgspec.Struct, frozen=True, kw_only=True):
         """The same in words, a sentence each."""
         when = f", since {self.since.astimezone(UTC):%Y-%m-%d %H:%M}" if self.since else ""
         said = [f"lines of the log that are no prediction, and left out: {self.torn:,}{when}"] if self.torn else []
+        if self.one_in > 1:
+            said.append(f"predictions that are judged: 1 in {self.one_in:,}, chosen by their ids (monitor.max_rows)")
         if self.again:
             said.append(f"predictions that are in the log more than once, and counted once: {self.again:,}{when}")
         if self.kept:

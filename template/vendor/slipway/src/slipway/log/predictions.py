@@ -21,6 +21,7 @@ from slipway.contract.rows import Row
 from slipway.log import refusals
 from slipway.log.counts import LogCounts, answered_of, is_drawn, is_part
 from slipway.log.frames import frame_of
+from slipway.log.gathering import Gathering
 from slipway.log.store import DatedSink, LogFile, LogPlace, SpooledSink, environments, opened, sink_of
 from slipway.settings.project import Project
 from slipway.team import CONTRACT
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 LOG = "predictions"
 FLUSH_S = 0.05
 FLUSH_BYTES = 1_000_000
-CHUNK_ROWS = 50_000
 #: No log is older; a calendar does not go back for ever.
 MOST_DAYS = 500_000
 
@@ -210,30 +210,34 @@ def read_counted(
     with_shadow: bool = False,
     mask: Mask | None = None,
     fields: Collection[str] | None = None,
+    most: int | None = None,
 ) -> ReadLog:
-    """Do what `read` does, and say what was left out. With `fields`, no others of the contract are columns."""
-    import polars as pl
+    """Do what `read` does, and say what was left out. With `fields`, no others of the contract are columns.
 
+    With `most`, an even part of at most so many is read, which ids decide.
+    """
     wanted = [field for field in CONTRACT.fields if fields is None or field.name in fields]
-    frames = [frame_of([], wanted, mask)]
-    chosen: list[Prediction] = []
-    torn = 0
+    gathered, torn = Gathering(wanted, mask, most), 0
     for prediction in _predictions(project, environment, since, until, with_rows=bool(wanted)):
         if prediction is None:
             torn += 1
             continue
         if prediction.role == "probe" or (prediction.role == "shadow" and not with_shadow):
             continue
-        chosen.append(prediction)
-        if len(chosen) == CHUNK_ROWS:  # columns need far less memory than objects
-            frames.append(frame_of(chosen, wanted, mask))
-            chosen = []
-    told = pl.concat([*frames, frame_of(chosen, wanted, mask)]).sort("at", maintain_order=True)
+        gathered.add(prediction)
+    told = gathered.frame().sort("at", maintain_order=True)
     # What a shadow says has the id of the answer that the client got.
     once = told.unique(["id", "role"], keep="first", maintain_order=True)
     kept, answered = (once.height, answered_of(once)) if is_part(once) else (0, 0)
-    again = told.height - once.height
-    return ReadLog(once, LogCounts(torn=torn, again=again, kept=kept, answered=answered, since=since))
+    counts = LogCounts(
+        torn=torn,
+        again=told.height - once.height,
+        one_in=gathered.one_in,
+        kept=kept * gathered.one_in,
+        answered=answered * gathered.one_in,
+        since=since,
+    )
+    return ReadLog(once, counts)
 
 
 def sample(project: Project, environment: str, rows: int) -> pl.DataFrame:

@@ -172,7 +172,8 @@ class History:
     def _judged(self, since: datetime, until: datetime) -> Summary:
         """Read a window, judge it, and keep what is said."""
         here = self._files(since, until)
-        part = predictions.read(self.project, self.environment, since, until, mask=self.mask)
+        most = self.project.policy.monitor.max_rows
+        part = predictions.read_counted(self.project, self.environment, since, until, mask=self.mask, most=most).frame
         versions = part.select("version", "digest").unique(maintain_order=True).rows()
         if self.known:
             keys = io.BytesIO()

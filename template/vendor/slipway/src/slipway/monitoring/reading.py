@@ -81,7 +81,8 @@ def read(project: Project, environment: str, since: datetime | None, now: dateti
     """Read the log from `since` on, or without that what the windows of today need, and join it with its labels."""
     mask, files = masks.mask_of(project, environment), predictions.files(project, environment)
     begin = since or (None if files is None else kept.begin(project.policy, now))
-    found = predictions.read_counted(project, environment, begin, now, mask=mask)
+    most = project.policy.monitor.max_rows
+    found = predictions.read_counted(project, environment, begin, now, mask=mask, most=most)
     counts, known = found.counts, KnownLabels.of(project, found.frame, mask)
     if not since and begin and all(file.day >= begin.date() for file in files or []):
         counts = msgspec.structs.replace(counts, since=None)

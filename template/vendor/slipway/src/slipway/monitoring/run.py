@@ -59,7 +59,9 @@ def run(
         domain=domain.measure(inputs_of(bundle, latest, policy.monitor, hidden=hidden), policy.monitor),
         concept=concept.measure(bundle, log, policy, None if since else now, tested),
         estimate=estimate.measure(project, bundle, latest, log, None if since else now, tested),
-        refused=refused.describe(refused.recorded(project, environment, start), answered_of(latest)),
+        refused=refused.describe(
+            refused.recorded(project, environment, start), answered_of(latest) * found.counts.one_in
+        ),
         skew=skew.replay(bundle, latest, hidden),
         quality=quality.measure(project, environment, bundle, log if since else found.for_quality(bundle.digest), now),
         labels=found.known.told(log, labelled, is_whole=since is None) if found.known else None,

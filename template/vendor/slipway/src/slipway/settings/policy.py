@@ -193,7 +193,7 @@ class MonitorPolicy(Settings):
     a look, and worth doing something from the share `max_refused` of all values of its field on. Without that it is
     only shown. Labels may differ from what was expected by `max_bias` on average, in the unit of the answer; without
     it nobody asks. From an area under the ROC curve of `max_domain_auc` on it is worth a look when a classifier can
-    tell rows of now from the reference; without it none is asked.
+    tell rows of now from the reference; without it none is asked. Of more than `max_rows` an even part is judged.
     """
 
     min_rows: Count
@@ -209,6 +209,7 @@ class MonitorPolicy(Settings):
     quality: QualityPolicy | None = None
     max_age_days: Positive | None = None
     max_domain_auc: Annotated[float, Meta(gt=0.5, lt=1)] | None = None
+    max_rows: Count | None = None
 
     @property
     def parts(self) -> int:
@@ -315,6 +316,12 @@ class Policy(Settings):
         for name in self.labels.key if self.labels else []:
             if self.privacy.fields.get(name) == "drop":
                 raise ValueError(f"privacy.fields drops {name}, which labels.key needs; hash it, or label by [id]")
+        if self.monitor.max_rows and self.labels:
+            raise ValueError("monitor.max_rows judges a part of the log, and labels are about all of it: leave one out")
+        if self.monitor.max_rows and self.monitor.max_rows < 2 * self.monitor.min_rows * self.monitor.windows.last:
+            raise ValueError(
+                "monitor.max_rows must be at least twice min_rows for each of windows.last: a part may have half of it"
+            )
         if self.monitor.watch >= self.monitor.act:
             raise ValueError(
                 f"monitor.watch is {self.monitor.watch}, it must be below monitor.act, which is {self.monitor.act}"

@@ -1,0 +1,106 @@
+"""A log of more rows than `monitor.max_rows` is judged by an even part of them, which memory can hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+from slipway.base.errors import MlopsError
+from slipway.log import gathering, predictions, refusals
+from slipway.log.gathering import Gathering
+from slipway.log.predictions import Prediction
+from slipway.log.refusals import Refusal
+from slipway.monitoring import run as monitor
+from slipway.monitoring.report import Report
+from slipway.settings.project import Project
+from slipway.team import CONTRACT
+from slipway.training.bundle import Bundle
+
+ROWS, MOST = 6_000, 1_000
+NOW = datetime(2023, 6, 30, tzinfo=UTC)
+
+
+def made(number: int, sealed: Bundle) -> Prediction:
+    row = sealed.golden.rows[number % len(sealed.golden.rows)]
+    at = NOW - timedelta(days=5) + number * timedelta(days=5) / ROWS
+    return Prediction(
+        id=f"{number:032x}-0", at=at, environment="test", version=1, digest=sealed.digest, row=row,
+        score=number % 100 / 100, answer=True,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def logged(project: Project, sealed: Bundle) -> Project:
+    """Some thousand answers, and half as many refusals of a field."""
+    folder = predictions.folder(project.state, "test")
+    folder.mkdir(parents=True)
+    lines = [msgspec.json.encode(made(number, sealed)) for number in range(ROWS)]
+    (folder / f"{NOW:%Y-%m-%d}.host.1.jsonl").write_bytes(b"\n".join([*lines, b""]))
+    refused = refusals.folder(project.state, "test")
+    refused.mkdir(parents=True)
+    one = Refusal(NOW - timedelta(days=1), CONTRACT.fields[0].name, "missing", ROWS // 2, None)
+    (refused / f"{NOW:%Y-%m-%d}.host.1.jsonl").write_bytes(msgspec.json.encode(one) + b"\n")
+    return project
+
+
+@pytest.fixture
+def judged(logged: Project, sealed: Bundle) -> Callable[..., Report]:
+    def report(most: int | None) -> Report:
+        logged.policy.monitor.max_rows = most
+        return monitor.run(logged, "test", sealed, since=NOW - timedelta(days=7), until=NOW)
+
+    return report
+
+
+def test_a_part_is_judged_like_the_whole_and_that_is_told(judged: Callable[..., Report]) -> None:
+    whole, part = judged(None), judged(MOST)
+
+    assert (whole.logged.one_in, part.logged.one_in) == (1, 8)
+    assert part.verdict == whole.verdict
+    assert part.refused
+    assert [one.share for one in part.refused] == pytest.approx([one.share for one in whole.refused], abs=0.02)
+    assert part.logged.remarks == ["predictions that are judged: 1 in 8, chosen by their ids (monitor.max_rows)"]
+
+
+def test_which_rows_are_the_part_depends_on_their_ids_alone(sealed: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for chunk, order in ((50, 1), (1_700, -1)):
+        monkeypatch.setattr(gathering, "CHUNK_ROWS", chunk)
+        gathered = Gathering((), None, MOST)
+        for number in range(ROWS)[::order]:
+            gathered.add(made(number, sealed))
+        frame = gathered.frame()
+        found.append({*frame["id"]})
+
+    assert found[0] == found[1]
+    assert MOST / 2 < len(found[0]) <= MOST
+
+
+def test_no_more_than_a_part_and_a_chunk_is_ever_held(sealed: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gathering, "CHUNK_ROWS", 100)
+    gathered = Gathering((), None, MOST)
+    held = 0
+    for number in range(ROWS):
+        gathered.add(made(number, sealed))
+        held = max(held, sum(frame.height for frame in gathered._frames) + len(gathered._chosen))
+
+    assert held <= MOST + 100
+
+
+@pytest.mark.parametrize(
+    ("block", "problem"),
+    [
+        ("max_rows: 300", "monitor.max_rows must be at least twice min_rows for each of windows.last"),
+        ("max_rows: 5000", "monitor.max_rows judges a part of the log, and labels are about all of it: leave one out"),
+    ],
+)
+def test_a_part_that_cannot_be_judged_is_refused(block: str, problem: str, project: Project) -> None:
+    path = project.root / "policy.yaml"
+    text = path.read_text("utf-8").replace("\nmonitor:\n", f"\nmonitor:\n  {block}\n", 1)
+    labels = "\nlabels:\n  source: data/labels\n  key: [id]\n" if "5000" in block else ""
+    path.write_text(text + labels, encoding="utf-8")
+
+    with pytest.raises(MlopsError, match=problem):
+        _ = Project(project.root).policy
