@@ -14,7 +14,7 @@ import msgspec
 from slipway.base import http
 from slipway.base.errors import MlopsError
 from slipway.base.files import Log
-from slipway.delivery import access, environments, ledger, newest, target
+from slipway.delivery import access, environments, labels, ledger, newest, target
 from slipway.delivery.access import Admission
 from slipway.delivery.target import Rival, Run, Running
 from slipway.forge import git
@@ -66,6 +66,7 @@ def _make_so(
     signing.verify(project, release, bundle)
     run, rival = _run(project, wanted, name, release, bundle, source), _rival(project, name, wanted)
     run = access.guarded(project, wanted, run, release, bundle)
+    run = labels.taking(project, wanted, run, release, bundle)
     move = _Move(project, wanted, running(project, name), log)
     move.make_room(run)
     admission = access.admit(project, wanted, run)
@@ -73,6 +74,7 @@ def _make_so(
     try:
         _smoke_test(run, bundle, admission, log_place)
         _require_guard(run, log_place)
+        labels.require_taken(run, admission, log_place)
     except MlopsError:
         move.take_back(name)
         ledger.write(project, name, release, ledger.TAKEN_BACK)

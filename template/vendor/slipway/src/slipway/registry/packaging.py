@@ -269,6 +269,11 @@ def guards(code: Path) -> bool:
     return "slipway/serving/guard.py" in _names(code)
 
 
+def takes_labels(code: Path) -> bool:
+    """Whether the code in a folder can be told what happened."""
+    return "slipway/serving/label_route.py" in _names(code)
+
+
 def requires(code: Path, package: str) -> bool:
     """Whether a package is among what is installed with the code in a folder."""
     return any(line.startswith(f"{package}==") for line in (code / REQUIREMENTS).read_text("utf-8").splitlines())

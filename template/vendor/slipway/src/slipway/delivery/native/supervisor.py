@@ -236,6 +236,7 @@ class Supervisor:
             knows_privacy=True,
             knows_programs=True,
             knows_access=True,
+            knows_labels=True,
             log=self._address or "",
         )
 
