@@ -81,11 +81,5 @@ def of_a_class(typed: pl.DataFrame) -> tuple[pl.DataFrame, list[Violation]]:
     if is_one.all():
         return typed, []
     others, names = typed.filter(~is_one), ", ".join(field.name for field in CONTRACT.outcome_fields)
-    return typed.filter(is_one), [
-        Violation(names, no_class(classes), others.height, others[SOURCE].head(SHOWN).to_list())
-    ]
-
-
-def no_class(classes: tuple[str, ...]) -> str:
-    """What is said of an outcome that is none of the classes."""
-    return f"target in model.py gives no place in CLASSES, which are {', '.join(classes)}"
+    rule = f"target in model.py gives no place in CLASSES, which are {', '.join(classes)}"
+    return typed.filter(is_one), [Violation(names, rule, others.height, others[SOURCE].head(SHOWN).to_list())]

@@ -1,6 +1,7 @@
 """`POST /labels`: what really happened, posted to the server whose predictions it is about.
 
 A label is checked by the contract, and is on record before it is answered. All labels of a request are taken, or none.
+What the team's `target` makes of an outcome is for who reads them: its module needs the library that trains.
 """
 
 from __future__ import annotations
@@ -15,8 +16,6 @@ import msgspec
 from msgspec import Meta
 from starlette.types import Receive, Scope, Send
 
-from slipway import team
-from slipway.contract.columns import columns
 from slipway.contract.problems import MAX_ERRORS, MEDIA_TYPE, FieldError, Problem, not_json, rows_of
 from slipway.contract.rows import Contract, Row
 from slipway.log.posted import LabelLog, PostedLabel
@@ -129,21 +128,11 @@ class LabelReader:
 
     def _untold(self, rows: Sequence[Row], place: str) -> list[FieldError]:
         """What is wrong with labels that keep the contract and tell nothing."""
-        found = [
+        return [
             FieldError(f"{place.format(number)}/{name}", "is null, and a label says what happened", name)
             for number, row in enumerate(rows)
             for name in self._log.form.needed
             if getattr(row, name) is None
-        ]
-        if found or not (classes := team.classes()):
-            return found
-        made = columns(rows, self._contract.fields)
-        places = team.model.target({name: made[name] for name in self._outcome})
-        rule, known = f"gives no place in CLASSES, which are {', '.join(classes)}", range(len(classes))
-        return [
-            FieldError(place.format(number), f"{', '.join(self._outcome)} {rule}", self._outcome[0])
-            for number, one in enumerate(places)
-            if one not in known
         ]
 
     def _made(self, record: dict[str, Any], row: Row, identity: str, now: datetime) -> PostedLabel:
