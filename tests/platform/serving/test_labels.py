@@ -27,6 +27,7 @@ from slipway.delivery import labels as intake
 from slipway.delivery.access import Admission, digest_of
 from slipway.delivery.native import target as native
 from slipway.delivery.target import Admitted, Run
+from slipway.evidence import trace
 from slipway.log import erasure, masks, posted, predictions
 from slipway.log.posted import LabelForm, LabelLog, PostedLabel
 from slipway.log.store import FolderSink, LogPlace
@@ -335,6 +336,16 @@ def test_a_hashed_key_is_never_on_record_and_finds_its_prediction(project: Proje
     read = predictions.read(project, "test", mask=mask)
     joined = labels.join(read, labels.read(project, rule, "test", mask), rule, datetime.now(UTC))
     assert joined[labels.TRUTH].to_list() == [1.0]
+
+
+def test_a_trace_says_what_happened_and_who_says_so(project: Project, sealed: Bundle) -> None:
+    now = datetime.now(UTC)
+    made = predictions.Prediction("a", now, "test", 1, sealed.digest, sealed.golden.rows[0], 0.5, True)
+    project.policy.labels = BY_ID
+
+    assert trace._label(project, made) == {}
+    post(project, ("b", 0), ("a", 90), at=datetime(2030, 1, 1, 8, tzinfo=UTC))
+    assert trace._label(project, made) == {"label": "1, by posted:2 of 2030-01-01T08:00:00Z"}
 
 
 # ---------------------------------------------------------------------------- kept, and not kept

@@ -32,7 +32,7 @@ def taking(project: Project, wanted: Environment, run: Run, release: Release, bu
             "label finds its prediction",
             "mlops policy add labels, see vendor/slipway/docs/challenger.md",
         )
-    if not packaging.takes_labels(packaging.code_of(project, bundle, run.platform)):
+    if not packaging.serves_with(packaging.code_of(project, bundle, run.platform), "label_route"):
         raise MlopsError(
             f"the code of version {release.version} is older than serve.labels and takes none",
             f"mlops promote {environments.FIRST} --version {release.version} --this-platform serves it with this one"

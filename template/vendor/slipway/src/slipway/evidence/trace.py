@@ -86,7 +86,7 @@ def _label(project: Project, prediction: predictions.Prediction) -> Facts:
     if found.is_empty():
         return {}
     truth = found[labels.TRUTH][0]
-    return {"label": f"{'nothing' if truth is None else significant(truth)}, by {found[SOURCE][0]}"}
+    return {"label": f"{'nothing' if truth is None else f'{truth:g}'}, by {found[SOURCE][0]}"}
 
 
 def _features(bundle: Bundle, prediction: predictions.Prediction) -> Facts:
