@@ -181,6 +181,8 @@ def _run(project: Project, wanted: Environment, name: str, release: Release, bun
         image=release.image or "",
         privacy=hidden,
         platform=packaging.differs(bundle, release.platform),
+        platform_digest=_platform_digest(bundle, release),
+        file_commit=git.last_change(project.root, environments.relative(project, name)),
     )
     where = target.of(project, wanted)
     if where.needs_image and not release.image:
@@ -189,6 +191,12 @@ def _run(project: Project, wanted: Environment, name: str, release: Release, bun
             f"from a checkout of its code: mlops build --push; then mlops promote {environments.FIRST} again",
         )
     return where.prepare(project, run, bundle)
+
+
+def _platform_digest(bundle: Bundle, release: Release) -> str:
+    """The digest of the platform that serves a version; empty where an earlier release made it a part of the team's."""
+    own = (digest for name, digest in packaging.digests(bundle).items() if name.startswith(packaging.PLATFORM_WHEEL))
+    return release.platform.digest if release.platform else next(own, "")
 
 
 def _require_that_hides(bundle: Bundle, release: Release) -> None:
