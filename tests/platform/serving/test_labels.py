@@ -25,12 +25,15 @@ from slipway.base.errors import MlopsError
 from slipway.data import labels
 from slipway.delivery import labels as intake
 from slipway.delivery.access import Admission, digest_of
+from slipway.delivery.folder import EnvironmentFolder
 from slipway.delivery.native import target as native
+from slipway.delivery.native.state import State
 from slipway.delivery.target import Admitted, Run
 from slipway.evidence import trace
 from slipway.log import erasure, masks, posted, predictions
 from slipway.log.posted import LabelForm, LabelLog, PostedLabel
 from slipway.log.store import FolderSink, LogPlace
+from slipway.log.upload import Uploader
 from slipway.monitoring import run as monitor
 from slipway.serving.app import create_app
 from slipway.serving.context import Served, ServingContext
@@ -338,6 +341,29 @@ def test_a_hashed_key_is_never_on_record_and_finds_its_prediction(project: Proje
     assert joined[labels.TRUTH].to_list() == [1.0]
 
 
+def test_labels_go_to_the_bucket_of_the_log_and_are_read_and_erased_from_anywhere(
+    project: Project, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = project.root / "policy.yaml"
+    text = path.read_text("utf-8")
+    path.write_text(text.replace("\nserving:\n", f"\nserving:\n  log: {address}/told\n"), encoding="utf-8")
+    here = Project(project.root)
+    log = LabelLog(here.state, "test", FORM, address=here.policy.serving.log)
+    log.write([PostedLabel(datetime.now(UTC), {"id": id_}, {OUTCOME: 90}) for id_ in "ab"])
+    spooled = truths(here)
+    uploaded = Uploader(here.state, "test", here.policy.serving.log, print).once()
+    log.write([PostedLabel(datetime.now(UTC), {"id": "a"}, {OUTCOME: 0})])
+    log.close()
+    both = truths(here)
+    monkeypatch.setenv("MLOPS_STATE", str(project.root / "another-machine"))
+    elsewhere = Project(project.root)
+
+    assert (spooled, uploaded, both) == ({"a": True, "b": True}, 1, {"a": False, "b": True})
+    assert truths(elsewhere) == spooled
+    assert erasure.erase(elsewhere, "test", "id=b").labels == 1
+    assert truths(elsewhere) == {"a": True}
+
+
 def test_a_trace_says_what_happened_and_who_says_so(project: Project, sealed: Bundle) -> None:
     now = datetime.now(UTC)
     made = predictions.Prediction("a", now, "test", 1, sealed.digest, sealed.golden.rows[0], 0.5, True)
@@ -416,12 +442,25 @@ def test_labels_that_nothing_would_read_or_no_code_would_take_are_refused_before
         code.writestr("slipway/serving/guard.py", "")
     with pytest.raises(MlopsError, match=r"the code of version 3 is older than serve\.labels and takes none"):
         intake.taking(project, wanted, run, release, sealed)
+    said: list[str] = []
+    assert intake.taking(project, wanted, run, release, sealed, said.append) is run  # a rollback does not wait
+    assert said[0].endswith("takes none: who posts labels gets 404 until another version answers")
 
     with zipfile.ZipFile(wheel, "a") as code:
         code.writestr("slipway/serving/label_route.py", "")
     assert intake.taking(project, wanted, run, release, sealed).labels == FORM
     off = msgspec.structs.replace(wanted, serve=msgspec.structs.replace(wanted.serve, labels=False))
     assert intake.taking(project, off, run, release, sealed) is run
+
+
+def test_an_older_supervisor_that_would_hand_no_labels_on_is_not_used(project: Project, sealed: Bundle) -> None:
+    run = wanting(project, sealed)[1]
+    place = EnvironmentFolder(project.state, "test")
+    with place.lock():
+        place.write(State(ticket="", phase="serving", supervisor=1, run=run, knows_access=True))
+
+        with pytest.raises(MlopsError, match="belong to a platform that takes no labels"):
+            native.switch(project, msgspec.structs.replace(run, labels=FORM))
 
 
 def test_a_deployment_looks_whether_labels_are_taken(server: LabelledServer) -> None:

@@ -118,7 +118,8 @@ def read(project: Project, rule: LabelPolicy, environment: str | None = None, ma
     outcome = [field.name for field in CONTRACT.outcome_fields]
     counts, torn, parts, violations = LabelCounts(), 0, [], []
     for rows, given, form in _given(project, rule, environment, outcome):
-        told = given.filter(pl.col(name).is_not_null() for name in _needed(project, given.columns))
+        needed = _needed(project, given.columns)
+        told = given.drop_nulls(needed) if needed else given
         kept, broken = typed(told, form, mask)
         parts.append(kept)
         violations += broken

@@ -66,7 +66,7 @@ def _make_so(
     signing.verify(project, release, bundle)
     run, rival = _run(project, wanted, name, release, bundle, source), _rival(project, name, wanted)
     run = access.guarded(project, wanted, run, release, bundle)
-    run = labels.taking(project, wanted, run, release, bundle)
+    run = labels.taking(project, wanted, run, release, bundle, log if left else None)
     move = _Move(project, wanted, running(project, name), log)
     move.make_room(run)
     admission = access.admit(project, wanted, run)

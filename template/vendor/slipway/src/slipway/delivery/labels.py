@@ -9,6 +9,7 @@ import msgspec
 
 from slipway.base import http
 from slipway.base.errors import MlopsError
+from slipway.base.files import Log
 from slipway.delivery import environments, target
 from slipway.delivery.access import Admission
 from slipway.delivery.target import Run
@@ -20,9 +21,13 @@ from slipway.training.bundle import Bundle
 PATH = "/labels"
 
 
-def taking(project: Project, wanted: Environment, run: Run, release: Release, bundle: Bundle) -> Run:
+def taking(
+    project: Project, wanted: Environment, run: Run, release: Release, bundle: Bundle, going_back: Log | None = None
+) -> Run:
     """The run with the form of labels, where its environment's file says `serve.labels`; refused where none would be
     taken.
+
+    Whoever is `going_back` to a version that takes none is told so, as what must not wait is the answers.
     """
     if not wanted.serve.labels:
         return run
@@ -33,8 +38,12 @@ def taking(project: Project, wanted: Environment, run: Run, release: Release, bu
             "mlops policy add labels, see vendor/slipway/docs/challenger.md",
         )
     if not packaging.serves_with(packaging.code_of(project, bundle, run.platform), "label_route"):
+        older = f"the code of version {release.version} is older than serve.labels and takes none"
+        if going_back:
+            going_back(f"{older}: who posts labels gets 404 until another version answers")
+            return run
         raise MlopsError(
-            f"the code of version {release.version} is older than serve.labels and takes none",
+            older,
             f"mlops promote {environments.FIRST} --version {release.version} --this-platform serves it with this one"
             if not target.of(project, wanted).needs_image
             else "register the version once more, then: mlops build --push",

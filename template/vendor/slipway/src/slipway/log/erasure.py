@@ -127,17 +127,15 @@ def _of_any(
     project: Project, environment: str, is_meant: dict[str, Callable[[bytes], bool]]
 ) -> Callable[[bytes], bool]:
     """What tells that a label is meant: by its own key, or as the label of a prediction that is."""
-    of_itself, named = (
-        is_meant[posted.LOG],
-        {tuple(sorted(label.key)) for label in posted.read(project, environment) if label},
-    )
+    of_itself = is_meant[posted.LOG]
+    named = {tuple(label.key) for label in posted.read(project, environment) if label}
     if not named:
         return of_itself
     keys = set[bytes]()
     for line in sink_of(project, predictions.LOG, environment).scan(None, None):
         if is_meant[predictions.LOG](line):
             told = msgspec.json.decode(line, type=dict[str, Any])
-            row = told["row"] | {"id": told["id"]}
+            row = told["row"] | {"id": told.get("id")}
             keys |= {_key_of({name: row.get(name) for name in names}) for names in named}
     return lambda line: of_itself(line) or _is(line, "key", lambda key: _key_of(key) in keys)
 
