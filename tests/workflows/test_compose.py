@@ -259,13 +259,18 @@ def test_answers_are_recorded_where_monitoring_and_tracing_read_them(deployed: C
 
 
 def test_a_hidden_column_is_hidden_in_containers_too(deployed: ContainerProject) -> None:
+    """And what clients say that happened is recorded on the machine, not in a container."""
     head = git(deployed.root, "rev-parse", "HEAD").strip()
     deployed.edit("policy.yaml", "fields: {}", "fields: {flight: hash, dest: drop}")
-    deployed.commit("Hide two columns from the log")
+    deployed.edit("deploy/environments/staging.yaml", "  workers: 1", "  workers: 1\n  labels: true")
+    deployed.edit("policy.yaml", "key: [departs, carrier, flight, origin]", "key: [id]")
+    deployed.commit("Hide two columns from the log, and take labels")
 
     deployed.mlops("deploy", "staging")
     answers = [deployed.request("POST", "/predict", row).body["id"] for row in deployed.flights(1) * 2]
     wait_until(lambda: answers[1] in recorded(deployed, "champion"))
+    told = deployed.request("POST", "/labels", {"id": answers[0], "arr_delay": 95})
+    traced = deployed.mlops("trace", answers[0]).stdout
     git(deployed.root, "reset", "--quiet", "--hard", head)
     deployed.mlops("deploy", "staging", "--force")  # an older commit, which is refused otherwise
 
@@ -273,6 +278,8 @@ def test_a_hidden_column_is_hidden_in_containers_too(deployed: ContainerProject)
     assert first["flight"].startswith("hmac:")
     assert first["flight"] == second["flight"]
     assert "dest" not in first
+    assert (told.status, told.body) == (200, {"accepted": 1})
+    assert "label             1, by posted:1 of " in traced
 
 
 def test_challengers_come_change_and_go_and_no_request_fails(deployed: ContainerProject) -> None:

@@ -40,6 +40,7 @@ from slipway.data.stages import STAGES, run_stage
 from slipway.experiment import trial
 from slipway.kinds.multiclass import Multiclass, column
 from slipway.log import predictions
+from slipway.log.posted import LabelForm, LabelLog, PostedLabel
 from slipway.log.predictions import Prediction, PredictionLog, Role
 from slipway.monitoring import run, skew
 from slipway.monitoring.concept import ConceptState
@@ -680,6 +681,11 @@ def test_a_trial_compares_versions_by_the_teams_metric(
     assert challenger.value is not None
     assert champion.value > challenger.value + 0.05
     assert found.gain == pytest.approx(challenger.value - champion.value)
+    log = LabelLog(production.state, "production", LabelForm(key=["id"], needed=["arr_delay"]))
+    for told in pl.read_csv(production.root / "data" / "labels" / "all.csv").iter_rows(named=True):
+        log.write([PostedLabel(datetime.now(UTC), {"id": told["id"]}, {"arr_delay": told["arr_delay"]})])
+    shutil.rmtree(production.root / "data" / "labels")
+    assert trial.compare_live(production, "production", NOW) == found
 
 
 def test_a_search_and_a_back_test_measure_classes(production: Project, monkeypatch: pytest.MonkeyPatch) -> None:

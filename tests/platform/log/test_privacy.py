@@ -171,7 +171,7 @@ def test_a_label_finds_its_hashed_prediction_and_one_from_before_the_rule(projec
     now, mask = datetime.now(UTC), masks.mask_of(made, "test")
 
     log = predictions.read(made, "test", mask=mask)
-    joined = labels.join(log, labels.read(made, rule), rule, now, mask)
+    joined = labels.join(log, labels.read(made, rule, mask=mask), rule, now)
 
     assert joined[labels.TRUTH].null_count() == 0
     assert joined[HASHED].str.starts_with("hmac:").all()

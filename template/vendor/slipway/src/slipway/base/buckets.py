@@ -53,9 +53,13 @@ def is_bucket(address: str) -> bool:
 class Bucket:
     """What lies below an address like `s3://bucket/folder`. All it does raises `MlopsError` when it cannot be done."""
 
-    def __init__(self, address: str) -> None:
-        """Opening asks nobody: a bucket that is away is noticed when it is used."""
+    def __init__(self, address: str, patience_s: float | None = None) -> None:
+        """Opening asks nobody: a bucket that is away is noticed when it is used.
+
+        With a `patience_s` nothing is tried again, and each request ends within that time.
+        """
         self.address = address.rstrip("/")
+        self._patience_s = patience_s
         self._opened: ObjectStore | None = None
         require_library(address)
 
@@ -68,10 +72,12 @@ class Bucket:
                 self._opened = from_url(
                     self.address,
                     client_options={
-                        "allow_http": _is_plain(), "timeout": timedelta(seconds=TIMEOUT_S),
+                        "allow_http": _is_plain(), "timeout": timedelta(seconds=self._patience_s or TIMEOUT_S),
                         "connect_timeout": timedelta(seconds=5),
                     },
-                    retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=RETRY_S)},
+                    retry_config={
+                        "max_retries": 0 if self._patience_s else 3, "retry_timeout": timedelta(seconds=RETRY_S)
+                    },
                 )  # fmt: skip
         return self._opened
 
@@ -115,6 +121,13 @@ class Bucket:
             size = obstore.head(self._store, name)["size"]
         if size != len(content):
             raise MlopsError(f"{self.address}/{name} has {size} bytes of {len(content)}", "ask who keeps the bucket")
+
+    def put(self, name: str, content: bytes) -> None:
+        """Write an object, in one step, whatever is there."""
+        import obstore
+
+        with self._told("written"):
+            obstore.put(self._store, name, content)
 
     def replace(self, one: StoredObject, content: bytes) -> None:
         """Write an object anew, in one step, unless somebody else has changed it."""

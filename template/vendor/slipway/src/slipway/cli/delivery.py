@@ -93,12 +93,18 @@ def _say_who_answers(project: Project, environment: str, release: Release) -> No
 
 
 def status() -> None:
-    """Show what should run, what does, and whether it answers, for each environment."""
-    from slipway.delivery import environments, overview
+    """Show what should run, what does, on which machines, and whether it answers, for each environment."""
+    from datetime import UTC, datetime
+
+    from slipway.delivery import environments, fleet, overview
 
     project = Project.find()
-    for name in environments.names(project):
+    names = environments.names(project)
+    machines = fleet.describe(project, names, datetime.now(UTC))
+    for name in names:
         typer.echo(f"{name:<12}{overview.describe(project, name)}")
+        for line in machines.get(name, []):
+            typer.echo(f"{'':<12}  {line}")
 
 
 def stop(environment: EnvironmentName) -> None:

@@ -79,7 +79,9 @@ def erase(
 
     project = Project.find()
     done = erasure.erase(project, environment, key, ticket, dry_run=dry_run)
+    labels = f", {done.labels} labels" if done.labels else ""
     said = (
-        f"{done.predictions} predictions and {done.refusals} refusals with this {done.key} in the log of {environment}"
+        f"{done.predictions} predictions{labels} and {done.refusals} refusals with this {done.key} "
+        f"in the log of {environment}"
     )
     print_facts(done, f"{said}, {'nothing changed' if dry_run else f'erased; record {done.id}'}", as_json=as_json)

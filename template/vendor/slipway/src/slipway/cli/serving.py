@@ -76,6 +76,7 @@ def upload(
     from slipway.base.buckets import is_bucket
     from slipway.base.errors import MlopsError
     from slipway.base.numbers import counted
+    from slipway.delivery import fleet
     from slipway.log.upload import Uploader
 
     project = Project.find()
@@ -84,7 +85,7 @@ def upload(
         raise MlopsError(
             "policy.yaml keeps the log in no bucket", "name one as `log` below `serving`, like s3://name/logs"
         )
-    uploader = Uploader(project.state, environment, address, say)
+    uploader = Uploader(project.state, environment, address, say, fleet.looker(project, environment))
     if not follow:
         typer.echo(f"uploaded to {address}: {counted(uploader.once(), 'object')}")
         return

@@ -6,7 +6,7 @@ cannot be right is refused, counted and told, and hides no other. Of several lab
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -16,31 +16,30 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from slipway import team
 from slipway.base.errors import MlopsError
 from slipway.base.numbers import counted
 from slipway.contract.files import SOURCE
-from slipway.contract.frames import Violation, columns, sift
-from slipway.contract.rows import Field
-from slipway.contract.texts import moments
-from slipway.data.label_sources import rows_of
+from slipway.contract.frames import Violation, columns
+from slipway.data import label_posts, label_sources
+from slipway.data.label_files import LabelRows
+from slipway.data.label_typing import SHOWN, WRITTEN, of_a_class, typed
 from slipway.log.counts import is_part
 from slipway.log.masks import Mask
+from slipway.log.posted import LabelForm
 from slipway.settings.policy import LabelPolicy
 from slipway.settings.project import Project
 from slipway.team import CONTRACT, model
 
 #: The columns that joining adds: whether the label should be there by now, and what happened.
 IS_DUE, TRUTH = "is_due", "truth"
-_SHOWN = 3
-#: When a label was written, how many are of its key, and whether they say the same; beside columns of any name.
-_WRITTEN, _TIMES, _DIFFER = "(written)", "(times)", "(differ)"
+#: How many labels are of a key, and whether they say the same; beside columns of any name.
+_TIMES, _DIFFER = "(times)", "(differ)"
 #: Fewer labels than this can be like the answers by chance.
 FEWEST_ECHOES, ECHO = 100, 1e-6
 
 
 class LabelCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of all labels that are there: of `read` rows, `waiting` have no outcome yet.
+    """What became of all labels that are there: of `read` rows, `waiting` have no outcome yet; so many were `posted`.
 
     `refused` break the contract, `again` tell once more what is known, and `corrected` were overruled by a later one.
     Of the rest, `unknown` find no prediction in the log, which is `None` where not all of the log was looked at.
@@ -50,6 +49,7 @@ class LabelCounts(msgspec.Struct, frozen=True, kw_only=True):
     files: int = 0
     of: Literal["file", "query"] = "file"
     read: int = 0
+    posted: int = 0
     waiting: int = 0
     refused: int = 0
     again: int = 0
@@ -61,7 +61,8 @@ class LabelCounts(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def sentence(self) -> str:
         """How many there are, in words."""
-        return f"{counted(self.read, 'label')} in {counted(self.files, self.of)}"
+        said = f"{counted(self.read - self.posted, 'label')} in {counted(self.files, self.of)}"
+        return f"{said}, and {self.posted:,} posted" if self.posted else said
 
 
 class Labels(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,40 +89,52 @@ def rule_of(project: Project) -> LabelPolicy:
     return rule
 
 
-def read(project: Project, rule: LabelPolicy) -> Labels:
-    """Read every label there is; a file that cannot be read and what breaks the contract is left out and told.
-
-    Of labels with the same key the later counts: the one that was written later by the column that the policy names as
-    `time`, and without that, or at the same time, the one in the later file, by name, or the later row. What is told
-    twice is told. Raises `MlopsError` when the policy's key names no prediction, or a bucket or database is away.
-    """
+def require_key(rule: LabelPolicy) -> None:
+    """Refuse a key that names no prediction."""
     known = {"id"} | {field.name for field in CONTRACT.fields}
     if not rule.key or not known.issuperset(rule.key):
         raise MlopsError(
             f"policy.yaml, labels.key: {', '.join(rule.key) or 'nothing'} names no prediction",
             "name columns of the contract, or [id] for the prediction's id",
         )
+
+
+def form_of(project: Project) -> LabelForm:
+    """What a label must hold that is posted to a server; refused when the policy does not say."""
+    rule = rule_of(project)
+    require_key(rule)
+    return LabelForm(key=rule.key, needed=_needed(project, [field.name for field in CONTRACT.outcome_fields]))
+
+
+def read(project: Project, rule: LabelPolicy, environment: str | None = None, mask: Mask | None = None) -> Labels:
+    """Read every label there is, with those that were posted to an environment; what is wrong is left out and told.
+
+    Of labels with the same key the later counts: the one that was written later by the column that the policy names as
+    `time`, and without that, or at the same time, the one in the later file, by name, or the later row. One that was
+    posted was written when it came, and is later than any that has no time. What is told twice is told. Keys are hashed
+    where a `mask` hashes them in the log. Raises `MlopsError` when the policy's key names no prediction, or a bucket or
+    database is away.
+    """
+    require_key(rule)
     outcome = [field.name for field in CONTRACT.outcome_fields]
-    theirs = {name: name for name in [*rule.key, *outcome]} | {ours: theirs for theirs, ours in rule.columns.items()}
-    if rule.time:
-        theirs[_WRITTEN] = rule.time
     counts, torn, parts, violations = LabelCounts(), 0, [], []
-    for rows in rows_of(project, rule, [*dict.fromkeys(theirs.values())]):
-        given = rows.frame.select(SOURCE, *(pl.col(name).alias(ours) for ours, name in theirs.items()))
-        told = given.filter(_is_told(project, given.columns))
-        typed, broken = _typed(told, rule)
-        parts.append(typed)
+    for rows, given, form in _given(project, rule, environment, outcome):
+        needed = _needed(project, given.columns)
+        told = given.drop_nulls(needed) if needed else given
+        kept, broken = typed(told, form, mask)
+        parts.append(kept)
         violations += broken
         torn += rows.torn
         counts = LabelCounts(
             files=counts.files + rows.files,
             of="query" if rule.query else "file",
             read=counts.read + given.height + rows.torn,
+            posted=counts.posted + (given.height + rows.torn if form is not rule else 0),
             waiting=counts.waiting + given.height - told.height,
-            refused=counts.refused + told.height - typed.height + rows.torn,
+            refused=counts.refused + told.height - kept.height + rows.torn,
             left_out=counts.left_out + rows.left_out,
         )
-    judged, strange = _of_a_class(pl.concat(parts))
+    judged, strange = of_a_class(pl.concat(parts, how="diagonal"))
     counts = msgspec.structs.replace(counts, refused=counts.refused + sum(one.rows for one in strange))
     kept, again, corrected = _latest(judged, rule.key, outcome)
     counts = msgspec.structs.replace(counts, again=again, corrected=corrected.height)
@@ -133,23 +146,24 @@ def read(project: Project, rule: LabelPolicy) -> Labels:
     return Labels(frame=frame, key=rule.key, counts=msgspec.structs.replace(counts, remarks=remarks))
 
 
-def _of_a_class(typed: pl.DataFrame) -> tuple[pl.DataFrame, list[Violation]]:
-    """The labels of the classes that model.py names, if it names some, and what is said of others."""
-    classes = team.classes()
-    if not classes or typed.is_empty():
-        return typed, []
-    places = pl.Series(model.target(columns(typed, CONTRACT.outcome_fields)), strict=False).cast(pl.Float64)
-    is_one = places.is_in([*map(float, range(len(classes)))]).fill_null(False)
-    if is_one.all():
-        return typed, []
-    others, names = typed.filter(~is_one), ", ".join(field.name for field in CONTRACT.outcome_fields)
-    rule = f"target in model.py gives no place in CLASSES, which are {', '.join(classes)}"
-    return typed.filter(is_one), [Violation(names, rule, others.height, others[SOURCE].head(_SHOWN).to_list())]
+def _given(
+    project: Project, rule: LabelPolicy, environment: str | None, outcome: Sequence[str]
+) -> Iterator[tuple[LabelRows, pl.DataFrame, LabelPolicy]]:
+    """Labels of the source and posted ones, some rows at a time: their columns by our names, and how they are read."""
+    theirs = {name: name for name in [*rule.key, *outcome]} | {ours: theirs for theirs, ours in rule.columns.items()}
+    if rule.time:
+        theirs[WRITTEN] = rule.time
+    for rows in label_sources.rows_of(project, rule, [*dict.fromkeys(theirs.values())]):
+        yield rows, rows.frame.select(SOURCE, *(pl.col(name).alias(ours) for ours, name in theirs.items())), rule
+    if environment is not None:
+        form = label_posts.rule_for(rule)
+        for rows in label_posts.rows_of(project, environment, rule.key, outcome):
+            yield rows, rows.frame.rename({label_posts.CAME: WRITTEN}), form
 
 
 def _remarks(counts: LabelCounts, rule: LabelPolicy, wrong: list[str], torn: int, corrected: pl.DataFrame) -> list[str]:
     """Say what became of labels that do not count, a sentence for each reason."""
-    said = [] if counts.files or counts.left_out else [f"there are no labels in {rule.source} yet"]
+    said = [] if counts.files or counts.left_out or counts.posted else [f"there are no labels in {rule.source} yet"]
     said += [f"left out: {why}" for why in counts.left_out]
     if counts.refused:
         causes = [f"no JSON object in {counted(torn, 'line')}"] if torn else []
@@ -157,19 +171,18 @@ def _remarks(counts: LabelCounts, rule: LabelPolicy, wrong: list[str], torn: int
     if counts.again:
         said.append(f"told again, and counted once: {counted(counts.again, 'label')}")
     if counts.corrected:
-        first = ", ".join(corrected[SOURCE].head(_SHOWN))
+        first = ", ".join(corrected[SOURCE].head(SHOWN))
         said.append(f"corrected, and the later one counts: {counted(counts.corrected, 'label')}, by {first}")
     if counts.waiting:
         said.append(f"without an outcome yet, and unknown: {counted(counts.waiting, 'label')}")
     return said
 
 
-def _is_told(project: Project, columns: Sequence[str]) -> list[pl.Expr]:
-    """Whether a label says what happened: in every column, or in those that must, where `target` judges the others."""
+def _needed(project: Project, columns: Sequence[str]) -> list[str]:
+    """The outcomes without which a label tells nothing: all, or those that must be there, where `target` judges."""
     may_lack = project.params.split.missing_outcomes == "keep"
     fields = [field for field in CONTRACT.outcome_fields if field.name in columns]
-    needed = [field.name for field in fields if not (field.optional and may_lack)]
-    return [pl.col(name).is_not_null() for name in needed]
+    return [field.name for field in fields if not (field.optional and may_lack)]
 
 
 @dataclass(frozen=True)
@@ -181,13 +194,15 @@ class KnownLabels:
     rule: LabelPolicy
 
     @classmethod
-    def of(cls, project: Project, log: pl.DataFrame, mask: Mask | None = None) -> KnownLabels | None:
-        """Read them for a log, of which any part will do; `None` where the policy has no rule."""
+    def of(
+        cls, project: Project, log: pl.DataFrame, environment: str | None = None, mask: Mask | None = None
+    ) -> KnownLabels | None:
+        """Read them for the log of an environment, of which any part will do; `None` where the policy has no rule."""
         rule = project.policy.labels
         if rule is None:
             return None
-        told = read(project, rule)
-        return cls(told, _as_logged(log, told, mask), rule)
+        told = read(project, rule, environment, mask)
+        return cls(told, _as_logged(log, told), rule)
 
     def join(self, log: pl.DataFrame, now: datetime) -> pl.DataFrame:
         """Do what `join` below does."""
@@ -213,13 +228,13 @@ class KnownLabels:
 
 
 def attach(
-    project: Project, log: pl.DataFrame, now: datetime, mask: Mask | None = None, *, is_whole: bool = True
+    project: Project, log: pl.DataFrame, now: datetime, *, is_whole: bool = True
 ) -> tuple[pl.DataFrame, LabelCounts | None]:
     """Join a log with the labels there are, and say what became of others; without a rule do nothing.
 
     Where the log `is_whole`, labels that find no prediction in it are counted.
     """
-    known = KnownLabels.of(project, log, mask)
+    known = KnownLabels.of(project, log)
     if known is None:
         return log, None
     joined = known.join(log, now)
@@ -230,30 +245,26 @@ def _of_nothing(strangers: pl.DataFrame, labels: int, of_a_share: bool) -> list[
     """Say that labels find no prediction, which may be a wrong key, or a log that holds a part of them."""
     if not strangers.height:
         return []
-    first = f"first {', '.join(strangers[SOURCE].head(_SHOWN))}"
+    first = f"first {', '.join(strangers[SOURCE].head(SHOWN))}"
     if strangers.height == labels:
         return [f"mind: none of {counted(labels, 'label')} finds a prediction, {first}; is labels.key right?"]
     why = "; it holds a share of them, by serving.log_share" if of_a_share else ""
     return [f"without a prediction in this log: {strangers.height:,} of {counted(labels, 'label')}, {first}{why}"]
 
 
-def join(log: pl.DataFrame, labels: Labels, rule: LabelPolicy, now: datetime, mask: Mask | None = None) -> pl.DataFrame:
+def join(log: pl.DataFrame, labels: Labels, rule: LabelPolicy, now: datetime) -> pl.DataFrame:
     """Add `truth`, which is null where nothing is known, and `is_due`.
 
     A prediction younger than the delay is not due and has no truth even where a label is there:
     the outcomes that are known first are not like the others. What the log has hashed finds its label by the
-    hash of the label's own key, with the `mask` that the log was read with.
+    hash of the label's own key: both are read with the same mask.
     """
-    return _joined(log, _as_logged(log, labels, mask), labels.key, rule, now)
+    return _joined(log, _as_logged(log, labels), labels.key, rule, now)
 
 
-def _as_logged(log: pl.DataFrame, labels: Labels, mask: Mask | None) -> pl.DataFrame:
+def _as_logged(log: pl.DataFrame, labels: Labels) -> pl.DataFrame:
     """The labels with their keys as the log has them."""
-    frame = labels.frame
-    for name in labels.key:
-        if mask and name in mask.hashed:
-            frame = frame.with_columns(pl.Series(name, [mask.hash(name, value) for value in frame[name]], pl.String))
-    return frame.with_columns(pl.col(name).cast(log.schema[name]) for name in labels.key)
+    return labels.frame.with_columns(pl.col(name).cast(log.schema[name]) for name in labels.key)
 
 
 def _joined(log: pl.DataFrame, frame: pl.DataFrame, key: list[str], rule: LabelPolicy, now: datetime) -> pl.DataFrame:
@@ -277,36 +288,15 @@ def _merged(violations: list[Violation]) -> list[str]:
     found: dict[tuple[str, str], Violation] = {}
     for one in violations:
         before = found.get((one.field, one.rule), Violation(one.field, one.rule, 0, []))
-        examples = [*before.examples, *one.examples][:_SHOWN]
+        examples = [*before.examples, *one.examples][:SHOWN]
         found[one.field, one.rule] = Violation(one.field, one.rule, before.rows + one.rows, examples)
     return [str(violation) for violation in found.values()]
 
 
-def _typed(told: pl.DataFrame, rule: LabelPolicy) -> tuple[pl.DataFrame, list[Violation]]:
-    """Give text its types by the contract's own rules; say which of them rows broke, and leave these rows out."""
-    fields: tuple[Field, ...] = (
-        *(field for field in CONTRACT.fields if field.name in rule.key), *CONTRACT.outcome_fields
-    )  # fmt: skip
-    typed, violations = sift(told, fields, rule.format)
-    beside = [name for name in ("id", _WRITTEN) if name in told.columns]
-    typed = typed.join(told.select(SOURCE, *beside), on=SOURCE, how="left", maintain_order="left") if beside else typed
-    if _WRITTEN in beside:
-        text, form = pl.col(_WRITTEN), rule.format.time
-        plain = moments(text, zoned=False, form=form, unit="us").dt.replace_time_zone("UTC")
-        typed = typed.with_columns(pl.coalesce(moments(text, zoned=True, form=form, unit="us"), plain).alias(_WRITTEN))
-    for name, rule_broken in (("id", "a value is missing"), (_WRITTEN, "must be a time")):
-        lacking = typed.filter(pl.col(name).is_null()) if name in beside else typed.clear()
-        if lacking.height:
-            column, first = rule.time if name == _WRITTEN else name, lacking[SOURCE].head(_SHOWN).to_list()
-            violations.append(Violation(str(column), rule_broken, lacking.height, first))
-            typed = typed.filter(pl.col(name).is_not_null())
-    return typed, violations
-
-
 def _latest(typed: pl.DataFrame, key: list[str], outcome: Sequence[str]) -> tuple[pl.DataFrame, int, pl.DataFrame]:
     """The last label of each key, how many only repeat another, and the labels that overrule others."""
-    if _WRITTEN in typed.columns:
-        typed = typed.sort(_WRITTEN, maintain_order=True)
+    if WRITTEN in typed.columns:
+        typed = typed.sort(WRITTEN, maintain_order=True)
     if typed.select(key).hash_rows().n_unique() == typed.height:  # as usual: nothing is told twice
         return typed, 0, typed.clear()
     told = pl.struct(outcome)

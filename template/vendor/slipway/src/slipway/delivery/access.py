@@ -172,7 +172,7 @@ def guarded(project: Project, wanted: Environment, run: Run, release: Release, b
             "take them out, and say access.plain: true where another proxy in front speaks HTTPS",
         )
     code = packaging.code_of(project, bundle, run.platform)
-    if not packaging.guards(code):
+    if not packaging.serves_with(code, "guard"):
         raise MlopsError(
             f"the code of version {release.version} is older than `access` and would answer anybody",
             f"mlops promote {environments.FIRST} --version {release.version} --this-platform serves it with this one"

@@ -14,7 +14,7 @@ import msgspec
 from slipway.base import http
 from slipway.base.errors import MlopsError
 from slipway.base.files import Log
-from slipway.delivery import access, environments, ledger, newest, target
+from slipway.delivery import access, environments, labels, ledger, newest, target
 from slipway.delivery.access import Admission
 from slipway.delivery.target import Rival, Run, Running
 from slipway.forge import git
@@ -66,6 +66,7 @@ def _make_so(
     signing.verify(project, release, bundle)
     run, rival = _run(project, wanted, name, release, bundle, source), _rival(project, name, wanted)
     run = access.guarded(project, wanted, run, release, bundle)
+    run = labels.taking(project, wanted, run, release, bundle, log if left else None)
     move = _Move(project, wanted, running(project, name), log)
     move.make_room(run)
     admission = access.admit(project, wanted, run)
@@ -73,6 +74,7 @@ def _make_so(
     try:
         _smoke_test(run, bundle, admission, log_place)
         _require_guard(run, log_place)
+        labels.require_taken(run, admission, log_place)
     except MlopsError:
         move.take_back(name)
         ledger.write(project, name, release, ledger.TAKEN_BACK)
@@ -179,6 +181,8 @@ def _run(project: Project, wanted: Environment, name: str, release: Release, bun
         image=release.image or "",
         privacy=hidden,
         platform=packaging.differs(bundle, release.platform),
+        platform_digest=_platform_digest(bundle, release),
+        file_commit=git.last_change(project.root, environments.relative(project, name)),
     )
     where = target.of(project, wanted)
     if where.needs_image and not release.image:
@@ -187,6 +191,12 @@ def _run(project: Project, wanted: Environment, name: str, release: Release, bun
             f"from a checkout of its code: mlops build --push; then mlops promote {environments.FIRST} again",
         )
     return where.prepare(project, run, bundle)
+
+
+def _platform_digest(bundle: Bundle, release: Release) -> str:
+    """The digest of the platform that serves a version; empty where an earlier release made it a part of the team's."""
+    own = (digest for name, digest in packaging.digests(bundle).items() if name.startswith(packaging.PLATFORM_WHEEL))
+    return release.platform.digest if release.platform else next(own, "")
 
 
 def _require_that_hides(bundle: Bundle, release: Release) -> None:

@@ -16,6 +16,7 @@ import msgspec
 
 from slipway.base.errors import MlopsError
 from slipway.base.files import Log
+from slipway.log.posted import LabelForm
 from slipway.settings.access import Issuer, Tls, Token
 from slipway.settings.environment import Environment, Platform
 from slipway.settings.policy import Hidden, ServingPolicy
@@ -40,6 +41,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     `privacy` says which columns the log does not hold as they are. `program` and `supervisor` are the modules that
     the bundle's own code is started by; runs that earlier releases wrote down name none. `platform` is the one that
     serves it, where that is not the one in the bundle. Where it is `guarded`, only those may ask whom `Admitted` names.
+    Where there are `labels`, it takes what has this form. Others are told `platform_digest`, and by which `file_commit`
+    of the environment's file it was deployed.
     """
 
     environment: str
@@ -62,13 +65,18 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     guarded: bool = False
     tls: Tls | None = None
     proxies: list[str] = []
+    labels: LabelForm | None = None
+    platform_digest: str = ""
+    file_commit: str = ""
 
     def matches(self, other: Run) -> bool:
         """Whether both answer the same at the same address.
 
-        Where the bundle was found is no difference, and the programs follow from bundle and platform.
+        Where the bundle was found is no difference, nor which commit said so; programs and the platform's digest
+        follow from bundle and platform.
         """
-        same = {name: getattr(other, name) for name in ("source", "program", "supervisor")}
+        told = ("source", "program", "supervisor", "platform_digest", "file_commit")
+        same = {name: getattr(other, name) for name in told}
         return msgspec.structs.replace(self, **same) == other
 
 

@@ -10,10 +10,13 @@ import msgspec
 from slipway.base.errors import MlopsError
 from slipway.base.numbers import significant
 from slipway.contract.columns import columns
+from slipway.contract.files import SOURCE
+from slipway.data import labels
 from slipway.delivery import environments
 from slipway.delivery.deploy import ask
 from slipway.forge import git
-from slipway.log import predictions
+from slipway.log import masks, predictions
+from slipway.log.frames import frame_of
 from slipway.log.masks import MARK, is_hash
 from slipway.registry.models import Registry, Version
 from slipway.settings.project import Project
@@ -72,7 +75,20 @@ def _prediction(project: Project, prediction: predictions.Prediction) -> Facts:
     if prediction.probabilities is not None:
         facts[PROBABILITIES] = dict(zip(bundle.model.classes, prediction.probabilities, strict=True))
     facts |= {"identity": prediction.identity} if prediction.identity else {}
+    facts |= _label(project, prediction)
     return facts | _facts(project, found, bundle)
+
+
+def _label(project: Project, prediction: predictions.Prediction) -> Facts:
+    """What a label says that happened, if there is one by now, and where that label is."""
+    mask = masks.mask_of(project, prediction.environment)
+    row = frame_of([prediction], CONTRACT.fields, mask)
+    known = labels.KnownLabels.of(project, row, prediction.environment, mask)
+    found = known.frame.join(row, on=known.labels.key, how="semi") if known else row.clear()
+    if found.is_empty():
+        return {}
+    truth = found[labels.TRUTH][0]
+    return {"label": f"{'nothing' if truth is None else f'{truth:g}'}, by {found[SOURCE][0]}"}
 
 
 def _features(bundle: Bundle, prediction: predictions.Prediction) -> Facts:

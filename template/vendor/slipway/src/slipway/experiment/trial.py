@@ -106,10 +106,10 @@ def compare_live(project: Project, name: str, until: datetime) -> LiveComparison
     commit, since = environments.trial_since(project, name)
     rule, remarks = _rule(project, commit)
     where = labels.rule_of(project)
-    known = labels.read(project, where)
     mask = masks.mask_of(project, name)
+    known = labels.read(project, where, name, mask)
     log = predictions.read(project, name, since, until, with_shadow=True, mask=mask)
-    log = labels.join(log, known, where, until, mask)
+    log = labels.join(log, known, where, until)
     logs = _of(log, "champion", champion.digest), _of(log, _ROLES[tried.mode], tried.digest)
     models = [bundle_of(project, one.version, one.digest)[0].model for one in (champion, tried)]
     for one, model in zip((champion, tried), models, strict=True):

@@ -51,6 +51,11 @@ def head(root: Path) -> str:
     return found
 
 
+def last_change(root: Path, path: str) -> str:
+    """The full id of the commit that changed a file last; empty where none has."""
+    return git(root, "log", "-1", "--format=%H", "--", path, check=False).strip()
+
+
 def changes(root: Path) -> list[str]:
     """Paths, from `root`, of files in it that differ from the current commit, untracked ones included."""
     asked = ("status", "--porcelain", "--no-renames", "--untracked-files=all", "-z", "--", ".")

@@ -1,7 +1,8 @@
 """Erasing what the logs of an environment hold of one subject, and the record that it was done.
 
-A subject is named by a column of the contract and its value, or by the id of an answer. Erased are answers, and what
-the record of refusals holds of that value. Raw data, labels and models are no logs, and are not touched.
+A subject is named by a column of the contract and its value, or by the id of an answer. Erased are answers, the labels
+that were posted of them, and what the record of refusals holds of that value. Raw data, files of labels and models are
+no logs, and are not touched.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 import msgspec
 
 from slipway.base.errors import MlopsError
-from slipway.log import masks, predictions, refusals
+from slipway.log import masks, posted, predictions, refusals
 from slipway.log.bucket import BucketSink
 from slipway.log.store import ErasingSink, sink_of
 from slipway.settings.project import Project
@@ -39,6 +40,7 @@ class Erasure(msgspec.Struct, frozen=True, kw_only=True):
     refusals: int
     by: str
     ticket: str = ""
+    labels: int = 0
 
 
 def erase(project: Project, environment: str, key: str, ticket: str = "", *, dry_run: bool = False) -> Erasure:
@@ -48,8 +50,9 @@ def erase(project: Project, environment: str, key: str, ticket: str = "", *, dry
     column, where the log is in a place that cannot erase, and where lines are still there afterwards.
     """
     name, is_meant = _subject(project, environment, key)
+    is_meant[posted.LOG] = _of_any(project, environment, is_meant)
     found = dict.fromkeys(predictions.LOGS, 0)
-    for log in found:
+    for log in (posted.LOG, refusals.LOG, predictions.LOG):  # labels are found by what predictions still say
         sink = sink_of(project, log, environment)
         if not isinstance(sink, ErasingSink):
             raise MlopsError(
@@ -65,7 +68,8 @@ def erase(project: Project, environment: str, key: str, ticket: str = "", *, dry
             )
     record = Erasure(
         id=secrets.token_hex(6), at=datetime.now(UTC), environment=environment, key=name, ticket=ticket,
-        predictions=found[predictions.LOG], refusals=found[refusals.LOG], by=getpass.getuser(),
+        predictions=found[predictions.LOG], refusals=found[refusals.LOG], labels=found[posted.LOG],
+        by=getpass.getuser(),
     )  # fmt: skip
     if not dry_run:
         _record(project, record)
@@ -102,7 +106,11 @@ def _subject(project: Project, environment: str, key: str) -> tuple[str, dict[st
         )
     values = _readings(text)
     if name == "id":
-        return name, {predictions.LOG: _has_id(text), refusals.LOG: lambda _: False}
+        return name, {
+            predictions.LOG: _has_id(text),
+            refusals.LOG: lambda _: False,
+            posted.LOG: lambda line: _is(line, "key", lambda key: key.get("id") == text),
+        }
     path = masks.folder(project.state, environment) / "log.key"
     if path.is_file():
         mask = masks.Mask({name: "hash"}, path.read_bytes())
@@ -111,7 +119,29 @@ def _subject(project: Project, environment: str, key: str) -> tuple[str, dict[st
     return name, {
         predictions.LOG: lambda line: _is(line, "row", lambda row: row.get(name) in values),
         refusals.LOG: lambda line: _is(line, "value", written.__contains__) and _is(line, "field", name.__eq__),
+        posted.LOG: lambda line: _is(line, "key", lambda key: key.get(name) in values),
     }
+
+
+def _of_any(
+    project: Project, environment: str, is_meant: dict[str, Callable[[bytes], bool]]
+) -> Callable[[bytes], bool]:
+    """What tells that a label is meant: by its own key, or as the label of a prediction that is."""
+    of_itself = is_meant[posted.LOG]
+    named = {tuple(label.key) for label in posted.read(project, environment) if label}
+    if not named:
+        return of_itself
+    keys = set[bytes]()
+    for line in sink_of(project, predictions.LOG, environment).scan(None, None):
+        if is_meant[predictions.LOG](line):
+            told = msgspec.json.decode(line, type=dict[str, Any])
+            row = told["row"] | {"id": told.get("id")}
+            keys |= {_key_of({name: row.get(name) for name in names}) for names in named}
+    return lambda line: of_itself(line) or _is(line, "key", lambda key: _key_of(key) in keys)
+
+
+def _key_of(key: dict[str, Any]) -> bytes:
+    return msgspec.json.encode(key, order="sorted")
 
 
 def _readings(text: str) -> list[Any]:

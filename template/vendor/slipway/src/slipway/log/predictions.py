@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from slipway.contract.rows import Row
-from slipway.log import refusals
+from slipway.log import posted, refusals
 from slipway.log.counts import LogCounts, answered_of, is_drawn, is_part
 from slipway.log.frames import frame_of
 from slipway.log.gathering import Gathering
@@ -40,7 +40,7 @@ MOST_DAYS = 500_000
 logger = logging.getLogger(__name__)
 
 #: What is deleted together when it is old.
-LOGS = (LOG, refusals.LOG)
+LOGS = (LOG, refusals.LOG, posted.LOG)
 
 #: Who scored a row. A client never sees what a `shadow` says; its id is that of the answer the client got. A `probe` is
 #: a deployment's own question, which nobody judges.
@@ -274,7 +274,7 @@ def forgotten(keep_days: int, now: datetime) -> date:
 
 
 def forget(project: Project, environment: str, keep_days: int, now: datetime) -> int:
-    """Delete what was written on days that ended at least `keep_days` days ago, predictions and refusals.
+    """Delete what was written on days that ended at least `keep_days` days ago, labels that were posted among it.
 
     Returns how many files or objects these were. None holds a row that is younger than its day.
     """

@@ -25,8 +25,8 @@ from slipway.settings.project import Project
 GROUP = "slipway.log"
 _BUCKET = "slipway.log.bucket"
 
-#: The logs of an environment: answers, what was refused, and what was erased.
-LOGS = ("predictions", "refused", "erasures")
+#: The logs of an environment: answers, what was refused, labels that were posted, and what was erased.
+LOGS = ("predictions", "refused", "labels", "erasures")
 
 #: Of the times of rows.
 RESOLUTION = timedelta(microseconds=1)

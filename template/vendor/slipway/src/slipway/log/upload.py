@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -19,6 +20,7 @@ from types import FrameType
 from slipway.base.errors import MlopsError
 from slipway.base.files import Log
 from slipway.log.bucket import BucketSink
+from slipway.log.heartbeats import HeartbeatSync
 from slipway.log.store import LOGS, LogPlace
 
 #: What a machine that is lost with its disk has not uploaded is no older, while the bucket is there.
@@ -29,11 +31,15 @@ _NICE = 10
 
 
 class Uploader:
-    """Empties the spools of an environment."""
+    """Empties the spools of an environment, and tells what is served here; first it lets `look` find that out."""
 
-    def __init__(self, state: Path, environment: str, address: str, log: Log) -> None:
+    def __init__(
+        self, state: Path, environment: str, address: str, log: Log, look: Callable[[], None] = lambda: None
+    ) -> None:
         self._sinks = [BucketSink(LogPlace(state, name, environment, address)) for name in LOGS]
+        self._heartbeats = HeartbeatSync(state, environment, address)
         self._log = log
+        self._look = look
         self._ended = threading.Event()
 
     def end(self) -> None:
@@ -47,8 +53,10 @@ class Uploader:
     def follow(self, every_s: float = EVERY_S, is_wanted: Callable[[], bool] = lambda: True) -> None:
         """Upload every so many seconds until told to end, or not wanted; say when the bucket goes and when it comes."""
         wait_s, failed_at = every_s, None
+        self._beat()
         while not self._ended.wait(wait_s) and is_wanted():
             problem = self._try()
+            self._beat()
             if problem and failed_at is None:
                 failed_at = datetime.now(UTC)
                 self._log(f"the log is not uploaded, waits on this machine and is tried again for ever: {problem}")
@@ -58,6 +66,13 @@ class Uploader:
             wait_s = min(2 * wait_s, max(every_s, MAX_BACKOFF_S)) if problem else every_s
         if problem := self._try():
             self._log(f"the log is not uploaded, and waits on this machine: {problem}")
+        self._beat()
+
+    def _beat(self) -> None:
+        """Say in the bucket what is served here; where it is away, the log has that line already."""
+        with suppress(MlopsError, OSError):
+            self._look()
+            self._heartbeats.sync()
 
     def _try(self) -> str:
         """Upload; returns what went wrong, empty when nothing did."""

@@ -83,7 +83,7 @@ def read(project: Project, environment: str, since: datetime | None, now: dateti
     begin = since or (None if files is None else kept.begin(project.policy, now))
     most = project.policy.monitor.max_rows
     found = predictions.read_counted(project, environment, begin, now, mask=mask, most=most)
-    counts, known = found.counts, KnownLabels.of(project, found.frame, mask)
+    counts, known = found.counts, KnownLabels.of(project, found.frame, environment, mask)
     if not since and begin and all(file.day >= begin.date() for file in files or []):
         counts = msgspec.structs.replace(counts, since=None)
     return Reading(

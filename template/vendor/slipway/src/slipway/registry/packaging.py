@@ -264,9 +264,9 @@ def hides_columns(bundle: Bundle) -> bool:
     return any(name == _OWN_SERVER or name.endswith("/mlops/privacy.py") for name in _names(bundle.path))
 
 
-def guards(code: Path) -> bool:
-    """Whether the code in a folder asks who asks."""
-    return "slipway/serving/guard.py" in _names(code)
+def serves_with(code: Path, module: str) -> bool:
+    """Whether the server in a folder of code has a module, such as `guard`, and so can do what it is for."""
+    return f"slipway/serving/{module}.py" in _names(code)
 
 
 def requires(code: Path, package: str) -> bool:

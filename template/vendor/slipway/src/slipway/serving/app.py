@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
@@ -25,6 +25,7 @@ from slipway.serving.challenger import SHADOW_PATH, ChallengerRouter
 from slipway.serving.context import ServingContext
 from slipway.serving.endpoint import Endpoint
 from slipway.serving.guard import Guarded, introduced
+from slipway.serving.label_route import OUTCOMES, PATH, LabelRoute, refusal
 from slipway.serving.metrics import EXPOSITION_TYPE, Telemetry
 from slipway.serving.openapi import document
 from slipway.serving.protocols import Protocols
@@ -117,13 +118,17 @@ def create_app(context: ServingContext) -> App:
     pages = _pages(app, context)
     for protocol in protocols:
         pages |= {path: partial(_content, page) for path, page in protocol.pages(lambda: not app.is_draining).items()}
-    team_routes.require_free(team, [*pages, *protocols.routes, SHADOW_PATH])
-    paths = [*protocols.routes, *pages, *(route.path for route in team)]
-    described = document(model, paths, [*(one.describe() for one in protocols), team_routes.describe(team)])
+    labels = _labels(context, endpoint, telemetry)
+    team_routes.require_free(team, [*pages, *protocols.routes, *labels, SHADOW_PATH])
+    paths = [*protocols.routes, *pages, *labels, *(route.path for route in team)]
+    described = document(
+        model, paths, [*(one.describe() for one in (*protocols, *labels.values())), team_routes.describe(team)]
+    )
     pages["/openapi.json"] = partial(Response, msgspec.json.encode(described), media_type="application/json")
     routes = [Route(path, _page(answer), methods=["GET"]) for path, answer in pages.items()]
     asked = {path: PredictionRoute(endpoint, protocol, model.name) for path, protocol in protocols.routes.items()}
     routes += [Route(path, asked[path], methods=["POST"]) for path in asked]
+    routes += [Route(path, route, methods=["POST"]) for path, route in labels.items()]
     routes += [Route(route.path, route, methods=[route.method]) for route in team]
     if context.served.role == "challenger":
         routes.append(Route(SHADOW_PATH, partial(_copies, endpoint), methods=["POST"]))
@@ -133,18 +138,27 @@ def create_app(context: ServingContext) -> App:
     router.router.redirect_slashes = False
     inside: ASGIApp = introduced(router) if context.served.role == "challenger" else router
     if context.guard is not None:
-        inside = Guarded(inside, context.guard, partial(_denied, endpoint))
+        inside = Guarded(inside, context.guard, partial(_denied, endpoint, labels))
     app.pages = _for_browsers(inside, context) if context.policy.origins else inside
     return app
 
 
-def _denied(endpoint: Endpoint, path: str, problem: Problem) -> Reply:
+def _labels(context: ServingContext, endpoint: Endpoint, telemetry: Telemetry) -> dict[str, LabelRoute]:
+    """Where labels can be posted, if they can."""
+    if context.labels is None:
+        return {}
+    counts = telemetry.counts.labels = dict.fromkeys(OUTCOMES, 0)
+    return {PATH: LabelRoute(context.labels, endpoint.limit, context.policy.max_rows, endpoint.max_bytes, counts)}
+
+
+def _denied(endpoint: Endpoint, labels: Mapping[str, LabelRoute], path: str, problem: Problem) -> Reply:
     """What somebody gets who may not ask, in the form of the protocol that was asked."""
+    if path in labels:
+        return labels[path].refuse(problem)
     try:
         protocol = endpoint.protocols.at(path)
     except Problem:
-        headers = [(name.encode(), value.encode()) for name, value in problem.headers.items()]
-        return Reply(problem.status, [(b"content-type", MEDIA_TYPE.encode()), *headers], problem.body())
+        return refusal(problem)
     return endpoint.refuse(Request(protocol, path, b""), problem)
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from slipway.log.posted import LabelLog
 from slipway.log.predictions import PredictionLog
 from slipway.log.refusals import RefusalLog
 from slipway.serving.guard import Guard
@@ -33,7 +34,8 @@ class ServingContext:
     """What the parts of one server process share.
 
     Without a `log` no answer is recorded, and without `refusals` no refusal. `traffic` is the file that names a
-    challenger, `counts` the folder in which `workers` processes share their counts. Without a `guard` anybody may ask.
+    challenger, `counts` the folder in which `workers` processes share their counts. Without a `guard` anybody may ask,
+    and without `labels` nobody can post some.
     """
 
     scorer: Scorer
@@ -45,6 +47,7 @@ class ServingContext:
     counts: Path | None = None
     workers: int = 1
     guard: Guard | None = None
+    labels: LabelLog | None = None
 
     @property
     def version(self) -> str:

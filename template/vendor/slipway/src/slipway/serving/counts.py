@@ -9,7 +9,17 @@ from slipway.training.histogram import Histogram
 #: A count for each value of a label: a version, a field, a status.
 ByLabel = dict[str, int]
 
-BY_LABEL = ("requests", "predictions", "positives", "shadows", "violations", "missing", "challenger", "copies")
+BY_LABEL = (
+    "requests",
+    "predictions",
+    "positives",
+    "shadows",
+    "violations",
+    "missing",
+    "challenger",
+    "copies",
+    "labels",
+)
 HISTOGRAMS = ("seconds", "scores", "ages", "in_progress")
 
 
@@ -17,10 +27,10 @@ class Counts(msgspec.Struct):
     """The numbers of one process, or of several together.
 
     `requests` are by status, `predictions`, `positives` and `shadows` (rows) by version, `classes` (rows) by version
-    and class, `violations` and `missing` (values) by field, `challenger` (requests of a canary) and `copies` (requests
-    for a shadow) by what became of them. By version are `seconds` (of answered requests), `scores` (of rows), `ages`
-    (of requests, in seconds), `in_progress` (what a request found there before it), the scores that are `expected`,
-    and `since` when (Unix time, seconds).
+    and class, `violations` and `missing` (values) by field, `challenger` (requests of a canary), `copies` (requests
+    for a shadow) and `labels` (that were posted) by what became of them. By version are `seconds` (of answered
+    requests), `scores` (of rows), `ages` (of requests, in seconds), `in_progress` (what a request found there before
+    it), the scores that are `expected`, and `since` when (Unix time, seconds).
     """
 
     requests: ByLabel = {}
@@ -31,6 +41,7 @@ class Counts(msgspec.Struct):
     missing: ByLabel = {}
     challenger: ByLabel = {}
     copies: ByLabel = {}
+    labels: ByLabel = {}
     classes: dict[str, ByLabel] = {}
     log_rows: int = 0
     log_failures: int = 0

@@ -47,7 +47,7 @@ class Endpoint:
         self._challenger = challenger
         # What a challenger refuses, its champion is asked next.
         self._refusals = context.refusals if self._is_champion else None
-        self._limit = RateLimit(policy.requests_per_second)
+        self.limit = RateLimit(policy.requests_per_second)
         self._encode = msgspec.json.Encoder().encode
         self._headers: Headers = [
             (b"content-type", b"application/json"),
@@ -117,7 +117,7 @@ class Endpoint:
     def _admit(self, request: Request) -> None:
         in_progress = self._predictor.waiting + len(self._tasks)
         if self._is_champion:  # a challenger gets only what was admitted
-            self._limit.take(*((request.identity, "identity") if request.identity else (request.client,)))
+            self.limit.take(*((request.identity, "identity") if request.identity else (request.client,)))
             self._telemetry.arrived(in_progress)
         if in_progress >= self._max_in_progress:
             raise Problem(503, "too many requests are in progress; ask again", headers={"retry-after": "1"})

@@ -210,6 +210,8 @@ class Telemetry(Collector):
         )
         yield _counter("shadow_copies", "Requests copied for the challenger, or not.", "outcome", counts.copies)
         yield _counter("shadow_predictions", "Rows scored and shown to nobody, by version.", "version", counts.shadows)
+        if counts.labels:
+            yield _counter("labels", "Labels that were posted, by what came of them.", "outcome", counts.labels)
         yield CounterMetricFamily("mlops_prediction_log_rows", "Predictions written to the log.", value=counts.log_rows)
         yield CounterMetricFamily(
             "mlops_prediction_log_failures", "Predictions that could not be written.", value=counts.log_failures

@@ -15,6 +15,7 @@ import msgspec
 
 from slipway.base.errors import MlopsError
 from slipway.delivery.target import Assignment
+from slipway.log.posted import LabelForm
 from slipway.serving.link import Link
 from slipway.settings.access import Tls
 from slipway.settings.policy import Hidden, ServingPolicy
@@ -31,7 +32,8 @@ class ServerSettings:
     The bundle is refused when it is not what `digest` promises. The columns in `hidden` are not logged as they are.
     `state` is the folder for local state. A supervisor hands over a listening socket, `fd`, and another one, `link`,
     on which it hears how this server is doing; without them the server listens for itself. `traffic`, `counts` and
-    `workers` are as in `Context`. With `admitted`, only those may ask whom this file names.
+    `workers` are as in `Context`. With `admitted`, only those may ask whom this file names. With
+    `labels` it is told, in this form, what happened.
     """
 
     bundle: Path
@@ -52,6 +54,7 @@ class ServerSettings:
     counts: Path | None = None
     workers: int = 1
     admitted: Path | None = None
+    labels: LabelForm | None = None
     tls: Tls | None = None
     proxies: Sequence[str] = ()
 
@@ -78,6 +81,7 @@ class ServerSettings:
             counts=Path(task.counts) if task.counts else None,
             workers=run.workers,
             admitted=Path(task.admitted) if task.admitted else None,
+            labels=run.labels,
             tls=run.tls,
             proxies=run.proxies,
         )
@@ -108,7 +112,7 @@ def run(settings: ServerSettings) -> None:
             proxies=settings.proxies,
         ).serve_until_told()
     finally:
-        for log in (context.log, context.refusals):
+        for log in (context.log, context.refusals, context.labels):
             if log is not None:
                 log.close()
         app.tick()
@@ -116,6 +120,7 @@ def run(settings: ServerSettings) -> None:
 
 def _context(settings: ServerSettings) -> ServingContext:
     from slipway.log import masks
+    from slipway.log.posted import LabelLog
     from slipway.log.predictions import PredictionLog
     from slipway.log.refusals import RefusalLog
     from slipway.serving.context import Served, ServingContext
@@ -137,6 +142,7 @@ def _context(settings: ServerSettings) -> ServingContext:
         counts=settings.counts,
         workers=settings.workers,
         guard=guard,
+        labels=LabelLog(state, environment, settings.labels, mask, limits.log) if settings.labels else None,
     )
 
 

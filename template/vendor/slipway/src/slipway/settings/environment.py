@@ -53,12 +53,14 @@ class Challenger(Release, kw_only=True):
 class ServeAddress(Settings):
     """Where the server of an environment listens, and how many processes answer there.
 
-    With `tls` it speaks HTTPS. `proxies` are the addresses or networks whose X-Forwarded-For is believed.
+    With `tls` it speaks HTTPS. `proxies` are the addresses or networks whose X-Forwarded-For is believed. With
+    `labels` it is told at `/labels` what happened.
     """
 
     host: str
     port: Annotated[int, Meta(ge=1, le=65535)]
     workers: Annotated[int, Meta(ge=1, le=64)] = 1
+    labels: bool = False
     tls: Tls | None = None
     proxies: list[str] = msgspec.field(default_factory=list)
 

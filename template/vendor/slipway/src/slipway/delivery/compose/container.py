@@ -21,6 +21,7 @@ from slipway.base.errors import MlopsError
 from slipway.delivery.folder import EnvironmentFolder
 from slipway.delivery.processes import KILL_AFTER_S, START_S, TICK_S, Group, log, open_listener
 from slipway.delivery.target import Run
+from slipway.log.posted import LabelForm
 from slipway.settings.policy import Hidden, ServingPolicy
 
 BUNDLE = "/bundle"
@@ -103,6 +104,7 @@ def _run() -> Run:
         privacy=msgspec.json.decode(os.environ.get("MLOPS_PRIVACY", "{}"), type=dict[str, Hidden]),
         role="challenger" if path else "champion",
         guarded=bool(os.environ.get("MLOPS_GUARDED")),
+        labels=msgspec.json.decode(os.environ.get("MLOPS_LABELS") or "null", type=LabelForm | None),
     )
 
 

@@ -32,6 +32,7 @@ from slipway.delivery.docker import docker, require_network
 from slipway.delivery.processes import open_listener
 from slipway.delivery.target import Rival, Run
 from slipway.log import masks
+from slipway.log import predictions as predictions_log
 from slipway.settings.project import Project
 from slipway.training.bundle import Bundle
 
@@ -149,12 +150,12 @@ def stop(project: Project, environment: str, timeout_s: float = 30) -> bool:
 
 def _settings(project: Project, run: Run, place: Stack) -> dict[str, str]:
     """The variables of `environment.yaml`."""
-    predictions, refused = (project.state / name / run.environment for name in ("predictions", "refused"))
+    predictions, refused, labels = (project.state / name / run.environment for name in predictions_log.LOGS)
     keys = masks.folder(project.state, run.environment)
     user = _user()
-    for folder in (predictions, refused, place.servers, keys):
+    for folder in (predictions, refused, labels, place.servers, keys):
         folder.mkdir(parents=True, exist_ok=True)
-    for path in (predictions, refused, place.servers, keys, *keys.iterdir()):
+    for path in (predictions, refused, labels, place.servers, keys, *keys.iterdir()):
         if os.name != "nt" and os.getuid() == 0:
             os.chown(path, *map(int, user.split(":")))
     require_network(project.tool.model)
@@ -174,6 +175,8 @@ def _settings(project: Project, run: Run, place: Stack) -> dict[str, str]:
         "SOCKET": run.host if run.role == "challenger" else "",
         "PREDICTIONS": str(predictions),
         "REFUSED": str(refused),
+        "LABELS": msgspec.json.encode(run.labels).decode() if run.labels else "",
+        "LABEL_LOG": str(labels),
         "SERVERS": str(place.servers),
         "KEYS": str(keys),
         "PRIVACY": msgspec.json.encode(run.privacy).decode(),

@@ -24,8 +24,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
     `run` is what answers requests, `challenger` what gets its part of them. `workers` and `challengers` are their
     processes, `worker` the first one. A wish that failed leaves its `problem` here, and whatever answered before
-    still in `run`. A supervisor of an earlier release does not say `knows_privacy`, `knows_programs` or `knows_access`:
-    it would hand neither the first nor the last on, and starts every server by the program of its own release. `log` is
+    still in `run`. A supervisor of an earlier release does not say `knows_privacy`, `knows_programs`, `knows_access` or
+    `knows_labels`: it would hand none of these on, and starts every server by the program of its own release. `log` is
     where the first run that it was started for keeps its log: a supervisor has the credentials for a bucket only if
     that was one.
     """
@@ -46,6 +46,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     knows_privacy: bool = False
     knows_programs: bool = False
     knows_access: bool = False
+    knows_labels: bool = False
     log: str = ""
 
     @property

@@ -22,6 +22,7 @@ from typing import Literal
 import filelock
 
 from slipway.base.errors import MlopsError
+from slipway.delivery.beats import HeartbeatKeeper
 from slipway.delivery.folder import EnvironmentFolder
 from slipway.delivery.native.state import Desired, State
 from slipway.delivery.processes import KILL_AFTER_S, TICK_S, Group, log, open_listener
@@ -47,6 +48,7 @@ class Supervisor:
         self._written: State | None = None
         self._can_write = True
         self._uploads = UploadKeeper(place)
+        self._beats = HeartbeatKeeper(place.state)
         self._address: str | None = None
         place.forget(Traffic)
         shutil.rmtree(place.folder / "counts", ignore_errors=True)
@@ -68,6 +70,7 @@ class Supervisor:
         self._judge_candidate()
         if self._serving:
             self._serving.keep()
+            self._beats.keep(self._serving.run, self._rival if self._traffic else None)
             self._uploads.keep(self._serving.run)
         self._keep_challenger()
         self._drain()
@@ -236,6 +239,7 @@ class Supervisor:
             knows_privacy=True,
             knows_programs=True,
             knows_access=True,
+            knows_labels=True,
             log=self._address or "",
         )
 
@@ -259,6 +263,7 @@ class Supervisor:
             time.sleep(TICK_S)
         for group in groups:
             group.kill()
+        self._beats.end()
         self._uploads.end()
 
 

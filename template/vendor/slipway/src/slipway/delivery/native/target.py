@@ -107,6 +107,8 @@ def _require_supervisor_for(run: Run, before: State | None) -> None:
         problem = f"belong to a platform that would log {', '.join(run.privacy)} as it is"
     elif (run.guarded or run.tls) and not before.knows_access:
         problem = "belong to a platform that would answer anybody"
+    elif run.labels and not before.knows_labels:
+        problem = "belong to a platform that takes no labels"
     elif run.program and not before.knows_programs and not run.program.endswith(packaging.EARLIER_SERVER):
         problem = f"belong to a platform that cannot start the code of version {run.version}"
     elif is_bucket(run.limits.log) and run.limits.log != before.log:
