@@ -95,7 +95,9 @@ def server(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Itera
     shutil.copytree(finished.root, root)
     (root / "deploy").mkdir(exist_ok=True)
     project = Project(root)
-    facts = dict.fromkeys(["commit", "repository", "run_id", "pipeline", "lock", "python", "platform"], "0")
+    facts: dict[str, Any] = dict.fromkeys(
+        ["commit", "repository", "run_id", "pipeline", "lock", "python", "platform"], "0"
+    )
     bundle = seal(finished.bundle, root.parent / "bundle", Lineage(data=[], **facts))
     masks.make_key(project.state, "test")
     admitted = Admitted(deploying=digest_of("nobody has it"), tokens={"billing": Token(digest=digest_of(TOKEN))})
