@@ -69,8 +69,8 @@ def _logs(project: Project) -> Iterator[GovernanceRule]:
     choice = governance.FOLDER
     if address:
         choice = governance.BUCKET if buckets.is_bucket(address) else governance.ELSEWHERE
-    logs = dict(zip(store.LOGS, (governance.PREDICTIONS, governance.REFUSALS, governance.ERASURES), strict=True))
-    for log, artefact in logs.items():
+    artefacts = governance.PREDICTIONS, governance.REFUSALS, governance.POSTED, governance.ERASURES
+    for log, artefact in zip(store.LOGS, artefacts, strict=True):
         lies = f"{address.rstrip('/')}/{log}" if address else str(project.state / log)
         found = replace(rule(artefact, choice), lies=lies)
         if artefact == governance.ERASURES:
@@ -79,6 +79,8 @@ def _logs(project: Project) -> Iterator[GovernanceRule]:
             yield replace(found, delete=(), kept="for ever: policy.yaml has no privacy.keep_days")
         else:
             yield replace(found, kept=f"{days} days, then `mlops monitor` deletes it (privacy.keep_days)")
+    if choice == governance.BUCKET:
+        yield replace(rule(governance.HEARTBEATS, choice), lies=f"{address.rstrip('/')}/fleet")
 
 
 def _labels(project: Project) -> GovernanceRule:

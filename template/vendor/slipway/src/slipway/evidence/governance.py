@@ -42,7 +42,8 @@ _EVERYBODY = (Actor.PERSON, Actor.MAIN, Actor.PULL_REQUEST, Actor.MONITOR)
 _TEAM = (Actor.PERSON, Actor.MAIN)
 
 RAW, PIPELINE, BUNDLES, IMAGES, ENVIRONMENTS = "raw data", "pipeline data", "bundles", "images", "environment files"
-PREDICTIONS, REFUSALS, ERASURES = "prediction log", "refusals", "erasures"
+PREDICTIONS, REFUSALS, POSTED, ERASURES = "prediction log", "refusals", "posted labels", "erasures"
+HEARTBEATS = "heartbeats"
 LABELS, REPORTS, LEDGER = "labels", "reports", "ledger"
 GIT, NONE, FOLDER, BUCKET, DATABASE, ELSEWHERE = "git", "none", "folder", "bucket", "database", "another"
 FILE, TRACKING, IMAGE_REGISTRY = "file", "server", "registry"
@@ -131,7 +132,7 @@ def _log(artefact: str, *proofs: str) -> tuple[GovernanceRule, ...]:
     return here, there, other
 
 
-_FOLDERS = {PREDICTIONS: "predictions", REFUSALS: "refused", ERASURES: "erasures"}
+_FOLDERS = {PREDICTIONS: "predictions", REFUSALS: "refused", POSTED: "labels", ERASURES: "erasures"}
 
 
 def _labels(choice: str, lies: str, enforced: str, *proofs: str) -> GovernanceRule:
@@ -191,7 +192,18 @@ RULES = (
     *_log(PREDICTIONS, f"{_TESTS}/log/test_privacy.py::test_only_files_of_days_that_are_old_as_a_whole_are_deleted"),
     *_log(REFUSALS, f"{_TESTS}/log/test_erasure.py::"
                     "test_refused_values_of_a_subject_and_answers_by_their_id_go_as_well"),
+    *_log(POSTED, f"{_TESTS}/serving/test_labels.py::test_old_labels_go_with_old_predictions"),
     *_log(ERASURES, f"{_TESTS}/log/test_bucket_of_a_project.py::test_a_subject_is_erased_from_the_log_with_a_record"),
+    GovernanceRule(
+        HEARTBEATS, BUCKET, "below `fleet/` in the bucket that `serving.log` of policy.yaml names",
+        read=(Actor.PERSON, Actor.SERVER, Actor.MONITOR), write=(Actor.SERVER,), delete=(Actor.SERVER,),
+        kept="until the machine stops serving; of one that was killed, a week",
+        enforced="rights of the bucket: a server that may not delete leaves its last one, shown as stale",
+        proofs=(f"{_TESTS}/delivery/test_fleet.py::"
+                "test_servers_of_one_bucket_see_each_other_until_they_stop_or_fall_silent",
+                f"{_TESTS}/delivery/test_fleet.py::"
+                "test_what_a_killed_machine_left_is_removed_after_a_week_by_another"),
+    ),
     GovernanceRule(
         LABELS, NONE, "nowhere: policy.yaml has no `labels`", read=(), write=(), delete=(), kept="there are none",
         enforced="nothing is judged by them",
