@@ -181,7 +181,12 @@ def trials_of(story: Story) -> list[str]:
             f"| {trial['gain']:+.4f}, {trial['low']:+.4f} and {trial['high']:+.4f} "
             f"| {bold(decision, when=decision == 'promote')} |"
         )
-    return lines
+    return lines if tried_in(story) else ["No candidate was tried."]
+
+
+def tried_in(story: Story) -> list[dict[str, Any]]:
+    """The trials of the candidates."""
+    return [month.trial for month in story.months if month.trial]
 
 
 def found(story: Story) -> Iterator[str]:
@@ -191,28 +196,38 @@ def found(story: Story) -> Iterator[str]:
     broken = [month.name for month in months if month.report["quality"]["state"] == "broken"]
     columns = sum(bool(month.acting) for month in months)
     surprising = [month.name for month in months if month.moved]
-    yield f"""The monitor said `act` in {acts} of {len(months)} months: in {columns} of them columns had moved,
-        and labels were not what was expected in {_listed(surprising)}. The champion was worse than its limit in
-        {_listed(broken)}."""
-    tried = [month.trial for month in months if month.trial]
+    untold = sum(month.report["verdict"] == "insufficient data" for month in months)
+    yield f"""The monitor said `act` in {acts} of {len(months)} months, and `insufficient data` in {untold}. Columns
+        asked to act in {columns} months, and labels were not what was expected in {_listed(surprising)}. The champion
+        was shown to be worse than its limit in {_listed(broken)}."""
+    yield from tried_out(story)
+    stale_figures = [story.of(1, month.day) for month in months]
+    for metric, words in (("brier", "Brier score"), ("roc_auc", "ROC AUC")):
+        low, high = (choose(stale_figures, key=lambda one: one[metric]) for choose in (min, max))
+        yield f"""The {words} of the first model was between {low[metric]:.4f} ({month_of(low["month"])},
+            {low["late"]:.0%} late) and {high[metric]:.4f} ({month_of(high["month"])}, {high["late"]:.0%} late)."""
+
+
+def tried_out(story: Story) -> Iterator[str]:
+    """The sentences about candidates."""
+    months = story.months
+    tried = tried_in(story)
+    if not tried:
+        yield "No candidate was trained, as nothing asked for one."
+        return
     gains = [trial["gain"] for trial in tried]
     better, worse = sum(trial["low"] > 0 for trial in tried), sum(trial["high"] < 0 for trial in tried)
     promoted = [month for month in months if month.trial and month.trial["verdict"]["decision"] == "promote"]
     names = _listed([f"the one tried in {month.name}" for month in promoted])
-    yield f"""Of {len(tried)} candidates, {better} were shown to be better than the champion in the month of their
-        trial, {worse} to be worse. Promoted: {names}. Their gains in Brier score are between {min(gains):+.4f} and
-        {max(gains):+.4f}; `experiment.smallest_gain` is {tried[0]["rule"]["smallest_gain"]:g}."""
+    yield f"""Candidates: {len(tried)}; shown to be better than the champion in the month of their trial: {better}, to
+        be worse: {worse}. Promoted: {names}. Gains in Brier score: {min(gains):+.4f} to {max(gains):+.4f};
+        `experiment.smallest_gain` is {tried[0]["rule"]["smallest_gain"]:g}."""
     for month in promoted:
         later = [one for one in months if one.day > month.day]
         if month.trial and later:
             stale, fresh = (weighted(story, version, later) for version in (month.champion, month.challenger or 1))
             yield f"""The candidate promoted at the end of {month.name} had a Brier score of {fresh:.4f} from then to
                 December, the champion that it replaced would have had {stale:.4f}."""
-    stale_figures = [story.of(1, month.day) for month in months]
-    for metric, words in (("brier", "Brier score"), ("roc_auc", "ROC AUC")):
-        low, high = (choose(stale_figures, key=lambda one: one[metric]) for choose in (min, max))
-        yield f"""The {words} of the first model was between {low[metric]:.4f} ({month_of(low["month"])},
-            {low["late"]:.0%} late) and {high[metric]:.4f} ({month_of(high["month"])}, {high["late"]:.0%} late)."""
 
 
 def weighted(story: Story, version: int, months: list[Month]) -> float:
