@@ -20,15 +20,19 @@ def monitor(
     as_json: AsJson = False,
 ) -> None:
     """Judge recent predictions against the champion's reference."""
+    from datetime import UTC, datetime
+
     from slipway.forge import hosting
     from slipway.monitoring import run as monitoring
     from slipway.monitoring.quality import QualityState
     from slipway.monitoring.report import report_text
+    from slipway.pages import published
     from slipway.pages.history_page import write_history_page
     from slipway.pages.monitor_page import write_monitor_page
     from slipway.proposals import rollback
 
     project, start, end = Project.find(), moment_of(since), moment_of(until, "--until")
+    bucket = published.bucket_of(project)
     report = monitoring.run(
         project, environment, champion_bundle(project, environment), start, end, dry_run=dry_run or end is not None
     )
@@ -43,4 +47,6 @@ def monitor(
     is_now = not dry_run and end is None
     if rule and report.quality and report.quality.state is QualityState.BROKEN and is_now:
         say(rollback.roll_back(project, environment, rule, say))
+    if bucket and is_now:
+        say(f"kept at {published.publish(project, bucket, report, datetime.now(UTC))}")
     raise typer.Exit(report.exit_code)

@@ -38,7 +38,8 @@ def findings(project: Project, actor: Actor) -> Iterator[AuditFinding]:
     rules = {one.artefact: one for one in governed(project)}
     looks: list[Callable[[], Iterator[AuditFinding]]] = [
         lambda: _data(project, actor, [rules[governance.RAW], rules[governance.PIPELINE]]),
-        lambda: _log(actor, rules[governance.PREDICTIONS]),
+        lambda: _bucket(actor, rules[governance.PREDICTIONS]),
+        lambda: _bucket(actor, rules.get(governance.KEPT_REPORTS)),
         lambda: _retention(project, actor, rules[governance.PREDICTIONS]),
     ]
     for look in looks:
@@ -85,8 +86,10 @@ def _folder_of_data(what: str, folder: Path | None) -> Iterator[AuditFinding]:
         )
 
 
-def _log(actor: Actor, rule: GovernanceRule) -> Iterator[AuditFinding]:
-    """The rights at the log of answers, which that of refusals and the record of erasures share."""
+def _bucket(actor: Actor, rule: GovernanceRule | None) -> Iterator[AuditFinding]:
+    """The rights at the log of answers, which refusals, labels and erasures share, or at the reports of the monitor."""
+    if rule is None:
+        return
     if rule.choice == governance.ELSEWHERE:
         yield not_asked(f"rights of {NAMES[actor]} at {rule.lies}", "its sink has no question about rights")
     if rule.choice == governance.BUCKET:

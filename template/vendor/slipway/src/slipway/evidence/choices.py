@@ -25,6 +25,7 @@ def governed(project: Project) -> list[GovernanceRule]:
         *_logs(project),
         _labels(project),
         rule(governance.REPORTS, governance.GIT),
+        *_kept_reports(project),
         replace(rule(governance.LEDGER, governance.FILE), lies=str(project.state / LEDGER_FILE)),
     ]
 
@@ -93,6 +94,16 @@ def _labels(project: Project) -> GovernanceRule:
     elif buckets.is_bucket(labels.source):
         choice = governance.BUCKET
     return replace(rule(governance.LABELS, choice), lies=labels.source)
+
+
+def _kept_reports(project: Project) -> Iterator[GovernanceRule]:
+    if address := project.policy.monitor.reports:
+        found = replace(rule(governance.KEPT_REPORTS, governance.BUCKET), lies=address.rstrip("/"))
+        days = project.policy.privacy.keep_days
+        if days is None:
+            yield replace(found, delete=(), kept="for ever: policy.yaml has no privacy.keep_days")
+        else:
+            yield replace(found, kept=f"{days} days, then `mlops monitor` deletes it (privacy.keep_days)")
 
 
 def _below(project: Project, path: str) -> str:

@@ -43,7 +43,7 @@ _TEAM = (Actor.PERSON, Actor.MAIN)
 
 RAW, PIPELINE, BUNDLES, IMAGES, ENVIRONMENTS = "raw data", "pipeline data", "bundles", "images", "environment files"
 PREDICTIONS, REFUSALS, POSTED, ERASURES = "prediction log", "refusals", "posted labels", "erasures"
-HEARTBEATS = "heartbeats"
+HEARTBEATS, KEPT_REPORTS = "heartbeats", "reports of the monitor"
 LABELS, REPORTS, LEDGER = "labels", "reports", "ledger"
 GIT, NONE, FOLDER, BUCKET, DATABASE, ELSEWHERE = "git", "none", "folder", "bucket", "database", "another"
 FILE, TRACKING, IMAGE_REGISTRY = "file", "server", "registry"
@@ -220,6 +220,14 @@ RULES = (
         kept="figures for ever, in the history; pages of a run as long as the repository keeps artifacts",
         enforced=f"{_BY_REVIEW}; a job writes only the page of its own run and a branch to review",
         proofs=("tests/workflows/test_drill.py::test_the_monitor_publishes_its_report_and_proposes_what_follows",),
+    ),
+    GovernanceRule(
+        KEPT_REPORTS, BUCKET, "the bucket that `monitor.reports` of policy.yaml names",
+        read=(Actor.PERSON, Actor.MONITOR), write=(Actor.MONITOR,), delete=(Actor.MONITOR,),
+        kept="`privacy.keep_days` of policy.yaml, and for ever without it", enforced="rights of the bucket",
+        proofs=(f"{_TESTS}/monitoring/test_published.py::"
+                "test_each_run_is_kept_in_a_folder_of_its_own_until_it_is_old",
+                f"{_TESTS}/monitoring/test_published.py::test_the_audit_asks_for_the_rights_at_the_reports"),
     ),
     GovernanceRule(
         LEDGER, FILE, "`.mlops/ledger.jsonl` on the machine that serves",

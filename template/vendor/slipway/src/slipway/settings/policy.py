@@ -193,7 +193,8 @@ class MonitorPolicy(Settings):
     a look, and worth doing something from the share `max_refused` of all values of its field on. Without that it is
     only shown. Labels may differ from what was expected by `max_bias` on average, in the unit of the answer; without
     it nobody asks. From an area under the ROC curve of `max_domain_auc` on it is worth a look when a classifier can
-    tell rows of now from the reference; without it none is asked. Of more than `max_rows` an even part is judged.
+    tell rows of now from the reference; without it none is asked. Of more than `max_rows` an even part is judged. A
+    bucket at the address `reports` gets the pages and figures of each run.
     """
 
     min_rows: Count
@@ -210,6 +211,7 @@ class MonitorPolicy(Settings):
     max_age_days: Positive | None = None
     max_domain_auc: Annotated[float, Meta(gt=0.5, lt=1)] | None = None
     max_rows: Count | None = None
+    reports: str = ""
 
     @property
     def parts(self) -> int:
