@@ -54,8 +54,8 @@ def answered(project: Project, digest: str, sealed: Bundle) -> None:
     lines = [
         msgspec.json.encode(
             Prediction(
-                id=f"{number}", at=NOW - timedelta(days=number % 6, hours=1), environment="production", version=1, digest=digest,
-                row=sealed.golden.rows[number % len(sealed.golden.rows)], score=0.5, answer=True,
+                id=f"{number}", at=NOW - timedelta(days=number % 6, hours=1), environment="production", version=1,
+                digest=digest, row=sealed.golden.rows[number % len(sealed.golden.rows)], score=0.5, answer=True,
             )
         )
         for number in range(300)
