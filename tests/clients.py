@@ -135,7 +135,9 @@ def say_the_same_a_week_ago(folder: Path) -> None:
             moved = prediction | {"id": f"{prediction['id']}-before", "at": at.isoformat()}
             earlier.append(json.dumps(moved, separators=(",", ":")) + "\n")
         before = date.fromisoformat(day) - timedelta(days=7)
-        path.with_name(f"{before}.{rest}").write_text("".join(earlier), encoding="utf-8")
+        copy = path.with_name(f"{before}.{rest}")
+        copy.write_text("".join(earlier), encoding="utf-8")
+        copy.chmod(path.stat().st_mode)
 
 
 def series(prometheus: str, expression: str) -> list[dict[str, Any]]:
