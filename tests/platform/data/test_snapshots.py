@@ -420,6 +420,11 @@ def test_a_folder_that_no_snapshot_made_is_left_alone(queried: Project) -> None:
         snapshots.take(queried, quiet)
 
 
+def test_a_project_whose_data_are_files_has_nothing_to_take(project: Project) -> None:
+    with pytest.raises(MlopsError, match="params.yaml names nothing that raw data could be taken from"):
+        snapshots.take(project, quiet)
+
+
 def test_a_disk_that_takes_no_more_leaves_the_snapshot_before(queried: Project) -> None:
     before, (soft, hard) = earlier(queried), resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))

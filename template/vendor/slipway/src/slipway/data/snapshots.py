@@ -52,12 +52,7 @@ def draft(project: Project, log: Log) -> Iterator[Draft]:
 
     Raises `MlopsError` for a source that cannot be read and for rows that break the contract: what was there stays.
     """
-    rule = project.params.data.snapshot
-    if rule is None:
-        raise MlopsError(
-            "params.yaml names nothing that raw data could be taken from",
-            "name a query or a bucket in data.snapshot, as vendor/slipway/docs/data.md shows it",
-        )
+    rule = _rule(project)
     home = project.root / _DRAFT
     folder = home / Path(project.params.data.delivered).name
     with project.only_one("snapshot"):
@@ -77,6 +72,15 @@ def draft(project: Project, log: Log) -> Iterator[Draft]:
             raise MlopsError(problem, error.next_step, exit_code=error.exit_code) from None
         finally:
             shutil.rmtree(home, ignore_errors=True)
+
+
+def _rule(project: Project) -> SnapshotParams:
+    if project.params.data.snapshot is None:
+        raise MlopsError(
+            "params.yaml names nothing that raw data could be taken from",
+            "name a query or a bucket in data.snapshot, as vendor/slipway/docs/data.md shows it",
+        )
+    return project.params.data.snapshot
 
 
 def _made(project: Project, rule: SnapshotParams, folder: Path, log: Log) -> Draft:
@@ -121,6 +125,7 @@ def _fetched(project: Project, rule: SnapshotParams, folder: Path, log: Log) -> 
 
 def take(project: Project, log: Log) -> Draft:
     """Put a new snapshot in the place of the one before it. Raises `MlopsError` as `draft` does."""
+    _rule(project)
     target = project.root / project.params.data.delivered
     if target.exists() and origins.recorded(project)[0] is None:
         raise MlopsError(
