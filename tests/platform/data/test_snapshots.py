@@ -421,7 +421,7 @@ def test_a_folder_that_no_snapshot_made_is_left_alone(queried: Project) -> None:
 
 
 def test_a_project_whose_data_are_files_has_nothing_to_take(project: Project) -> None:
-    with pytest.raises(MlopsError, match="params.yaml names nothing that raw data could be taken from"):
+    with pytest.raises(MlopsError, match=r"params\.yaml names nothing that raw data could be taken from"):
         snapshots.take(project, quiet)
 
 
