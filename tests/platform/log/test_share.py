@@ -121,6 +121,7 @@ def test_what_the_log_does_not_hold_is_reckoned_and_told(project: Project, seale
     judged = run.run(project, "production", sealed, until=now)
 
     counts = judged.logged
+    assert f"; {judged.windows[-1].predictions:,} of about " in judged.windows[-1].sentence
     assert counts.kept == judged.predictions == len(held)
     assert counts.answered == pytest.approx(4_000, rel=0.1)
     assert judged.refused[0].share == pytest.approx(1_000 / 5_000, abs=0.02)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -62,6 +63,21 @@ def test_a_part_is_judged_like_the_whole_and_that_is_told(judged: Callable[..., 
     assert part.refused
     assert [one.share for one in part.refused] == pytest.approx([one.share for one in whole.refused], abs=0.02)
     assert part.logged.remarks == ["predictions that are judged: 1 in 8, chosen by their ids (monitor.max_rows)"]
+
+
+def test_each_window_says_of_how_many_answers_it_is(logged: Project, sealed: Bundle) -> None:
+    """Those that are judged anew in each run, and those of before, which are read by themselves and kept."""
+    logged.policy.monitor.max_rows, logged.policy.monitor.quality = MOST, None
+    # The log is one file, of its last day: an earlier window is read from that, and is of the rows of a day.
+    later = NOW + timedelta(days=60)
+
+    for until, rows in ((NOW, ROWS), (later, ROWS / 5)):
+        windows = [one for one in monitor.run(logged, "test", sealed, until=until).windows if one.predictions]
+        said = [re.findall(r"; ([\d,]+) of about ([\d,]+) predictions are judged$", one.sentence) for one in windows]
+        (judged, answers) = ([int(one[part].replace(",", "")) for (one,) in said] for part in (0, 1))
+        assert judged == [one.predictions for one in windows]
+        assert sum(answers) == pytest.approx(rows, rel=0.1)
+        assert sum(judged) <= rows / 2
 
 
 def test_which_rows_are_the_part_depends_on_their_ids_alone(sealed: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:

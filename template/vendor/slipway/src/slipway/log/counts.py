@@ -57,6 +57,6 @@ def is_part(log: pl.DataFrame) -> bool:
     return SHARE in log.columns and bool((log[SHARE] < 1).any())
 
 
-def answered_of(log: pl.DataFrame) -> int:
-    """How many answers a log stands for, about, of which it may hold a share."""
-    return round((1 / log[SHARE]).sum())
+def answered_of(log: pl.DataFrame, one_in: int = 1) -> int:
+    """How many answers a log stands for, about, of which it may hold a share, and `one_in` so many of that was read."""
+    return one_in * (round((1 / log[SHARE]).sum()) if is_part(log) else log.height)

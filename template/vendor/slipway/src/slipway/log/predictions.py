@@ -228,15 +228,10 @@ def read_counted(
     told = gathered.frame().sort("at", maintain_order=True)
     # What a shadow says has the id of the answer that the client got.
     once = told.unique(["id", "role"], keep="first", maintain_order=True)
-    kept, answered = (once.height, answered_of(once)) if is_part(once) else (0, 0)
-    counts = LogCounts(
-        torn=torn,
-        again=told.height - once.height,
-        one_in=gathered.one_in,
-        kept=kept * gathered.one_in,
-        answered=answered * gathered.one_in,
-        since=since,
-    )
+    one_in = gathered.one_in
+    kept, answered = (once.height * one_in, answered_of(once, one_in)) if is_part(once) else (0, 0)
+    again = told.height - once.height
+    counts = LogCounts(torn=torn, again=again, one_in=one_in, kept=kept, answered=answered, since=since)
     return ReadLog(once, counts)
 
 

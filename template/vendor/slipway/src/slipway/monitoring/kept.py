@@ -173,7 +173,8 @@ class History:
         """Read a window, judge it, and keep what is said."""
         here = self._files(since, until)
         most = self.project.policy.monitor.max_rows
-        part = predictions.read_counted(self.project, self.environment, since, until, mask=self.mask, most=most).frame
+        found = predictions.read_counted(self.project, self.environment, since, until, mask=self.mask, most=most)
+        part = found.frame
         versions = part.select("version", "digest").unique(maintain_order=True).rows()
         if self.known:
             keys = io.BytesIO()
@@ -188,7 +189,7 @@ class History:
             labels=self._labels(since),
             digests=[digest for _, digest in versions],
             absent=[one for one in versions if one[0] is not None and self.judge.bundle(*one) is None],
-            window=self.judge.window(since, until, part) if part.height else None,
+            window=self.judge.window(since, until, part, found.counts.one_in) if part.height else None,
         )
         files.write(self._place(since), msgspec.json.encode(made), mode=0o600)
         return made

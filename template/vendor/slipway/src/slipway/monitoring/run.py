@@ -60,7 +60,7 @@ def run(
         concept=concept.measure(bundle, log, policy, None if since else now, tested),
         estimate=estimate.measure(project, bundle, latest, log, None if since else now, tested),
         refused=refused.describe(
-            refused.recorded(project, environment, start), answered_of(latest) * found.counts.one_in
+            refused.recorded(project, environment, start), answered_of(latest, found.counts.one_in)
         ),
         skew=skew.replay(bundle, latest, hidden),
         quality=quality.measure(project, environment, bundle, log if since else found.for_quality(bundle.digest), now),
@@ -80,7 +80,7 @@ def _windows(
         found.project.policy.monitor.windows,
         found.project.policy.privacy.keep_days,
     )
-    latest = judge_windows(project, bundle, found.log, found.now, rule, tested, found.begin)
+    latest = judge_windows(project, bundle, found.log, found.now, rule, tested, found.begin, found.counts.one_in)
     if found.begin is None:
         return latest, None
     history = History(

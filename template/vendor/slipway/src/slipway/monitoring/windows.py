@@ -18,6 +18,7 @@ from slipway.contract.frames import spread
 from slipway.data.labels import IS_DUE, TRUTH
 from slipway.experiment import samples, statistics
 from slipway.experiment.statistics import MetricFunction
+from slipway.log.counts import answered_of
 from slipway.monitoring import concept
 from slipway.monitoring.calibration import Calibration
 from slipway.monitoring.concept import Outcome
@@ -98,15 +99,18 @@ def judge_windows(
     rule: WindowPolicy,
     calibration: Calibration | None = None,
     begin: datetime | None = None,
+    one_in: int = 1,
 ) -> list[Window]:
     """Judge every window of an environment's log, which knows what happened, the oldest first.
 
     Bundles of other versions than the champion's come from the registry. `calibration` is that of the champion: what
-    its scores let expect is said of the last windows. The first window begins no earlier than the log, at `begin`.
+    its scores let expect is said of the last windows. The first window begins no earlier than the log, at `begin`. Of
+    what was logged, the log holds `one_in` so many.
     """
     judge = WindowJudge(project, champion, rule, until, calibration)
     return [
-        judge.window(max(since, begin) if begin else since, end, part) for since, end, part in cut(log, until, rule)
+        judge.window(max(since, begin) if begin else since, end, part, one_in)
+        for since, end, part in cut(log, until, rule)
     ]
 
 
@@ -160,8 +164,8 @@ class WindowJudge:
         self._recent = until - rule.last * timedelta(days=rule.days)
         self._bundles: dict[str, Bundle | None] = {champion.digest: champion}
 
-    def window(self, since: datetime, until: datetime, part: pl.DataFrame) -> Window:
-        """Judge the version that answered most, and measure all that have labels."""
+    def window(self, since: datetime, until: datetime, part: pl.DataFrame, one_in: int = 1) -> Window:
+        """Judge the version that answered most, and measure all that have labels; say of how many answers that is."""
         answered = part.group_by("version", "digest").len().sort("len", "version", descending=True)
         versions = [(number, digest) for number, digest, _ in answered.iter_rows()]
         number, digest = versions[0] if versions else (None, "")
@@ -181,6 +185,8 @@ class WindowJudge:
         drift, worse = judged.drift if judged else Verdict.INSUFFICIENT_DATA, quality[0] if quality else None
         is_worse = worse is not None and worse.is_worse
         sentence = judged.sentence if judged else absent
+        if (answers := answered_of(part, one_in)) > part.height:
+            sentence += f"; {part.height:,} of about {answers:,} predictions are judged"
         return Window(
             since=since,
             until=until,
