@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from itertools import count
 from pathlib import Path
 
 import msgspec
 import pytest
-from slipway.base.buckets import Bucket
+from slipway.base.buckets import Bucket, path_in
 from slipway.base.errors import MlopsError
 from slipway.log import store as sinks
 from slipway.log.bucket import BucketSink
@@ -163,3 +164,22 @@ def test_azure_is_reached_by_the_scheme_that_data_has_as_well(place: LogPlace, t
     elsewhere = place._replace(state=tmp_path / "other", address=place.address.replace("az://", "azure://"))
 
     assert ids(sinks.opened(elsewhere)) == ["a"]
+
+
+@pytest.mark.parametrize("store", OF_A_BUCKET, indirect=True)
+def test_what_stands_for_a_folder_is_no_file(place: LogPlace, tmp_path: Path) -> None:
+    """As labels and snapshots are read: web pages of some clouds make an empty object for a folder."""
+    bucket = Bucket(f"{place.address}/{next(NAMES)}")
+    bucket.put("2013/05/a.csv", b"a")
+    bucket.put("2013/empty.csv", b"")
+    with suppress(MlopsError):  # where an object cannot be beside what lies in it, there is none to pass over
+        bucket.put("2013/05", b"")
+
+    found = bucket.files()
+
+    assert [one.name for one in found] == ["2013/05/a.csv", "2013/empty.csv"]
+    for one in found:
+        bucket.fetch(one, tmp_path / "copy")
+    assert (tmp_path / "copy" / "2013" / "05" / "a.csv").read_bytes() == b"a"
+    with pytest.raises(MlopsError, match=r"\.\./out, which is no path"):
+        path_in(tmp_path / "copy", "../out")

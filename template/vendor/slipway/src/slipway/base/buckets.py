@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from importlib.util import find_spec
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slipway.base.errors import MlopsError
@@ -89,6 +89,12 @@ class Bucket:
             found = obstore.list(self._store, prefix=prefix or None).collect()
         return sorted(StoredObject(one["path"], one["size"], _tag(one)) for one in found)
 
+    def files(self) -> Sequence[StoredObject]:
+        """Every object, by name, but what web pages make for a folder: empty, and named like what others lie in."""
+        found = self.list()
+        around = {str(folder) for one in found for folder in PurePosixPath(one.name).parents}
+        return [one for one in found if one.size or (one.name and one.name not in around)]
+
     def read(self, name: str) -> bytes:
         """The content of an object."""
         import obstore
@@ -96,15 +102,15 @@ class Bucket:
         with self._told("read"):
             return bytes(obstore.get(self._store, name).bytes())
 
-    def fetch(self, one: StoredObject, path: Path) -> None:
-        """Write an object's content to a file, some megabytes at a time; refused when it is no longer as listed."""
+    def fetch(self, one: StoredObject, folder: Path) -> None:
+        """Write an object into a folder, some megabytes at a time; refused when it is no longer as listed."""
         import obstore
 
         with self._told("read"):
             found = obstore.get(self._store, one.name)
             if _tag(found.meta) != one.tag:
                 raise MlopsError(f"{self.address}/{one.name} was changed while it was read", "run this again")
-            with path.open("wb") as file:
+            with path_in(folder, one.name).open("wb") as file:
                 for part in found.stream():
                     file.write(part)
 
@@ -204,6 +210,15 @@ class Bucket:
                 f"the bucket at {self.address} cannot be {what}: {said}",
                 "look whether the bucket is there, and whether the environment has its credentials and address",
             ) from None
+
+
+def path_in(folder: Path, name: str) -> Path:
+    """Where an object's copy lies in a folder, which is made; refused for a name that leads out of it."""
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise MlopsError(f"an object is called {name}, which is no path", "name it otherwise")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def require_library(address: str) -> None:

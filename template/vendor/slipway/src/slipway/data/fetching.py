@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from slipway.base.buckets import Bucket, StoredObject
+from slipway.base.buckets import Bucket
 from slipway.base.errors import MlopsError
 from slipway.base.files import Log
 from slipway.base.numbers import counted
@@ -98,21 +98,11 @@ def fetch_files(address: str, folder: Path, log: Log) -> None:
     Raises `MlopsError` for a bucket that is away, for none, and where somebody writes there meanwhile.
     """
     bucket = Bucket(address)
-    before = bucket.list()
-    objects = [one for one in before if not _is_folder(one, before)]
+    objects = bucket.files()
     if not objects:
         raise MlopsError(f"there is nothing in {address}", f"look at {_SETTING}.source, and who fills the bucket")
     log(f"{counted(len(objects), 'object')} of {sum(one.size for one in objects) / 1e6:,.1f} MB in {address}")
     for one in objects:
-        path = folder / one.name
-        if not path.resolve().is_relative_to(folder.resolve()):
-            raise MlopsError(f"{address} has an object {one.name}, which is no path", "name it otherwise")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        bucket.fetch(one, path)
-    if bucket.list() != before:
+        bucket.fetch(one, folder)
+    if bucket.files() != objects:
         raise MlopsError(f"{address} was changed while it was read", "run this again when nobody writes there")
-
-
-def _is_folder(one: StoredObject, others: list[StoredObject]) -> bool:
-    """Whether an object is what a web page makes for a folder: empty, and named like what others lie in."""
-    return not one.size and (not one.name or any(other.name.startswith(f"{one.name}/") for other in others))

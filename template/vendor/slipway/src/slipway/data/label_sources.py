@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from slipway.base.buckets import Bucket, is_bucket
+from slipway.base.buckets import Bucket, is_bucket, path_in
 from slipway.base.errors import MlopsError
 from slipway.contract.files import SOURCE, numbered, refuse_predictions
 from slipway.contract.found import RawFile
@@ -35,18 +35,12 @@ def rows_of(project: Project, rule: LabelPolicy, wanted: Collection[str]) -> Ite
         yield from _queried(rule, rule.query, [*wanted])
     elif is_bucket(rule.source):
         with tempfile.TemporaryDirectory(prefix="labels-") as name:
-            _fetch(Bucket(rule.source), Path(name))
+            bucket = Bucket(rule.source)
+            for one in bucket.files():  # somebody may add to one while it is read: what is there then counts
+                path_in(Path(name), one.name).write_bytes(bucket.read(one.name))
             yield from read_rows(Path(name), rule.format, wanted)
     else:
         yield from read_rows(project.root / rule.source, rule.format, wanted)
-
-
-def _fetch(bucket: Bucket, folder: Path) -> None:
-    """Copy what is in a bucket into a folder."""
-    for one in bucket.list():
-        path = folder / one.name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(bucket.read(one.name))
 
 
 def _queried(rule: LabelPolicy, query: str, wanted: list[str]) -> Iterator[LabelRows]:
