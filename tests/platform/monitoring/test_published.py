@@ -10,6 +10,7 @@ import msgspec
 import pytest
 import yaml
 from slipway.base.buckets import Bucket
+from slipway.base.errors import MlopsError
 from slipway.cli import app
 from slipway.evidence import asked, choices, governance
 from slipway.evidence.findings import AuditFinding
@@ -117,6 +118,11 @@ def test_the_command_keeps_what_it_found_and_nothing_of_a_dry_run(
     assert done.stdout == tried.stdout
     (folder,) = {one.name.rpartition("/")[0] for one in Bucket(reports).list()}
     assert f"kept at {reports}/{folder}" in done.stderr
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    away = CliRunner().invoke(app, ["monitor", "production"])
+    assert away.stdout == done.stdout
+    assert isinstance(away.exception, MlopsError)
+    assert away.exception.problem.startswith(f"the bucket at {reports} cannot be written: ")
 
 
 def faults(found: Iterator[AuditFinding]) -> list[str]:
