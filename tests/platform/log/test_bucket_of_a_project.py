@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
@@ -19,7 +20,9 @@ from flight_delays.contract import CONTRACT
 from running import free_port
 from slipway import team
 from slipway.base import http
+from slipway.base.buckets import Bucket
 from slipway.base.errors import MlopsError
+from slipway.contract.problems import FieldError
 from slipway.delivery import uploads
 from slipway.delivery.folder import EnvironmentFolder
 from slipway.delivery.native import target as native
@@ -27,10 +30,12 @@ from slipway.delivery.native.state import State
 from slipway.delivery.target import Run
 from slipway.log import erasure, personal, predictions, spool
 from slipway.log.bucket import BucketSink
-from slipway.log.predictions import Prediction
+from slipway.log.posted import LabelForm, PostedLabel
+from slipway.log.predictions import Prediction, PredictionLog
 from slipway.log.store import LogPlace
 from slipway.log.upload import Uploader
 from slipway.monitoring import run as monitor
+from slipway.serving import run as server
 from slipway.settings.policy import LabelPolicy, WindowPolicy
 from slipway.settings.project import Project
 from slipway.training.bundle import Bundle
@@ -107,6 +112,32 @@ def test_the_monitor_says_of_a_bucket_what_it_says_of_a_folder(
     assert found is not None
     assert found.row == sealed.golden.rows[NOW.toordinal() * 4 % len(sealed.golden.rows)]
     assert personal.scan(elsewhere).looked_at["log of test"] == 180
+
+
+def test_whatever_a_server_records_is_in_the_bucket(project: Project, sealed: Bundle, address: str) -> None:
+    made = in_a_bucket(project, address)
+    settings = server.ServerSettings(
+        bundle=sealed.path, state=made.state, limits=made.policy.serving, environment="test",
+        labels=LabelForm(key=["id"], needed=[]),
+    )  # fmt: skip
+    context = server._context(settings)
+    assert context.log
+    assert context.refusals
+    assert context.labels
+
+    async def predicted(log: PredictionLog) -> None:
+        log.add(["a-1-0"], [msgspec.convert(sealed.golden.rows[0], CONTRACT.row)], [0.5], [True])
+        log.close()
+
+    asyncio.run(predicted(context.log))
+    context.refusals.add([FieldError(f"#/{SUBJECT}", "is missing", SUBJECT)])
+    context.refusals.close()
+    context.labels.write([PostedLabel(NOW, {"id": "a-1-0"}, {})])
+    context.labels.close()
+
+    assert uploaded(made) == 3
+    found = Bucket(made.policy.serving.log).files()
+    assert {one.name.partition("/")[0] for one in found} == {"predictions", "refused", "labels"}
 
 
 @pytest.fixture

@@ -35,6 +35,7 @@ from slipway.log.posted import LabelForm, LabelLog, PostedLabel
 from slipway.log.store import FolderSink, LogPlace
 from slipway.log.upload import Uploader
 from slipway.monitoring import run as monitor
+from slipway.serving import run as server_program
 from slipway.serving.app import create_app
 from slipway.serving.context import Served, ServingContext
 from slipway.settings.access import Token
@@ -327,11 +328,12 @@ def test_a_hashed_key_is_never_on_record_and_finds_its_prediction(project: Proje
     made = predictions.Prediction("a", datetime.now(UTC), "test", 1, sealed.digest, held, 0.5, True)
     FolderSink(LogPlace(project.state, "predictions", "test")).append(msgspec.json.encode(made) + b"\n")
     rule = LabelPolicy(source="data/labels", key=key)
-    taking = LabelLog(project.state, "test", LabelForm(key=key, needed=[OUTCOME]), mask)
-    served = Served("test", 1, sealed.digest, "0" * 40, "cache")
-    context = ServingContext(Scorer(sealed), served, LIMITS, labels=taking)
+    settings = server_program.ServerSettings(
+        bundle=sealed.path, state=project.state, limits=LIMITS, environment="test", hidden={hashed: "hash"},
+        labels=LabelForm(key=key, needed=[OUTCOME]),
+    )  # fmt: skip
 
-    with TestClient(create_app(context)) as client:
+    with TestClient(create_app(server_program._context(settings))) as client:
         told = {name: row[name] for name in key} | {OUTCOME: 90}
         assert client.post("/labels", json=told).json() == {"accepted": 1}
         assert client.post("/labels", json={"id": "a", OUTCOME: 90}).status_code == 422
@@ -344,13 +346,17 @@ def test_a_hashed_key_is_never_on_record_and_finds_its_prediction(project: Proje
 
 
 def test_labels_go_to_the_bucket_of_the_log_and_are_read_and_erased_from_anywhere(
-    project: Project, address: str, monkeypatch: pytest.MonkeyPatch
+    project: Project, sealed: Bundle, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = project.root / "policy.yaml"
     text = path.read_text("utf-8")
     path.write_text(text.replace("\nserving:\n", f"\nserving:\n  log: {address}/told\n"), encoding="utf-8")
     here = Project(project.root)
-    log = LabelLog(here.state, "test", FORM, address=here.policy.serving.log)
+    settings = server_program.ServerSettings(
+        bundle=sealed.path, state=here.state, limits=here.policy.serving, environment="test", labels=FORM
+    )
+    log = server_program._context(settings).labels
+    assert log is not None
     log.write([PostedLabel(datetime.now(UTC), {"id": id_}, {OUTCOME: 90}) for id_ in "ab"])
     spooled = truths(here)
     uploaded = Uploader(here.state, "test", here.policy.serving.log, print).once()
