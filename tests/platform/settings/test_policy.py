@@ -9,10 +9,12 @@ import msgspec
 import pytest
 import yaml
 from slipway.base.errors import MlopsError
+from slipway.cli import app
 from slipway.settings import policy_add
 from slipway.settings.base import read_settings
 from slipway.settings.policy import Policy, PrivacyPolicy
 from slipway.settings.project import Project
+from typer.testing import CliRunner
 
 OF_A_CLASS = "{auc: {min: 0.7}, brier: {max: 0.2, margin: 0.003}}"
 OF_A_NUMBER = "{mae: {max: 32.0, margin: 0.3}, rmse: {max: 60.0}}"
@@ -68,6 +70,17 @@ def test_each_block_makes_a_policy_that_is_valid_and_keeps_the_rest(project: Pro
     comments = {line.strip() for line in block.text.splitlines() if line.startswith("#")}
     assert comments <= {line.strip() for line in after.splitlines()}
     assert "$" not in after
+
+
+def test_the_list_tells_each_block_from_whether_it_is_there(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy_add.add(project, ["privacy"])
+    monkeypatch.chdir(project.root)
+    (project.root / "dvc.yaml").touch()
+
+    listed = CliRunner().invoke(app, ["policy", "list"]).output
+
+    told = dict(line.split()[:2] for line in listed.splitlines())
+    assert told == {name: "yes" if name == "privacy" else "-" for name in NAMES}
 
 
 def test_all_of_them_together_are_a_policy(project: Project) -> None:

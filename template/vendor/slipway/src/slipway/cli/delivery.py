@@ -102,7 +102,7 @@ def status() -> None:
     names = environments.names(project)
     machines = fleet.describe(project, names, datetime.now(UTC))
     for name in names:
-        typer.echo(f"{name:<12}{overview.describe(project, name)}")
+        typer.echo(f"{name:<10}  {overview.describe(project, name)}")
         for line in machines.get(name, []):
             typer.echo(f"{'':<12}  {line}")
 

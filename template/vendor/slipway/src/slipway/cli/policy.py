@@ -35,8 +35,10 @@ def show() -> None:
     """Show what policy.yaml can hold, and what it holds."""
     from slipway.settings import policy_add
 
-    for block, is_there in policy_add.listed(Project.find()):
-        typer.echo(f"{block.name:<17}{'yes' if is_there else '-':<5}{block.line}")
+    found = policy_add.listed(Project.find())
+    width = max(len(block.name) for block, _ in found)
+    for block, is_there in found:
+        typer.echo(f"{block.name:<{width}}  {'yes' if is_there else '-':<5}{block.line}")
 
 
 app.command()(add)

@@ -26,7 +26,7 @@ def connections() -> None:
     project = Project.find()
     found = connecting.connections(project)
     for one in found:
-        typer.echo(f"{one.name:<12}{'yes' if one.there else 'not yet':<9}{one.how}")
+        typer.echo(f"{one.name:<10}  {'yes' if one.there else 'not yet':<9}{one.how}")
     host = hosting.of(project)
     host.output(**{one.name: one.there for one in found}, fetch_cosign=connecting.fetches_cosign(project))
     host.summarize(connecting.as_markdown(found))

@@ -126,7 +126,7 @@ def listed(project: Project, environment: str, today: date) -> list[str]:
     for name, token in found.tokens.items():
         until = f"until {token.until}" if token.until else ""
         late = ", which has passed" if token.until and token.until < today else ""
-        lines.append(f"{name:<20}{until + late or 'for good':<36}{_in_log(project, environment, name)}".rstrip())
+        lines.append(f"{name:<18}  {until + late or 'for good':<34}  {_in_log(project, environment, name)}".rstrip())
     if found.issuer:
         lines.append(f"whom {found.issuer.url} vouches for, to {found.issuer.audience}")
     return lines
