@@ -1,10 +1,10 @@
 """How often the monitor and the trial rule are right: alarms, delays and decisions in simulated worlds, as Markdown.
 
-    .venv/bin/python benchmarks/truth.py [--part columns|quality|trials] [--trials 400] [--peers]
+    .venv/bin/python benchmarks/truth.py [--part columns|quality|delays|trials] [--trials 400] [--peers 20]
 
 Every row is a world of which the truth is known. It is simulated `--trials` times from seeds that are stated, and
 judged by the functions that `mlops monitor` and `mlops decide` call, with the policy of a new project. `--peers` shows
-the same windows to Evidently's and NannyML's presets, in an environment that is thrown away.
+the first so many of the same windows to Evidently's and NannyML's presets, in environments that are thrown away.
 
 Ends with 1 where a bar is broken; a bar is broken when the share that was seen is beyond it.
 """
@@ -24,7 +24,7 @@ from scipy.stats import beta
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "template" / "vendor" / "slipway" / "src")]
 
-PARTS = ("columns", "quality", "trials")
+PARTS = ("columns", "quality", "delays", "trials")
 #: Of intervals, Clopper and Pearson (1934).
 CONFIDENCE = 0.95
 
@@ -50,8 +50,8 @@ class Cell:
     hits: int
     trials: int
     bar: Bar | None = None
-    #: By the peer's name, of as many trials.
-    peers: dict[str, int] = field(default_factory=dict)
+    #: By the peer's name: how often, of how many.
+    peers: dict[str, tuple[int, int]] = field(default_factory=dict)
     #: Such as the median delay.
     remark: str = ""
 
@@ -78,7 +78,7 @@ def row(cell: Cell, peers: Iterable[str]) -> str:
     """A row of the table."""
     low, high = cell.interval
     verdict = "" if cell.bar is None else "**broken**" if cell.broken else "kept"
-    others = [f"{cell.peers[name] / cell.trials:.1%}" if name in cell.peers else "" for name in peers]
+    others = ["{} of {}".format(*cell.peers[name]) if name in cell.peers else "" for name in peers]
     seen = f"{cell.share:.1%} ({low:.1%} to {high:.1%}) of {cell.trials}"
     return f"| {' | '.join([cell.world, cell.counted, seen, str(cell.bar or ''), verdict, *others, cell.remark])} |"
 
@@ -88,7 +88,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", choices=PARTS, action="append", help="this one alone; may be given again")
     parser.add_argument("--trials", type=int, default=400, help="of each world")
-    parser.add_argument("--peers", action="store_true", help="ask Evidently and NannyML, too")
+    parser.add_argument("--peers", type=int, default=0, metavar="WINDOWS", help="shown to Evidently and NannyML, too")
     given = parser.parse_args()
     broken = []
     for part in given.part or PARTS:

@@ -174,7 +174,7 @@ TRUE: list[tuple[str, World, Change, str, Bar | None]] = [
 ]
 
 
-def cells(trials: int, *, peers: bool) -> Iterator[Cell]:
+def cells(trials: int, *, peers: int) -> Iterator[Cell]:
     """False alarms, detection, scores of a model that overfits, and the classifier."""
     for world, simulated, alarms, bar in FALSE:
         words = "false act" if alarms == ACT else "false watch or act"
@@ -186,7 +186,7 @@ def cells(trials: int, *, peers: bool) -> Iterator[Cell]:
 
 
 def _counted(
-    cell: Cell, world: World, change: Change, column: str | None, alarms: tuple[Verdict, ...], *, peers: bool
+    cell: Cell, world: World, change: Change, column: str | None, alarms: tuple[Verdict, ...], *, peers: int
 ) -> Cell:
     hits, unknown = 0, 0
     with tempfile.TemporaryDirectory() as folder:
@@ -196,10 +196,11 @@ def _counted(
             found = find(before, now, POLICY, days)
             hits += any(one.verdict in alarms and column in (None, one.name) for one in found)
             unknown += found[0].verdict is Verdict.INSUFFICIENT_DATA
-            if peers:
+            if seed < peers:
                 before.write_parquet(f"{folder}/{seed}.before.parquet")
                 now.write_parquet(f"{folder}/{seed}.now.parquet")
-        others = {name: _asked(name, Path(folder), column) for name in PEERS} if peers else {}
+        many = min(peers, cell.trials)
+        others = {name: (_asked(name, Path(folder), column), many) for name in PEERS} if many else {}
     remark = f"insufficient data in {unknown / cell.trials:.1%}" if unknown else ""
     return Cell(cell.world, cell.counted, hits, cell.trials, cell.bar, others, remark)
 

@@ -7,9 +7,6 @@ by day means, on which its jackknife over days is the same as on rows; labels ar
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -52,10 +49,6 @@ from slipway.training.bundle import SUMS, Bundle, Expected, ModelFacts
 Floats = NDArray[np.float64]
 
 SEED = 129
-PEER = (
-    "uv", "run", "--quiet", "--no-project", "--python", sys.executable,
-    "--with", "nannyml", "--with", "pandas<3", "--with", "statsmodels",
-)  # fmt: skip
 DROP, BIAS, BIAS_OF_NUMBER = 0.03, 0.05, 0.25
 QUARTER = 91
 TESTED_DAYS, TESTED_ROWS = 60, 100
@@ -116,36 +109,11 @@ def reversed_(one: Floats, two: Floats, age: Floats) -> tuple[Floats, Floats]:
     return said, -said
 
 
-def decayed(one: Floats, two: Floats, age: Floats) -> tuple[Floats, Floats]:
-    """Within 90 days the features come to mean nothing, and others that nobody has come to mean as much."""
-    said = 0.8 * one + 0.6 * two
-    return said, said * np.clip(1 - age / 90, 0, 1)
-
-
-def broken(one: Floats, two: Floats, age: Floats) -> tuple[Floats, Floats]:
-    """The second feature reaches the model as 2 in every row."""
-    del age
-    return 0.8 * one + 0.6 * 2, 0.8 * one + 0.6 * two
-
-
-def segment(one: Floats, two: Floats, age: Floats) -> tuple[Floats, Floats]:
-    """Three rows of ten are of a kind that the model does not know: the first feature tells the contrary in it."""
-    said = 0.8 * one + 0.6 * two
-    is_new = (np.arange(len(age)) % 10) < 3
-    return said, np.where(is_new, 1.0 - 0.8 * one + 0.6 * two, said)
-
-
 def narrowed(one: Floats, two: Floats, age: Floats) -> tuple[Floats, Floats]:
     """Both features have half the spread, and mean what they meant: nothing has changed but the rows."""
     del age
     said = 0.4 * one + 0.3 * two
     return said, said
-
-
-STREAMS: dict[str, Callable[[Floats, Floats, Floats], tuple[Floats, Floats]] | None] = {
-    "nothing changes": None, "reversed": reversed_, "decayed within 90 days": decayed, "broken feature": broken,
-    "new segment": segment,
-}  # fmt: skip
 
 
 # ---------------------------------------------------------------------------- quality
@@ -348,92 +316,10 @@ def squared(truth: Floats, scores: Floats) -> float:
     return float(np.mean(np.square(truth - scores)))
 
 
-# ---------------------------------------------------------------------------- delays
-
-
-def stream_cells(trials: int, folder: Path, *, peers: bool) -> Iterator[Cell]:
-    """After how many days each kind of change is told, and by which check; looks at the end of each week."""
-    for number, (name, change) in enumerate(STREAMS.items()):
-        for a_day in (100, 10_000):
-            many = max(1, trials // (8 if a_day < 1000 else 40))
-            rng = np.random.default_rng([SEED, 6, number, a_day])
-            told: dict[str, list[int]] = {"quality": [], "labels": [], "scores": []}
-            # Of 10,000 rows a day the test rows are less than a week, and CBPE takes its thresholds from their weeks.
-            is_asked = peers and a_day * 7 * 5 <= TESTED_DAYS * TESTED_ROWS
-            rows = folder / f"rows-{number}-{a_day}"
-            rows.mkdir()
-            for trial in range(many):
-                world = World(good=56, change=change)
-                champion = Champion.of(folder / "class", world, rng)
-                log = log_of(champion, *world.rows(rng, 56 + 91, a_day))
-                for check, delay in first_told(champion, log, world.good).items():
-                    told[check].append(delay)
-                if is_asked:
-                    for_cbpe(champion, log, world.good).write_parquet(rows / f"{trial}.parquet")
-            first = np.min([*told.values()], axis=0)
-            remark = ", ".join(f"{check} {days_of_half(delays)}" for check, delays in told.items())
-            alerts = cbpe(rows) if is_asked else []
-            if alerts:
-                weeks = [999 if week is None else 7 * (week + 1) for week in alerts]
-                remark += f", NannyML's CBPE {days_of_half(weeks)}"
-            yield Cell(
-                f"{name}, {a_day:,} rows a day", "told within 91 days", int(np.sum(first <= 91)), many,
-                Bar(least=0.95) if change is reversed_ else None,
-                peers={"NannyML (CBPE, ROC AUC)": sum(week is not None for week in alerts)} if alerts else {},
-                remark=f"days to half of them: {remark}",
-            )  # fmt: skip
-
-
-def days_of_half(delays: list[int]) -> str:
-    """The median delay in words."""
-    return f"{np.median(delays):.0f}" if np.median(delays) <= 91 else "never"
-
-
-def for_cbpe(champion: Champion, log: pl.DataFrame, good: int) -> pl.DataFrame:
-    """The test rows and those from the change on, as `cbpe.py` reads them."""
-    tested = pl.DataFrame({"score": champion.calibration.tested.scores, "truth": champion.calibration.tested.truth})
-    begin = START + timedelta(days=good)
-    week = ((pl.col("at") - begin).dt.total_days() // 7).alias("week")
-    later = log.filter(pl.col("at") >= begin).select("score", "truth", week, pl.lit("later").alias("part"))
-    before = tested.select("score", "truth", pl.lit(-1, pl.Int64).alias("week"), pl.lit("tested").alias("part"))
-    return pl.concat([before, later]).with_columns((pl.col("score") >= 0.5).cast(pl.Int64).alias("answer"))
-
-
-def cbpe(rows: Path) -> list[int | None]:
-    """The first week that NannyML tells of each file, in an environment that is thrown away; it reports to nobody."""
-    script = Path(__file__).with_name("cbpe.py")
-    command = [*PEER, "python", "-W", "ignore", str(script), str(rows)]
-    quiet = os.environ | {"NML_DISABLE_USAGE_LOGGING": "1"}
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=quiet)
-    found: list[int | None] = json.loads(done.stdout.splitlines()[-1])
-    return found
-
-
-def first_told(champion: Champion, log: pl.DataFrame, good: int) -> dict[str, int]:
-    """After how many days each check tells a change, 999 for never."""
-    told = dict.fromkeys(("quality", "labels", "scores"), 999)
-    tested = champion.calibration.tested
-    limit = squared(tested.truth, tested.scores) + DROP
-    rule = MetricRule("error", squared, sign=-1, limit=limit, accepted=DROP)
-    numbers = log["at"].dt.epoch("d").to_numpy() - (START - datetime(1970, 1, 1, tzinfo=UTC)).days
-    daily = np.bincount(numbers, np.square(log["truth"].to_numpy() - log["score"].to_numpy())) / np.bincount(numbers)
-    for end in range(good + 7, good + 92, 7):
-        seen = log.filter(numbers < end).filter(pl.col("at") >= START + timedelta(days=end - 28))
-        if told["quality"] == 999 and quality_told(daily, good, limit, range(end, end + 1)) is not None:
-            told["quality"] = end - good
-        if told["labels"] == 999 and judged(champion, seen, end).state is ConceptState.MOVED:
-            told["labels"] = end - good
-        if told["scores"] == 999:
-            latest = seen.filter(pl.col("at") >= START + timedelta(days=end - 7))
-            found = estimate.compare(champion.calibration, latest, seen, rule, LIMITS)
-            told["scores"] = 999 if found.state is EstimateState.OK else end - good
-    return told
-
-
-def cells(trials: int, *, peers: bool) -> Iterator[Cell]:
-    """All worlds of this part."""
+def cells(trials: int, *, peers: int) -> Iterator[Cell]:
+    """All worlds of this part; the others have nothing like it, so none is asked."""
+    del peers
     yield from quality_cells(trials)
     with tempfile.TemporaryDirectory() as folder:
         yield from concept_cells(trials, Path(folder))
         yield from estimate_cells(trials)
-        yield from stream_cells(trials, Path(folder), peers=peers)

@@ -67,7 +67,7 @@ BETTER_LATER: dict[str, Bar | None] = {f"promoted by day {SOON}": None, f"promot
 BETTER_SHOWN: dict[str, Bar | None] = {**dict.fromkeys(BETTER_LATER), "promoted": None}
 
 
-def cells(trials: int, *, peers: bool) -> Iterator[Cell]:
+def cells(trials: int, *, peers: int) -> Iterator[Cell]:
     """The rows of the table; the peers have no sequential test, so there is nothing to ask them."""
     del peers
     for number, world in enumerate(WORLDS):

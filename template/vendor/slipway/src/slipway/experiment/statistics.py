@@ -295,6 +295,10 @@ def _wait(found: Estimate | None, rows: int, rule: ExperimentPolicy, unfit: str)
         return Conclusion(decision=Decision.WAIT, reason=reason)
     more = max(1, rows_needed(rows, found.error, rule) - rows)
     reason = f"{rows:,} labelled rows of each version do not settle it, about {more:,} more will"
+    if found.stretches:
+        # More rows of the same days would not: what one day has in common is not told apart by its rows.
+        stretches = ceil(found.stretches * more / rows)
+        reason += f", if they come from some {stretches:,} more stretches of {rule.block_hours:g} hours"
     return Conclusion(decision=Decision.WAIT, reason=reason, more_rows=more)
 
 
