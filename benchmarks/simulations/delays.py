@@ -107,7 +107,7 @@ def segment(rows: Rows) -> Asked:
 
 @dataclass(frozen=True)
 class Change:
-    """What changes, and within how many days it is to be told in 95 of 100 streams; where nothing does, in 5 at most."""
+    """What changes, and within how many days it is to be told in 95 of 100 streams; where nothing does, in 5."""
 
     words: str
     of: Callable[[Rows], Asked]
