@@ -156,6 +156,15 @@ def monitor(project: RunningProject, since: str, until: str) -> dict[str, Any]:
     return report
 
 
+def days_to_tell(project: RunningProject, since: str, until: str) -> int:
+    """After how many days of a month the monitor first says `act`, if somebody looks at the end of each."""
+    first, last = date.fromisoformat(since), date.fromisoformat(until)
+    for days in range(1, (last - first).days):
+        if monitor(project, since, (first + timedelta(days=days)).isoformat())["verdict"] == "act":
+            return days
+    return (last - first).days
+
+
 def at(day: str) -> None:
     """Let what Git notes from now on have happened on this day."""
     os.environ["GIT_AUTHOR_DATE"] = os.environ["GIT_COMMITTER_DATE"] = f"{day}T00:00:00+00:00"
@@ -202,6 +211,8 @@ def walk(project: RunningProject, days: list[str]) -> list[Month]:
         replay.tell(project, (date.fromisoformat(until) - timedelta(days=1)).isoformat())
         at(until)
         month = Month(since, champion, monitor(project, since, until), challenger)
+        if month.report["verdict"] == "act":
+            month.told_after = days_to_tell(project, since, until)
         months.append(month)
         if challenger:
             known = ["--until", until]

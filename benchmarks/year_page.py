@@ -91,6 +91,7 @@ class Month:
     trial: dict[str, Any] | None = None
     candidate: int | None = None
     refused: list[str] = field(default_factory=list)
+    told_after: int | None = None
 
     @property
     def name(self) -> str:
@@ -200,6 +201,8 @@ def found(story: Story) -> Iterator[str]:
     yield f"""The monitor said `act` in {acts} of {len(months)} months, and `insufficient data` in {untold}. Columns
         asked to act in {columns} months, and labels were not what was expected in {_listed(surprising)}. The champion
         was shown to be worse than its limit in {_listed(broken)}."""
+    if told := [f"{month.told_after} days of {month.name}" for month in months if month.told_after]:
+        yield f"Somebody who looks at the end of each day would have read `act` after {_listed(told)}."
     yield from tried_out(story)
     stale_figures = [story.of(1, month.day) for month in months]
     for metric, words in (("brier", "Brier score"), ("roc_auc", "ROC AUC")):
