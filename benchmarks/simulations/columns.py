@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -19,11 +18,6 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 from scipy.special import ndtr, pdtr
-from truth import ROOT, Bar, Cell
-
-# The platform finds the team's four modules by an entry point.
-sys.path.append(str(ROOT / "tests" / "platform" / "teams" / "binary"))
-
 from slipway.base.files import write_json
 from slipway.contract.rows import Contract, Row
 from slipway.monitoring import domain
@@ -32,6 +26,7 @@ from slipway.monitoring.drift import Side, Verdict, find
 from slipway.monitoring.judge import judge_log
 from slipway.settings.policy import MonitorPolicy
 from slipway.training.bundle import SUMS, Bundle, ModelFacts
+from truth import Bar, Cell
 
 Floats = NDArray[np.float64]
 

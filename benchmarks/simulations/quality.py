@@ -7,7 +7,6 @@ by day means, on which its jackknife over days is the same as on rows; labels ar
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -19,11 +18,6 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 from scipy.special import expit
-from truth import ROOT, Bar, Cell
-
-# The platform asks for a team's package, and the example's is as good as any.
-sys.path.append(str(ROOT / "tests" / "platform" / "teams" / "binary"))
-
 from slipway import kinds
 from slipway.base.files import write_json
 from slipway.experiment.statistics import Sample
@@ -45,6 +39,7 @@ from slipway.settings.policy import (
 )  # fmt: skip
 from slipway.team import CONTRACT
 from slipway.training.bundle import SUMS, Bundle, Expected, ModelFacts
+from truth import Bar, Cell
 
 Floats = NDArray[np.float64]
 

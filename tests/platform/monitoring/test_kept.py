@@ -293,3 +293,27 @@ def test_days_that_retention_deletes_leave_their_line(project: Project, judged: 
     assert kept.GONE in history_page(after)
     folder = project.state / "history" / "production"
     assert len([*folder.glob("*.json")]) - len([*folder.glob("*.npy")]) == len(gone)
+
+
+def test_the_metric_of_a_part_rests_on_the_same_part_of_each_day_and_labels_of_others_are_explained(
+    project: Project, judged: Callable[..., Report]
+) -> None:
+    """The windows are read apart from the days before, of which quality looks at the answers alone."""
+    rule = project.policy.monitor.quality
+    assert rule is not None
+    rule.min_rows = 20
+    whole = judged()
+
+    project.policy.monitor.max_rows = 120
+    part = judged()
+
+    assert whole.quality is not None and part.quality is not None
+    assert whole.labels is not None and part.labels is not None
+    known = {one.days: one.labelled for one in whole.quality.stretches}
+    shares = {one.days: one.labelled / known[one.days] for one in part.quality.stretches}
+    assert part.logged.one_in == 4
+    assert max(shares) > (NOW - begin(project)).days
+    assert [*shares.values()] == pytest.approx([1 / 4] * len(shares), abs=0.06)
+    assert (whole.labels.unknown, part.labels.read) == (0, whole.labels.read)
+    assert part.labels.unknown == pytest.approx(DAILY * (NOW - begin(project)).days * 3 / 4, rel=0.15)
+    assert "; it holds a share of them, by monitor.max_rows" in " ".join(part.labels.remarks)

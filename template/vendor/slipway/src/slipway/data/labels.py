@@ -212,18 +212,21 @@ class KnownLabels:
         """A number for the key of each row, of labels or of a log, which is the same in every process."""
         return frame.select(self.labels.key).hash_rows().to_numpy()
 
-    def told(self, joined: pl.DataFrame, elsewhere: NDArray[np.bool_] | None = None, *, is_whole: bool) -> LabelCounts:
+    def told(
+        self, joined: pl.DataFrame, elsewhere: NDArray[np.bool_] | None = None, *, is_whole: bool, why_in_part: str = ""
+    ) -> LabelCounts:
         """Say what became of labels, once they are joined with a log or the latest part of it.
 
         Those that find no prediction are counted where it `is_whole`, or where `elsewhere` says of each label whether
-        it finds one in the part before.
+        it finds one in the part before. `why_in_part` is the setting by which only a part of all predictions is there.
         """
+        why_in_part = why_in_part or ("serving.log_share" if is_part(joined) else "")
         remarks, unknown, frame = self.labels.remarks, None, self.frame
         if is_whole:
             others = frame if elsewhere is None else frame.filter(~pl.Series(elsewhere, dtype=pl.Boolean))
             strangers = others.join(joined, on=self.labels.key, how="anti", maintain_order="left")
             unknown = strangers.height
-            remarks = remarks + _of_nothing(strangers, frame.height, is_part(joined))
+            remarks = remarks + _of_nothing(strangers, frame.height, why_in_part)
         return msgspec.structs.replace(self.labels.counts, unknown=unknown, remarks=remarks + _echo(joined))
 
 
@@ -241,14 +244,14 @@ def attach(
     return joined, known.told(joined, is_whole=is_whole)
 
 
-def _of_nothing(strangers: pl.DataFrame, labels: int, of_a_share: bool) -> list[str]:
+def _of_nothing(strangers: pl.DataFrame, labels: int, why_in_part: str) -> list[str]:
     """Say that labels find no prediction, which may be a wrong key, or a log that holds a part of them."""
     if not strangers.height:
         return []
     first = f"first {', '.join(strangers[SOURCE].head(SHOWN))}"
     if strangers.height == labels:
         return [f"mind: none of {counted(labels, 'label')} finds a prediction, {first}; is labels.key right?"]
-    why = "; it holds a share of them, by serving.log_share" if of_a_share else ""
+    why = f"; it holds a share of them, by {why_in_part}" if why_in_part else ""
     return [f"without a prediction in this log: {strangers.height:,} of {counted(labels, 'label')}, {first}{why}"]
 
 

@@ -26,9 +26,9 @@ class Gathering:
     answer is kept with that of the champion, which has the same id.
     """
 
-    def __init__(self, fields: Sequence[Field], mask: Mask | None, most: int | None = None) -> None:
-        """`fields` are those of the contract that become columns; without `most` everything is kept."""
-        self.one_in = 1
+    def __init__(self, fields: Sequence[Field], mask: Mask | None, most: int | None = None, one_in: int = 1) -> None:
+        """`fields` are those of the contract that become columns; without `most`, one in so many is kept."""
+        self.one_in = one_in
         self._fields, self._mask, self._most = fields, mask, most
         self._frames = [frame_of([], fields, mask)]
         self._chosen: list[Any] = []

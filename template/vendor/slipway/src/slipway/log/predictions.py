@@ -211,13 +211,14 @@ def read_counted(
     mask: Mask | None = None,
     fields: Collection[str] | None = None,
     most: int | None = None,
+    one_in: int = 1,
 ) -> ReadLog:
     """Do what `read` does, and say what was left out. With `fields`, no others of the contract are columns.
 
-    With `most`, an even part of at most so many is read, which ids decide.
+    With `most`, an even part of at most so many is read, which ids decide; with `one_in`, that part of the log.
     """
     wanted = [field for field in CONTRACT.fields if fields is None or field.name in fields]
-    gathered, torn = Gathering(wanted, mask, most), 0
+    gathered, torn = Gathering(wanted, mask, most, one_in), 0
     for prediction in _predictions(project, environment, since, until, with_rows=bool(wanted)):
         if prediction is None:
             torn += 1
@@ -228,10 +229,10 @@ def read_counted(
     told = gathered.frame().sort("at", maintain_order=True)
     # What a shadow says has the id of the answer that the client got.
     once = told.unique(["id", "role"], keep="first", maintain_order=True)
-    one_in = gathered.one_in
-    kept, answered = (once.height * one_in, answered_of(once, one_in)) if is_part(once) else (0, 0)
+    part = gathered.one_in
+    kept, answered = (once.height * part, answered_of(once, part)) if is_part(once) else (0, 0)
     again = told.height - once.height
-    counts = LogCounts(torn=torn, again=again, one_in=one_in, kept=kept, answered=answered, since=since)
+    counts = LogCounts(torn=torn, again=again, one_in=part, kept=kept, answered=answered, since=since)
     return ReadLog(once, counts)
 
 

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 
 import msgspec
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from slipway.data.labels import IS_DUE, TRUTH, KnownLabels
+from slipway.data.labels import IS_DUE, TRUTH, KnownLabels, LabelCounts
 from slipway.delivery import environments
 from slipway.experiment import samples
 from slipway.log import masks, predictions
@@ -51,6 +53,13 @@ class Reading:
         """The rows from then on."""
         return self.log if since is None else self.log.filter(pl.col("at") >= since)
 
+    def labels(self, elsewhere: NDArray[np.bool_] | None, *, is_whole: bool) -> LabelCounts | None:
+        """What became of the labels; see `KnownLabels.told`."""
+        if self.known is None:
+            return None
+        why = "monitor.max_rows" if self.counts.one_in > 1 else ""
+        return self.known.told(self.log, elsewhere, is_whole=is_whole, why_in_part=why)
+
     def for_quality(self, digest: str) -> pl.DataFrame:
         """The log with the champion's answers of so many days before it as its metric is measured on."""
         rule, where = self.project.policy.monitor.quality, self.project.policy.labels
@@ -71,9 +80,11 @@ class Reading:
         return answers
 
     def _answers(self, since: datetime, until: datetime, digest: str, known: KnownLabels) -> pl.DataFrame:
+        # The same part of the log, so that each day has its weight.
         found = predictions.read_counted(
-            self.project, self.environment, since, until, mask=self.mask, fields=known.labels.key
-        )
+            self.project, self.environment, since, until,
+            mask=self.mask, fields=known.labels.key, one_in=self.counts.one_in,
+        )  # fmt: skip
         return known.join(found.frame.filter(digest=digest), self.now).select(_answers(found.frame))
 
 

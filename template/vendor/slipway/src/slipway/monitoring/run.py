@@ -64,7 +64,7 @@ def run(
         ),
         skew=skew.replay(bundle, latest, hidden),
         quality=quality.measure(project, environment, bundle, log if since else found.for_quality(bundle.digest), now),
-        labels=found.known.told(log, labelled, is_whole=since is None) if found.known else None,
+        labels=found.labels(labelled, is_whole=since is None),
         logged=found.counts,
         deleted=deleted,
     )

@@ -318,8 +318,6 @@ class Policy(Settings):
         for name in self.labels.key if self.labels else []:
             if self.privacy.fields.get(name) == "drop":
                 raise ValueError(f"privacy.fields drops {name}, which labels.key needs; hash it, or label by [id]")
-        if self.monitor.max_rows and self.labels:
-            raise ValueError("monitor.max_rows judges a part of the log, and labels are about all of it: leave one out")
         if self.monitor.max_rows and self.monitor.max_rows < 2 * self.monitor.min_rows * self.monitor.windows.last:
             raise ValueError(
                 "monitor.max_rows must be at least twice min_rows for each of windows.last: a part may have half of it"
