@@ -37,6 +37,7 @@ class Wire(HttpToolsProtocol):
         self._server: App = self.config.app  # type: ignore[assignment]
         self._endpoint = self._server.endpoint
         self._guard = self._server.guard
+        self._headers: dict[bytes, bytes] = {}
         self._identity = ""
         self._straight: RequestResponseCycle | None = None
         self._reads_since: float | None = monotonic()
@@ -70,7 +71,7 @@ class Wire(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         # Whoever is not known at once is asked, or refused, the ordinary way.
-        if not (self._is_ordinary(cycle.scope) and self._is_known(cycle.scope)):
+        if not (self._is_ordinary(cycle.scope) and self._is_known()):
             super()._start_asgi_task(cycle, app)
             return
         self._straight = cycle
@@ -80,19 +81,22 @@ class Wire(HttpToolsProtocol):
     def _is_ordinary(self, scope: Any) -> bool:
         if scope["path"] != "/predict" or scope["method"] != "POST" or scope["query_string"] or self.flow.write_paused:
             return False
-        return _EXTRAORDINARY.isdisjoint([name for name, _ in scope["headers"]])
+        self._headers = dict(scope["headers"])
+        # A header that stands there twice is nothing that this path has to understand.
+        return len(self._headers) == len(scope["headers"]) and _EXTRAORDINARY.isdisjoint(self._headers)
 
-    def _is_known(self, scope: Any) -> bool:
+    def _is_known(self) -> bool:
         if self._guard is None:
             return True
-        identity = self._guard.identity(scope["headers"])
+        identity = self._guard.identity_of(self._headers.get(b"authorization", b""))
         self._identity = identity or ""
         return identity is not None
 
     def _take(self, cycle: RequestResponseCycle) -> None:
         client = self.client[0] if self.client else ""
         try:
-            require_json(cycle.scope["headers"])  # type: ignore[arg-type]
+            if self._headers.get(b"content-type") != b"application/json" or b"content-encoding" in self._headers:
+                require_json([*self._headers.items()])
             if len(cycle.body) > self._endpoint.max_bytes:
                 raise too_large(self._endpoint.max_bytes)
         except Problem as problem:

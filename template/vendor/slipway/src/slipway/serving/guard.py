@@ -10,9 +10,10 @@ import logging
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, time, timedelta
 from functools import partial
-from hashlib import sha256
+from hashlib import blake2b, sha256
 from math import inf
 from pathlib import Path
+from secrets import token_bytes
 from time import time as now
 from typing import NamedTuple
 
@@ -31,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 #: Tokens of issuers have one or two kilobytes.
 MAX_TOKEN = 8_192
+_SCHEME = b"bearer "
 #: So many verified tokens are remembered.
 MAX_VERIFIED = 10_000
 
@@ -60,6 +62,7 @@ class Guard:
         self._problem = ""
         self._tokens: dict[bytes, Known] = {}
         self._verified: dict[bytes, Known] = {}
+        self._keyed = blake2b(digest_size=32, key=token_bytes(32))
         self._issuer: Issuer | None = None
         self._verifier: TokenVerifier | None = None
         self._open = OPEN
@@ -77,13 +80,33 @@ class Guard:
 
     def identity(self, headers: Headers) -> str | None:
         """Who asks, where that is known without asking anybody else; `None` otherwise."""
-        token = _bearer(headers)
-        if token is None:
+        given = _given(headers)
+        return self.identity_of(given[0]) if len(given) == 1 else None
+
+    def identity_of(self, given: bytes) -> str | None:
+        """Do what `identity` does, for the value of a request's one header Authorization."""
+        # Digests decide, not the text: how long this takes says nothing of any token that is taken.
+        if len(given) > len(_SCHEME) + MAX_TOKEN:
             return None
-        # The digest decides, not the text: how long this takes says nothing of any token that is taken.
-        digest = sha256(token).digest()
-        found = self._tokens.get(digest) or self._verified.get(digest)
-        return found.identity if found is not None and now() < found.until else None
+        found = self._verified.get(self._digest(given))
+        if found is None:
+            token = _token_in(given)
+            found = self._tokens.get(sha256(token).digest()) if token is not None else None
+            if found is None:
+                return None
+            self._remember(given, found)
+        return found.identity if now() < found.until else None
+
+    def _digest(self, given: bytes) -> bytes:
+        """What is remembered of a header: SHA-256, by which files have tokens, costs a busy server much more."""
+        digest = self._keyed.copy()
+        digest.update(given)
+        return digest.digest()
+
+    def _remember(self, given: bytes, known: Known) -> None:
+        if len(self._verified) >= MAX_VERIFIED:
+            self._verified.clear()
+        self._verified[self._digest(given)] = known
 
     async def admit(self, headers: Headers) -> str:
         """Who asks; raises `Problem` for whoever may not."""
@@ -101,9 +124,9 @@ class Guard:
             raise _denied(_wrong(headers))
         if self._verifier is None or token.count(b".") != 2:
             raise _denied("this token is not known here, or no longer", "invalid_token")
-        return await self._verify(self._verifier, token)
+        return await self._verify(self._verifier, token, _given(headers)[0])
 
-    async def _verify(self, verifier: TokenVerifier, token: bytes) -> str:
+    async def _verify(self, verifier: TokenVerifier, token: bytes, given: bytes) -> str:
         try:
             subject, until = await verifier.verify(token)
         except PermissionError as refused:
@@ -114,9 +137,7 @@ class Guard:
             ) from None
         identity = self._mark(f"subject:{subject}")
         if verifier is self._verifier:
-            if len(self._verified) >= MAX_VERIFIED:
-                self._verified.clear()
-            self._verified[sha256(token).digest()] = Known(identity, until)
+            self._remember(given, Known(identity, until))
         return identity
 
     def _read(self) -> None:
@@ -135,11 +156,11 @@ class Guard:
             self._seen, self._problem = seen, ""
 
     def _admit(self, admitted: Admitted) -> None:
+        self._verified.clear()
         self._tokens = {bytes.fromhex(one.digest[7:]): self._known(name, one) for name, one in admitted.tokens.items()}
         self._tokens[bytes.fromhex(admitted.deploying[7:])] = Known(self._mark(DEPLOYING), inf)
         self._open = OPEN if admitted.closes_metrics else OPEN | {METRICS}
         if admitted.issuer != self._issuer:
-            self._verified.clear()
             self._verifier = TokenVerifier(admitted.issuer, self._verified.clear) if admitted.issuer else None
             self._issuer = admitted.issuer
 
@@ -191,10 +212,12 @@ def _given(headers: Headers) -> Sequence[bytes]:
 def _bearer(headers: Headers) -> bytes | None:
     """The token of a request; `None` for none, for two, and for what cannot be one."""
     given = _given(headers)
-    if len(given) != 1:
-        return None
-    scheme, _, token = given[0].partition(b" ")
-    return token if scheme.lower() == b"bearer" and 0 < len(token) <= MAX_TOKEN else None
+    return _token_in(given[0]) if len(given) == 1 else None
+
+
+def _token_in(given: bytes) -> bytes | None:
+    scheme, token = given[: len(_SCHEME)], given[len(_SCHEME) :]
+    return token if scheme.lower() == _SCHEME and 0 < len(token) <= MAX_TOKEN else None
 
 
 def _wrong(headers: Headers) -> str:
