@@ -11,15 +11,16 @@ EXAMPLES = {
         DATA_CARD: "# Data card: flights that left New York in 2013",
         MODEL_CARD: "An example to replace: nobody should plan a journey by it.",
     },
-    "data/sample/digits.parquet": {
+    "data/sample/digits.csv.gz": {
         DATA_CARD: "# Data card: digits written by hand",
         MODEL_CARD: "An example to replace: no bank should read a cheque by it.",
     },
 }
 
 
-def of_the_example(project: Project, card: str) -> bool:
-    """Whether a card still speaks of an example while the project learns from something else."""
+def of_the_example(project: Project, card: str) -> str:
+    """Which example a card still speaks of while the project learns from something else; empty where it does not."""
     path, source = project.root / card, project.params.data.source
-    others = [sentences[card] for example, sentences in EXAMPLES.items() if example != source]
-    return path.is_file() and any(sentence in path.read_text("utf-8") for sentence in others)
+    text = path.read_text("utf-8") if path.is_file() else ""
+    told = (place for place, sentences in EXAMPLES.items() if place != source and sentences[card] in text)
+    return next((place.rpartition("/")[2].partition(".")[0] for place in told), "")

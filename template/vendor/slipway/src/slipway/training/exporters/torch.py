@@ -26,7 +26,9 @@ class Torch:
 
     def handles(self, estimator: Any) -> bool:
         """Whatever has such a network."""
-        return "torch" in sys.modules and isinstance(getattr(estimator, "module_", None), sys.modules["torch"].nn.Module)
+        return "torch" in sys.modules and isinstance(
+            getattr(estimator, "module_", None), sys.modules["torch"].nn.Module
+        )
 
     def export(self, estimator: Any, kind: Kind, sample: Matrix) -> bytes:
         """Have PyTorch follow the network with two rows, of which it learns that there may be any number."""
