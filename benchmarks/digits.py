@@ -1,6 +1,6 @@
 """Write the sample of pictures in `template/data/sample/`, from what scikit-learn carries.
 
-    .venv/bin/python benchmarks/digits.py
+.venv/bin/python benchmarks/digits.py
 """
 
 import base64
@@ -26,11 +26,13 @@ def packed(counts: np.ndarray) -> bytes:
 def main() -> None:
     """Write all of them."""
     found = load_digits()
-    rows = pl.DataFrame({
-        "sheet": range(len(found.images)),
-        "picture": [base64.b64encode(packed(counts)).decode() for counts in found.images],
-        "written": [str(digit) for digit in found.target],
-    })
+    rows = pl.DataFrame(
+        {
+            "sheet": range(len(found.images)),
+            "picture": [base64.b64encode(packed(counts)).decode() for counts in found.images],
+            "written": [str(digit) for digit in found.target],
+        }
+    )
     SAMPLE.write_bytes(gzip.compress(rows.write_csv().encode(), compresslevel=9, mtime=0))
 
 
