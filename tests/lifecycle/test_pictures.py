@@ -4,6 +4,7 @@ import base64
 import csv
 import hashlib
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,16 @@ def logged(project: RunningProject) -> list[dict[str, Any]]:
     return [json.loads(line) for file in sorted(files) for line in file.read_text("utf-8").splitlines()]
 
 
+def in_log(project: RunningProject, prediction: str) -> dict[str, Any]:
+    """What the log says of a prediction; a server writes a moment after it has answered."""
+    for _ in range(200):
+        found = [line for line in logged(project) if line["id"] == prediction]
+        if found:
+            return found[0]
+        time.sleep(0.05)
+    raise AssertionError(f"{prediction} is not in the log")
+
+
 def test_pictures_are_read_right_by_all_three_protocols(
     digits: RunningProject, rows: list[tuple[int, str, str]]
 ) -> None:
@@ -78,7 +89,7 @@ def test_pictures_are_read_right_by_all_three_protocols(
     assert answers == frame == inferred
     assert sum(answer == meant for answer, (_, _, meant) in zip(answers, rows, strict=False)) > 186
     one = digits.request("POST", "/predict", given[0]).body
-    (line,) = [line for line in logged(digits) if line["id"] == one["id"]]
+    line = in_log(digits, one["id"])
     content = base64.b64decode(given[0]["picture"])
     assert line["row"]["picture"] == f"sha256:{hashlib.sha256(content).hexdigest()}"
     assert 0 < line["row"]["picture.brightness"] < 1
@@ -130,12 +141,25 @@ def test_a_batch_reads_pictures_from_files_and_answers_as_the_server(
     assert "leads out of batch/" in refused.stderr
 
 
-def test_the_monitor_sees_pictures_that_have_changed(digits: RunningProject, rows: list[tuple[int, str, str]]) -> None:
-    """They are black on white instead of white on black, which the numbers beside each picture tell."""
+def test_the_monitor_sees_pictures_that_have_changed_and_their_labels(
+    digits: RunningProject, rows: list[tuple[int, str, str]]
+) -> None:
+    """They are black on white instead of white on black, which the numbers beside each picture tell.
+
+    The policy has a slice by the outcome, which no log holds.
+    """
     turned = digits.run("python", "-c", TURNED, json.dumps([picture for _, picture, _ in rows[:300]])).stdout.split()
     dark = [(sheet, picture, meant) for (sheet, _, meant), picture in zip(rows[:300], turned, strict=True)]
 
+    digits.mlops("policy", "add", "labels")
+    digits.edit("policy.yaml", "key: [id]", "key: [sheet]")
+    digits.edit("policy.yaml", "delay_days: 1", "delay_days: 0")
+    (digits.root / "data" / "labels").mkdir()
+    labels = ["sheet,written", *(f"{sheet},{meant}" for sheet, _, meant in rows)]
+    (digits.root / "data" / "labels" / "meant.csv").write_text("\n".join(labels) + "\n", encoding="utf-8")
+
     answer = digits.request("POST", "/predict", {"rows": asked(dark)}).body["predictions"][0]
+    in_log(digits, answer["id"])
     judged = digits.mlops("monitor", "staging", "--json", check=False)
     traced = digits.mlops("trace", answer["id"]).stdout
 
@@ -146,3 +170,4 @@ def test_the_monitor_sees_pictures_that_have_changed(digits: RunningProject, row
     assert report["left_out"]["picture"].startswith("each picture is another one")
     assert f"picture = sha256:{hashlib.sha256(base64.b64decode(dark[0][1])).hexdigest()}" in traced
     assert "data/sample/digits.csv.gz md5" in traced
+    assert f"{dark[0][2]}, by meant.csv:1" in traced
