@@ -13,6 +13,9 @@ import pytest
 from parts import torch_index
 from running import RunningProject, give_free_ports, prepare, train
 
+#: One project is enough.
+pytestmark = pytest.mark.xdist_group("pictures")
+
 #: Pictures of the test rows with the digits that were meant, as a client has them.
 ROWS = """
 import base64, json, polars as pl
