@@ -34,7 +34,7 @@ docs: $(BIN)/.complete
 
 requirements: $(BIN)/.complete
 	$(BIN)/uv pip compile requirements.in $(PLATFORM)/pyproject.toml --quiet \
-	  --extra azure --extra bucket --extra gs --extra jwt --extra postgresql --extra s3 --extra ssh --extra template \
+	  --extra azure --extra bucket --extra gs --extra jwt --extra pictures --extra postgresql --extra s3 --extra ssh --extra template \
 	  --extra testing --extra train --extra webdav --upgrade --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header --output-file requirements.txt
 

@@ -2,12 +2,13 @@
 
 from typing import TYPE_CHECKING, Any
 
+from slipway.contract.pictures import Picture
 from slipway.contract.rows import Contract, Row
 
 if TYPE_CHECKING:
     from slipway.contract.columns import Column, Columns
 
-__all__ = ["Column", "Columns", "Contract", "Row"]
+__all__ = ["Column", "Columns", "Contract", "Picture", "Row"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,1 +1,1 @@
-../../../../../template/src/{{package_name}}/contract.py
+../../../../../includes/flights/contract.py

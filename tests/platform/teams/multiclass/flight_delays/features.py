@@ -1,1 +1,1 @@
-../../../../../template/src/{{package_name}}/features.py
+../../../../../includes/flights/features.py

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from slipway.base.errors import MlopsError
+from slipway.contract import logged
 from slipway.contract.rows import Contract
 from slipway.settings.params import SplitParams
 from slipway.settings.policy import Policy
@@ -14,7 +15,7 @@ def require_columns(policy: Policy, contract: Contract, answer: str, more: Itera
     """Refuse a name in policy.yaml that no column has; `answer` is that of the prediction, beside which is `more`."""
     asked = [field.name for field in contract.fields]
     outcome = [field.name for field in contract.outcome_fields]
-    compared = [*asked, "score", answer, *more]
+    compared = [*logged.with_numbers(contract, asked), "score", answer, *more]
     for number, rule in enumerate(policy.gates.slice_rules, start=1):
         _require("gates.slices" if number == 1 else f"gates.slices, rule {number}", rule.columns, [*asked, *outcome])
     _require("monitor.ignore", policy.monitor.ignore, compared)

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from slipway.contract.rows import Field, FieldKind, Row
 
 #: One value per row. Numbers are floats with NaN for "missing", categories are their position in
-#: the contract's list with -1 for "missing", times are `datetime64[s]`, texts are strings.
+#: the contract's list with -1 for "missing", times are `datetime64[s]`, texts are strings. Of pictures it is an array
+#: of rows, height and width, and channels where they have colours, from 0 to 255.
 Column = NDArray[Any]
 Columns = Mapping[str, Column]
 
@@ -37,6 +38,7 @@ class RowColumns:
         self._times = placed(FieldKind.TIME)
         self._zoned = {field.name for field in fields if field.zoned}
         self._texts = placed(FieldKind.TEXT)
+        self._pictures = [(place, field.name, field.picture) for place, field in enumerate(fields) if field.picture]
 
     def __call__(self, rows: Sequence[Row]) -> dict[str, Column]:
         """Return one array per field, with one value per row; at least one row is needed."""
@@ -51,6 +53,8 @@ class RowColumns:
             made[name] = np.array([*moments], dtype="datetime64[s]")
         for name, place in self._texts.items():
             made[name] = np.array(["" if value is None else value for value in values[place]], dtype=np.str_)
+        for place, name, picture in self._pictures:
+            made[name] = np.stack([picture.read(value).pixels for value in values[place]])
         return made
 
 

@@ -12,6 +12,7 @@ import polars as pl
 from slipway.base.errors import MlopsError
 from slipway.contract import separated
 from slipway.contract.found import RawFile, files_of
+from slipway.contract.picture_files import fetched
 from slipway.contract.rows import FieldKind
 from slipway.settings.params import FileFormat
 from slipway.team import CONTRACT
@@ -34,6 +35,7 @@ _STORED: dict[FieldKind, tuple[Any, ...]] = {
     FieldKind.FLAG: (pl.Boolean,),
     FieldKind.CATEGORY: (pl.String,),
     FieldKind.TEXT: (pl.String,),
+    FieldKind.PICTURE: (pl.Binary,),
 }
 _TIMES = (pl.Datetime("ms"), pl.Datetime("us"), pl.Datetime("ns"))
 #: What has no text of its own.
@@ -58,7 +60,7 @@ def read_raw(source: Path, form: FileFormat = PLAIN, wanted: Collection[str] | N
 def read_file(file: RawFile, form: FileFormat, wanted: Collection[str]) -> pl.DataFrame:
     """Read one file like `read_raw`."""
     with _scanned(file, form, wanted) as scanned:
-        return numbered(_as_text(file, scanned).collect(), file, 0)
+        return numbered(fetched(_as_text(file, scanned).collect(), file, 0), file, 0)
 
 
 def unused_columns(source: Path, form: FileFormat = PLAIN) -> list[str]:
@@ -87,10 +89,11 @@ def read_chunks(file: RawFile, rows: int, form: FileFormat = PLAIN) -> Iterator[
         for part in columns.collect_batches(chunk_size=rows, maintain_order=True):
             held = pl.concat([held, part]) if held.height else part
             while held.height >= rows:
-                yield numbered(held.head(rows), file, start)
+                yield numbered(fetched(held.head(rows), file, start), file, start)
                 start, held = start + rows, held.slice(rows)
         if held.height or start == 0:
-            yield numbered(held if held.width else columns.head(0).collect(), file, start)
+            last = held if held.width else columns.head(0).collect()
+            yield numbered(fetched(last, file, start), file, start)
 
 
 def read_spread(file: RawFile, rows: int, form: FileFormat = PLAIN) -> pl.DataFrame:
@@ -156,6 +159,8 @@ def _text_of(file: RawFile, name: str, dtype: pl.DataType) -> pl.Expr:
         )
     if isinstance(dtype, pl.Datetime) and dtype.time_zone:
         return pl.col(name).dt.to_string("%Y-%m-%dT%H:%M:%S%.f%:z")
+    if isinstance(dtype, pl.Binary) and any(field.name == name for field in CONTRACT.pictures):
+        return pl.col(name).bin.encode("base64")
     return pl.col(name).cast(pl.String)
 
 

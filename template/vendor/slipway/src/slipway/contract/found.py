@@ -15,8 +15,11 @@ ENDINGS = ".csv, .tsv (also .gz, .bz2, .xz or .zst) or .parquet"
 _TEXT, _PARQUET = {".csv", ".tsv"}, {".parquet", ".pq"}
 _PACKED = {".gz", ".bz2", ".xz", ".zst"}
 
-#: What lies beside data without being data: hidden files, notes, and what Spark and Delta leave behind.
-_BESIDE = re.compile(r"^(\..*|_SUCCESS|_(common_)?metadata|_(committed|started)_.*|README.*|LICENSE.*|.*\.md)$")
+#: What lies beside data without being data: hidden files, notes, what Spark and Delta leave behind, and pictures, which
+#: a table may name.
+_BESIDE = re.compile(
+    r"^(\..*|_SUCCESS|_(common_)?metadata|_(committed|started)_.*|README.*|LICENSE.*|.*\.md|.*\.(png|PNG|jpe?g|JPE?G))$"
+)
 #: How a part of a path names the value of a column for all rows below it, and how it names none.
 _PARTITION, _NONE = re.compile(r"^([^=]+)=(.*)$"), "__HIVE_DEFAULT_PARTITION__"
 _ADVICE = {

@@ -13,9 +13,10 @@ import numpy as np
 import polars as pl
 
 from slipway.base.numbers import counted
-from slipway.contract import texts
+from slipway.contract import logged, texts
 from slipway.contract.columns import Column, Columns
 from slipway.contract.files import PLAIN, SOURCE
+from slipway.contract.pictures import Picture
 from slipway.contract.rows import Contract, Field, FieldKind, Row
 from slipway.contract.rules import RULES
 from slipway.settings.params import FileFormat
@@ -94,6 +95,8 @@ def _broken_rules(raw: pl.DataFrame, typed: pl.DataFrame, field: Field) -> list[
     """The rules that rows break, each with which rows these are."""
     given, value = raw[field.name], typed[field.name]
     unread = given.is_not_null() & value.is_null()
+    if field.picture is not None:
+        return _broken_pictures(field.picture, given, value)
     rules = [(f"must be {field.type_in_words}{_hint(field, given.filter(unread))}", unread)]
     if not field.optional:
         rules.append(("a value is missing", given.is_null()))
@@ -101,6 +104,13 @@ def _broken_rules(raw: pl.DataFrame, typed: pl.DataFrame, field: Field) -> list[
         rules.append(("must be finite", ~value.is_finite()))
     rules += [(RULES[name].sentence(limit), ~RULES[name].column(value, limit)) for name, limit in field.limits]
     return [(rule, broken) for rule, broken in rules if broken.any()]
+
+
+def _broken_pictures(picture: Picture, given: pl.Series, value: pl.Series) -> list[tuple[str, pl.Series]]:
+    faults = ["is missing" if text is None else picture.fault(one) for text, one in zip(given, value, strict=True)]
+    found = pl.Series(faults, dtype=pl.String)
+    kinds = sorted({fault for fault in faults if fault})
+    return [(f"must be {picture}, and one {fault}", found == fault) for fault in kinds]
 
 
 def _hint(field: Field, unread: pl.Series) -> str:
@@ -119,7 +129,8 @@ def _hint(field: Field, unread: pl.Series) -> str:
 
 def _violation(field: Field, rule: str, broken: pl.Series, raw: pl.DataFrame) -> Violation:
     first = raw.filter(broken.fill_null(False)).head(_FIRST_ROWS)
-    examples = [f"{source} = {value}" for source, value in first.select(SOURCE, field.name).iter_rows()]
+    shown = first.select(SOURCE, field.name).iter_rows()
+    examples = [source if field.picture else f"{source} = {value}" for source, value in shown]
     return Violation(field.name, rule, int(broken.sum()), examples)
 
 
@@ -137,6 +148,15 @@ def as_rows(frame: pl.DataFrame) -> list[Row]:
     """Turn a typed frame into the rows that a client would send."""
     named = frame.select(field.name for field in CONTRACT.fields).to_dicts()
     return msgspec.convert(named, list[CONTRACT.row])  # type: ignore[name-defined]
+
+
+def as_logged(frame: pl.DataFrame) -> pl.DataFrame:
+    """The contract's columns of a typed frame as a log holds them: see `logged.py`."""
+    made = frame.select(field.name for field in CONTRACT.fields)
+    for field in CONTRACT.pictures:
+        told = pl.DataFrame([logged.picture_of(field, content) for content in frame[field.name]])
+        made = made.with_columns(told)
+    return made.select(field.name for field in logged.fields_of(CONTRACT.fields))
 
 
 def columns(frame: pl.DataFrame, fields: tuple[Field, ...]) -> Columns:
@@ -172,6 +192,9 @@ def _column(series: pl.Series, field: Field) -> Column:
             return codes.cast(pl.Int64).fill_null(-1).to_numpy()
         case FieldKind.TIME:
             return series.to_numpy().astype("datetime64[s]")
+        case FieldKind.PICTURE:
+            picture = logged.picture_in(field)
+            return np.stack([picture.read(content).pixels for content in series])
         case FieldKind.TEXT:
             return np.array(series.fill_null("").to_list(), dtype=np.str_)
         case _:

@@ -195,8 +195,10 @@ def _row_errors(row: Any, contract: Contract, pointer: str) -> Iterator[FieldErr
             value = msgspec.convert(row[field.name], types[field.name])
         except (msgspec.ValidationError, RecursionError) as wrong:
             value = row[field.name]
-            yield FieldError(place, f"{_rule(field, wrong)}, got {_shown(value)}", field.name, value)
+            yield FieldError(place, _fault(field, value, wrong), field.name, value)
             continue
+        if field.picture and (fault := field.picture.fault(value)):
+            yield FieldError(place, f"Expected {field.type_in_words}, and this {fault}", field.name, row[field.name])
         if field.kind is FieldKind.TIME and field.broken_by(value) == "other":
             given = row[field.name]
             yield FieldError(place, f"Expected {field.type_in_words}, got {_shown(given)}", field.name, given)
@@ -207,6 +209,12 @@ def _row_errors(row: Any, contract: Contract, pointer: str) -> Iterator[FieldErr
 def _short(name: str) -> str:
     """A name in a pointer (RFC 6901)."""
     return name[:60].replace("~", "~0").replace("/", "~1")
+
+
+def _fault(field: Field, value: Any, wrong: Exception) -> str:
+    if field.picture:
+        return f"Expected {field.type_in_words}, and this {field.picture.fault(value)}"
+    return f"{_rule(field, wrong)}, got {_shown(value)}"
 
 
 def _rule(field: Field, wrong: Exception) -> str:

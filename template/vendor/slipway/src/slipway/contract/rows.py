@@ -14,12 +14,13 @@ from datetime import datetime
 from enum import Enum
 from functools import cached_property
 from math import isfinite
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 
 from slipway.base.errors import MlopsError
 from slipway.contract import times
+from slipway.contract.pictures import Picture
 from slipway.contract.rules import RULES, Limit
 
 #: What the prediction log says of each row, beside the row.
@@ -48,13 +49,14 @@ class FieldKind(Enum):
     CATEGORY = "category"
     TEXT = "text"
     TIME = "time"
+    PICTURE = "picture"
 
 
 @dataclass(frozen=True)
 class Field:
     """One column of the contract; `limits` pairs each rule of the table `RULES` that its type sets with the limit.
 
-    A time that is `zoned` has a zone, see `times.py`.
+    A time that is `zoned` has a zone, see `times.py`. A `picture` says what a picture must be.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Field:
     limits: tuple[tuple[str, Limit], ...] = ()
     categories: tuple[str, ...] = ()
     zoned: bool = False
+    picture: Picture | None = None
 
     @property
     def bounds(self) -> tuple[tuple[str, float], ...]:
@@ -88,6 +91,8 @@ class Field:
                 return "true or false"
             case FieldKind.TIME:
                 return times.asked(zoned=self.zoned)
+            case FieldKind.PICTURE:
+                return str(self.picture)
             case kind:
                 return f"{'an' if kind.value[0] in 'aeiou' else 'a'} {kind.value}"
 
@@ -95,14 +100,14 @@ class Field:
         """Name the rule that a value breaks; `None` when it keeps all of them.
 
         That is a rule of the table, `category`, `missing` for null, `absent` for a field that was left out
-        (`msgspec.UNSET`), or `other` for another type.
+        (`msgspec.UNSET`), `picture` for what is not the picture that it must be, or `other` for another type.
         """
         if value is msgspec.UNSET:
             return "absent"
         if value is None:
             return None if self.optional else "missing"
         if not _is_of(self, value):
-            return "other"
+            return "picture" if self.picture else "other"
         if self.kind is FieldKind.CATEGORY and value not in self.categories:
             return "category"
         return next((rule for rule, limit in self.limits if not RULES[rule].keeps(value, limit)), None)
@@ -139,6 +144,12 @@ class Contract:
                 raise _unfit(f"names {name} as its {place}, which no request holds", f"choose from {', '.join(asked)}")
         if "model" in self.key:
             raise _unfit("has model in its key, and a batch writes there who answered", "name the field otherwise")
+        for field in (*self.fields, *self.outcome_fields):
+            if field.picture and (field.optional or field.name in self.key or field.name not in asked):
+                raise _unfit(
+                    f"has {field.name}, a picture, in its key, in its outcome or where it may be missing",
+                    "a request holds each picture, and what names a row is a number or a text",
+                )
         if self.time and (kind := self.fields[asked.index(self.time)].kind) is not FieldKind.TIME:
             raise _unfit(f"names {self.time} as its time, which is of the type {kind.value}", "name a datetime")
 
@@ -153,10 +164,16 @@ class Contract:
         return fields_of(self.outcome)
 
     def settle(self, row: Row) -> Field | None:
-        """Put the times of a decoded row into UTC where they have a zone.
+        """Put the times of a decoded row into UTC where they have a zone, and look at its pictures.
 
-        Returns the field whose time has a zone and must not, or has none and must; `None` where all is well.
+        Returns the field whose time has a zone and must not, or has none and must, or whose picture is another one
+        than it must be; `None` where all is well.
         """
+        for field in self.pictures:
+            try:
+                setattr(row, field.name, field.picture.read(getattr(row, field.name)))  # type: ignore[union-attr]
+            except ValueError:
+                return field
         for field in self._times:
             moment = getattr(row, field.name)
             if moment is not None:
@@ -172,6 +189,11 @@ class Contract:
         return tuple(field.name for field in self.fields if field.kind is FieldKind.INTEGER)
 
     @cached_property
+    def pictures(self) -> tuple[Field, ...]:
+        """The fields that are pictures."""
+        return tuple(field for field in self.fields if field.picture is not None)
+
+    @cached_property
     def _times(self) -> tuple[Field, ...]:
         return tuple(field for field in self.fields if field.kind is FieldKind.TIME)
 
@@ -179,6 +201,8 @@ class Contract:
     def json_schema(self) -> dict[str, Any]:
         """JSON Schema of a request row, as published in the API page and in each bundle."""
         (schema,), components = msgspec.json.schema_components([self.row], ref_template="#/components/schemas/{name}")
+        for field in self.pictures:
+            components[self.row.__name__]["properties"][field.name].update(field.picture.schema)  # type: ignore[union-attr]
         return {"row": schema, "components": components}
 
     @cached_property
@@ -198,7 +222,16 @@ def fields_of(row: type[Row]) -> tuple[Field, ...]:
     info = msgspec.inspect.type_info(row)
     if not isinstance(info, msgspec.inspect.StructType):
         raise _unfit(f"holds {row!r}, which is no Row", "write class Name(Row) with a field for each column")
-    return tuple(_field(field.encode_name, field.type) for field in info.fields)
+    hints = get_type_hints(row, include_extras=True)
+    return tuple(_field(field.encode_name, field.type, _picture(hints[field.name])) for field in info.fields)
+
+
+def _picture(annotation: Any) -> Picture | None:
+    """The `Picture` in an annotation, wherever it stands in it; msgspec passes over it."""
+    if isinstance(annotation, Picture):
+        return annotation
+    inside = (*get_args(annotation), *getattr(annotation, "__metadata__", ()))
+    return next((found for one in inside if (found := _picture(one))), None)
 
 
 _FIELD_KINDS: dict[type[msgspec.inspect.Type], FieldKind] = {
@@ -208,11 +241,12 @@ _FIELD_KINDS: dict[type[msgspec.inspect.Type], FieldKind] = {
     msgspec.inspect.StrType: FieldKind.TEXT,
     msgspec.inspect.LiteralType: FieldKind.CATEGORY,
     msgspec.inspect.DateTimeType: FieldKind.TIME,
+    msgspec.inspect.BytesType: FieldKind.PICTURE,
 }
-_TYPES = "float, int, bool, str, Literal of texts, datetime, and each of them | None"
+_TYPES = "float, int, bool, str, Literal of texts, datetime, and each of them | None, or Annotated[bytes, Picture(...)]"
 
 
-def _field(name: str, declared: msgspec.inspect.Type) -> Field:
+def _field(name: str, declared: msgspec.inspect.Type, picture: Picture | None) -> Field:
     optional = False
     if isinstance(declared, msgspec.inspect.UnionType) and declared.includes_none:
         optional = True
@@ -221,7 +255,7 @@ def _field(name: str, declared: msgspec.inspect.Type) -> Field:
     while isinstance(declared, msgspec.inspect.Metadata):
         declared = declared.type
     kind = _FIELD_KINDS.get(type(declared))
-    if kind is None:
+    if kind is None or (kind is FieldKind.PICTURE) is not (picture is not None):
         given = type(declared).__name__.removesuffix("Type")
         raise _unfit(f"gives {name} a type that no column can have: {given}", f"choose from {_TYPES}")
     values = getattr(declared, "values", ())
@@ -232,6 +266,10 @@ def _field(name: str, declared: msgspec.inspect.Type) -> Field:
             f"write its categories as texts, Literal[{texts}], or an integer with bounds, Meta(ge=..., le=...)",
         )
     limits = tuple((rule, limit) for rule in RULES if (limit := getattr(declared, rule, None)) is not None)
+    if picture is not None:
+        if limits:
+            raise _unfit(f"gives {name}, a picture, a Meta with {limits[0][0]}", "say it in Picture(...): max_bytes")
+        return Field(name=name, kind=kind, optional=optional, picture=picture)
     zoned = getattr(declared, "tz", None) is True
     return Field(name=name, kind=kind, optional=optional, limits=limits, categories=tuple(values), zoned=zoned)
 
@@ -248,6 +286,8 @@ def _is_of(field: Field, value: Any) -> bool:
             return isinstance(value, datetime) and times.kept(value, zoned=field.zoned) is not None
         case FieldKind.CATEGORY | FieldKind.TEXT:
             return isinstance(value, str)
+        case FieldKind.PICTURE:
+            return field.picture is not None and not field.picture.fault(value)
         case FieldKind.NUMBER | FieldKind.INTEGER:
             is_number = isinstance(value, int) or (isinstance(value, float) and isfinite(value))
             return is_number and not isinstance(value, bool) and (field.kind is FieldKind.NUMBER or value == int(value))

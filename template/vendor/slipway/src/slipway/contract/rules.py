@@ -76,6 +76,7 @@ RULES: dict[str, Rule] = {
 #: What is wrong with a value for which no rule of the table is to blame.
 _OTHERS = {
     "category": "is none of its categories",
+    "picture": "is not the picture that it must be",
     "missing": "is missing",
     "absent": "is left out by the client, which must send null or a value",
     "other": "has another type",

@@ -26,6 +26,8 @@ def typed(text: pl.Expr, field: Field, form: FileFormat) -> pl.Expr:
             return text.cast(pl.Enum(field.categories), strict=False)
         case FieldKind.TIME:
             return moments(text, zoned=field.zoned, form=form.time)
+        case FieldKind.PICTURE:
+            return text.str.decode("base64", strict=False)
         case FieldKind.TEXT:
             return text
 

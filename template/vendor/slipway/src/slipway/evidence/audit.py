@@ -55,15 +55,16 @@ def _data_card(project: Project) -> Iterator[AuditFinding]:
     detail = f"{cards.DATA_CARD} says nothing under: {', '.join(absent)}"
     example = cards.of_the_example(project, cards.DATA_CARD)
     if example:
-        detail = f"{cards.DATA_CARD} tells of the example's flights; write what {project.params.data.source} holds"
+        detail = f"{cards.DATA_CARD} tells of the example's {example}; write what {project.params.data.source} holds"
     yield AuditFinding("the data card tells where the data came from", not absent and not example, detail)
 
 
 def _model_card(project: Project) -> Iterator[AuditFinding]:
+    example = cards.of_the_example(project, cards.MODEL_CARD)
     yield AuditFinding(
         "the model card is this model's",
-        not cards.of_the_example(project, cards.MODEL_CARD),
-        f"{cards.MODEL_CARD} tells of the example's flights; write what this model is for, then: mlops pipeline",
+        not example,
+        f"{cards.MODEL_CARD} tells of the example's {example}; write what this model is for, then: mlops pipeline",
     )
 
 

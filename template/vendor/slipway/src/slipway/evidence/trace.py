@@ -23,6 +23,7 @@ from slipway.settings.project import Project
 from slipway.team import CONTRACT, PROBABILITIES
 from slipway.training.bundle import Bundle
 from slipway.training.scoring import Scorer, matrix
+from slipway.training.team_code import column_names
 
 Facts = dict[str, Any]
 
@@ -93,11 +94,13 @@ def _label(project: Project, prediction: predictions.Prediction) -> Facts:
 
 def _features(bundle: Bundle, prediction: predictions.Prediction) -> Facts:
     scorer = Scorer(bundle)
-    if hidden := [field.name for field in CONTRACT.fields if is_hash(prediction.row.get(field.name, MARK))]:
+    asked = {field.name: prediction.row.get(field.name, MARK) for field in CONTRACT.fields}
+    if hidden := [field.name for field in CONTRACT.fields if field.picture or is_hash(asked[field.name])]:
         return {"not known": f"the log does not hold {', '.join(hidden)} as asked"}
     row = msgspec.convert(prediction.row, CONTRACT.row)
     names, values = matrix(columns([row], CONTRACT.fields), scorer.facts.features)
-    return {name: significant(float(value)) for name, value in zip(names, values[0], strict=True)}
+    known = zip(column_names(names, values.shape[1]), values[0], strict=True)
+    return {name: significant(float(value)) for name, value in known}
 
 
 def _version(project: Project, reference: str) -> Facts:

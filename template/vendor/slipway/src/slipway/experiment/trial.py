@@ -271,6 +271,8 @@ def _slices(project: Project, logs: Both[pl.DataFrame], measures: Both[MetricFun
     """The groups that the gates look at, where both versions have enough labelled rows."""
     found = []
     for column, min_rows in project.policy.gates.groups.items():
+        if column not in logs[0].columns:  # of what happened, which a log does not hold
+            continue
         first, second = (
             {value: part for (value,), part in log.filter(pl.col(TRUTH).is_not_null()).group_by(column)} for log in logs
         )

@@ -11,12 +11,14 @@ import logging
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from itertools import compress, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from slipway.contract import logged
 from slipway.contract.rows import Row
 from slipway.log import posted, refusals
 from slipway.log.counts import LogCounts, answered_of, is_drawn, is_part
@@ -100,7 +102,8 @@ class PredictionLog:
         self.failed = 0
         self._sink = opened(LogPlace(state, LOG, environment, address))
         self._model = environment, version, digest
-        self._mask = mask
+        # Of a picture no log holds a byte.
+        self._rows = mask or (partial(logged.row_of, CONTRACT) if CONTRACT.pictures else None)
         self._share = share
         self._encode_lines = msgspec.json.Encoder().encode_lines
         self._buffer = bytearray()
@@ -120,7 +123,7 @@ class PredictionLog:
     ) -> None:
         """Take rows that were scored together; they reach the disk within `FLUSH_S` seconds."""
         at, model = repeat(datetime.now(UTC)), map(repeat, self._model)
-        masked = rows if self._mask is None else map(self._mask, rows)
+        masked = rows if self._rows is None else map(self._rows, rows)
         each = repeat(None) if probabilities is None else probabilities
         parts: tuple[Iterable[Any], ...] = ids, at, *model, masked, scores, answers, repeat(role), each, identities
         if self._share < 1 and role != "probe":
@@ -217,7 +220,7 @@ def read_counted(
 
     With `most`, an even part of at most so many is read, which ids decide; with `one_in`, that part of the log.
     """
-    wanted = [field for field in CONTRACT.fields if fields is None or field.name in fields]
+    wanted = [field for field in logged.fields_of(CONTRACT.fields) if fields is None or field.name in fields]
     gathered, torn = Gathering(wanted, mask, most, one_in), 0
     for prediction in _predictions(project, environment, since, until, with_rows=bool(wanted)):
         if prediction is None:
@@ -252,7 +255,7 @@ def sample(project: Project, environment: str, rows: int) -> pl.DataFrame:
         if len(chosen) > 2 * rows:
             chosen, step = chosen[::2], 2 * step
     return (
-        frame_of(chosen, CONTRACT.fields, None)
+        frame_of(chosen, logged.fields_of(CONTRACT.fields), None)
         .sort("at", maintain_order=True)
         .unique(["id", "role"], maintain_order=True)
     )

@@ -11,6 +11,7 @@ import polars as pl
 from slipway import kinds
 from slipway.base.errors import MlopsError
 from slipway.base.numbers import counted
+from slipway.contract import logged
 from slipway.contract.rows import Contract, FieldKind
 from slipway.monitoring.days import Days
 from slipway.monitoring.drift import ColumnDrift, Side, Verdict, judge, moved
@@ -20,7 +21,10 @@ from slipway.training.bundle import Bundle, ModelFacts
 from slipway.training.score_columns import SCORE
 
 _HIDDEN: dict[Hidden, str] = {"hash": "hashed in the log", "drop": "dropped from the log"}
-_NOT_COMPARED = {FieldKind.TIME: "a time always moves on"}
+_NOT_COMPARED = {
+    FieldKind.TIME: "a time always moves on",
+    FieldKind.PICTURE: "each picture is another one; the numbers beside it are compared",
+}
 _IN_SAMPLE = "its bundle has only the scores of rows that it learned from; register that version once more"
 
 
@@ -107,12 +111,13 @@ def _sides(
 ) -> tuple[list[Side], dict[str, str]]:
     """Requests beside training rows, and answers beside those to test rows; and why other columns are left out."""
     left_out = _left_out(reference, policy, contract, bundle.model)
-    left_out |= {name: f"{_HIDDEN[rule]} by policy.yaml" for name, rule in hidden.items()}
+    for name, rule in hidden.items():
+        left_out |= dict.fromkeys(logged.with_numbers(contract, [name]), f"{_HIDDEN[rule]} by policy.yaml")
     scores = _scores(bundle)
     absent = _IN_SAMPLE if scores is None else _too_few(scores, policy)
     outputs = {output.meta.output_name(): output for output in _outputs(bundle.model)}
     left_out |= {name: absent for name in outputs if absent and name not in left_out}
-    inputs = [pl.col(field.name) for field in contract.fields if field.name not in left_out]
+    inputs = [pl.col(field.name) for field in logged.fields_of(contract.fields) if field.name not in left_out]
     answers = [output for name, output in outputs.items() if name not in left_out]
     sides = [
         Side(held.select(columns), own.select(columns), _days(held, own, contract, hidden))
@@ -125,15 +130,16 @@ def _sides(
 def _left_out(reference: pl.DataFrame, policy: MonitorPolicy, contract: Contract, model: ModelFacts) -> dict[str, str]:
     """Say for each column that is not compared why; a name that no column has is refused."""
     outputs = {output.meta.output_name() for output in _outputs(model)}
-    known = {"score", model.answer} | outputs | {field.name for field in contract.fields}
+    fields = logged.fields_of(contract.fields)
+    known = {"score", model.answer} | outputs | {field.name for field in fields}
     for setting, named in (("ignore", policy.ignore), ("tests", [name for name in policy.tests if name != "default"])):
         if unknown := [name for name in named if name not in known]:
             raise MlopsError(
                 f"policy.yaml, monitor.{setting}: there is no column {unknown[0]}",
                 f"choose from {', '.join(sorted(known))}",
             )
-    kinds = {field.name: _NOT_COMPARED[field.kind] for field in contract.fields if field.kind in _NOT_COMPARED}
-    new = [field.name for field in contract.fields if field.name not in reference.columns]
+    kinds = {field.name: _NOT_COMPARED[field.kind] for field in fields if field.kind in _NOT_COMPARED}
+    new = [field.name for field in fields if field.name not in reference.columns]
     return kinds | dict.fromkeys(new, "not in the reference") | dict.fromkeys(policy.ignore, "ignored by policy.yaml")
 
 

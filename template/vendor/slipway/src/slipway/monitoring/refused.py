@@ -92,7 +92,8 @@ def tally_of_rows(raw: pl.DataFrame, contract: Contract = CONTRACT, form: FileFo
         for given, value, times in zip(distinct[field.name], typed, distinct[_TIMES], strict=True):
             known = given if value is None else value
             if rule := field.broken_by(known):
-                by_rule.setdefault(rule, Counter())[known] += times
+                # Nobody reads the bytes of a picture.
+                by_rule.setdefault(rule, Counter())[None if field.picture else known] += times
         found += [Tally(field, rule, False, values) for rule, values in by_rule.items()]
     return found
 

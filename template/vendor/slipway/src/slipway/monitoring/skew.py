@@ -29,6 +29,7 @@ from slipway.team import CONTRACT
 from slipway.training.bundle import Bundle
 from slipway.training.score_columns import scores_in
 from slipway.training.scoring import Scorer, matrix
+from slipway.training.team_code import column_names
 
 #: So many logged rows are replayed, at most; single rows are slow.
 MOST_ROWS = 1000
@@ -71,6 +72,8 @@ def replay(bundle: Bundle, log: pl.DataFrame, hidden: Collection[str] = ()) -> S
     own = log.filter(pl.col("digest") == bundle.digest)
     if own.is_empty():
         return _unknown("the champion has logged no rows")
+    if CONTRACT.pictures:
+        return _unknown("the log holds no pictures, only their digests, so that no row of it can be replayed")
     try:
         _require_its_code(bundle)
         sample = spread(own, MOST_ROWS)
@@ -149,7 +152,7 @@ def _one_by_one(rows: list[Row], hidden: Collection[str]) -> Iterator[Columns]:
 
 
 def _features(sample: pl.DataFrame, names: list[str], trained: Matrix, served: Matrix) -> Iterator[SkewedColumn]:
-    for place, name in enumerate(names):
+    for place, name in enumerate(column_names(names, trained.shape[1])):
         one, other = trained[:, place], served[:, place]
         largest = np.abs(one[np.isfinite(one)]).max(initial=0)
         differs = ~np.isclose(one, other, rtol=ROUNDING, atol=ROUNDING * largest, equal_nan=True)

@@ -248,6 +248,8 @@ class WindowJudge:
     def _groups(self, known: pl.DataFrame, measure: MetricFunction) -> dict[str, float]:
         found = {}
         for column, min_rows in self._project.policy.gates.groups.items():
+            if column not in known.columns:  # of what happened, which a log does not hold
+                continue
             for (value,), rows in sorted(known.group_by(column), key=lambda group: str(group[0])):
                 figure = measure(rows[TRUTH].to_numpy(), scores_in(rows))
                 if rows.height >= min_rows and figure is not None:

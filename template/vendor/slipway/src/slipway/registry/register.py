@@ -47,8 +47,8 @@ def register(project: Project, log: Log = print) -> tuple[Version, bool]:
         log("checking that the outputs are those of the commit")
         _require_current(project)
         for card in (cards.MODEL_CARD, cards.DATA_CARD):
-            if cards.of_the_example(project, card):
-                log(f"warning: {card} still tells of the example's flights, and this version is registered with it")
+            if example := cards.of_the_example(project, card):
+                log(f"warning: {card} still tells of the example's {example}, and this version is registered with it")
         require_passed(check_gates(project), "the model in this checkout")
         lineage = _lineage(project, registry)
         log("sending the data to its remote")

@@ -7,11 +7,12 @@ from typing import Any
 
 import msgspec
 import polars as pl
+from numpy.typing import NDArray
 
 from slipway import kinds
 from slipway.base.files import write_json
 from slipway.base.numbers import counted, significant
-from slipway.contract.frames import as_rows, columns, spread
+from slipway.contract.frames import as_logged, as_rows, columns, spread
 from slipway.contract.rows import Field, FieldKind
 from slipway.settings.project import Project
 from slipway.team import CONTRACT
@@ -50,19 +51,19 @@ def export(project: Project) -> None:
     unseen = out_of_sample(tested, _scored(tested, model, bundle.model))
     unseen.write_parquet(bundle.tested)
     write_json(folder / "expected.json", expected(reference, observed(unseen, bundle.model, "truth"), kind))
-    write_json(folder / "golden.json", _golden(_scored(spread(test, GOLDEN_ROWS), model, bundle.model), train))
+    golden = spread(test, GOLDEN_ROWS)
+    write_json(folder / "golden.json", _golden(golden, scores_in(_scored(golden, model, bundle.model)), train))
     card = _card(bundle, train, project)
     (folder / "card.md").write_text(card, encoding="utf-8", newline="\n")
 
 
 def _scored(frame: pl.DataFrame, model: OnnxModel, facts: ModelFacts) -> pl.DataFrame:
-    rows = frame.select(field.name for field in CONTRACT.fields)
     scores = model(matrix(columns(frame, CONTRACT.fields), facts.features)[1])
-    return rows.with_columns(columns_of(scores, facts))
+    return as_logged(frame).with_columns(columns_of(scores, facts))
 
 
-def _golden(frame: pl.DataFrame, train: pl.DataFrame) -> Golden:
-    scores = [_exact(score) for score in scores_in(frame).tolist()]
+def _golden(frame: pl.DataFrame, given: NDArray[Any], train: pl.DataFrame) -> Golden:
+    scores = [_exact(score) for score in given.tolist()]
     (usual,) = msgspec.to_builtins(as_rows(train.select(_usual(train[field.name], field) for field in CONTRACT.fields)))
     return Golden(rows=msgspec.to_builtins(as_rows(frame)), scores=scores, usual=usual)
 
@@ -72,8 +73,10 @@ def _exact(score: Any) -> Any:
 
 
 def _usual(column: pl.Series, field: Field) -> pl.Series:
-    """The median of numbers and times, the most frequent of other values; a missing value is no value."""
+    """The median of numbers and times, the most frequent of other values, a picture; a missing value is no value."""
     known = column.drop_nulls()
+    if field.kind is FieldKind.PICTURE:  # each is another one; the first is as usual as any
+        return known.head(1).alias(field.name)
     if field.kind in (FieldKind.NUMBER, FieldKind.INTEGER, FieldKind.TIME) and known.len():
         middle = known.sort()[[known.len() // 2]]  # a value that was there, so it keeps the contract
         return middle.alias(field.name)

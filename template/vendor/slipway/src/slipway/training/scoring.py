@@ -26,6 +26,7 @@ LOST, ALIKE = 0.01, 1e-6
 def matrix(columns: Columns, names: Sequence[str] | None = None) -> tuple[list[str], Matrix]:
     """Compute the features and stack them, one column each, in the order of `names`.
 
+    A feature that has several values for each row, such as all pixels of a picture, has as many columns, and one name.
     Without `names` the order is the feature function's own: that is how training fixes it, and what it gives is
     looked at closely.
     """
@@ -36,9 +37,16 @@ def matrix(columns: Columns, names: Sequence[str] | None = None) -> tuple[list[s
             f"features.py gives other features than the model was trained on: {sorted(set(names) ^ set(computed))}",
             "serve this model from the commit that trained it, or train again: mlops pipeline",
         )
-    stacked = np.empty((len(computed[names[0]]), len(names)), dtype=np.float32)
-    for position, name in enumerate(names):
-        stacked[:, position] = computed[name]
+    rows = len(computed[names[0]])
+    widths = [np.size(computed[name]) // rows if np.ndim(computed[name]) > 1 else 1 for name in names]
+    stacked = np.empty((rows, sum(widths)), dtype=np.float32)
+    position = 0
+    for name, width in zip(names, widths, strict=True):
+        if width > 1:
+            stacked[:, position : position + width] = np.reshape(computed[name], (rows, width))
+        else:
+            stacked[:, position] = np.reshape(computed[name], rows)
+        position += width
     return names, stacked
 
 

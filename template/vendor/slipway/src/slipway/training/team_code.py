@@ -6,7 +6,7 @@ A server skips these checks: what it loads has passed them, and its golden rows 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -39,8 +39,19 @@ def features_of(compute: Features, rows: Columns) -> Mapping[str, Column]:
         raise MlopsError("features.py gives no features", "return a dict with one value per row for each name")
     many = _rows_in(rows)
     for name, values in computed.items():
-        _require_numbers(f"features.py gives for the feature {name}", np.asarray(values), many)
+        _require_numbers(f"features.py gives for the feature {name}", np.asarray(values), many, is_one=False)
     return computed
+
+
+def column_names(names: Sequence[str], columns: int) -> list[str]:
+    """What to call each column of a feature matrix: by its feature, where none has several.
+
+    >>> column_names(["hour", "day"], 2), column_names(["pixels"], 3)
+    (['hour', 'day'], ['column 1 of pixels', 'column 2 of pixels', 'column 3 of pixels'])
+    """
+    if len(names) == columns:
+        return [*names]
+    return [f"column {number} of {', '.join(names)}" for number in range(1, columns + 1)]
 
 
 def target_of(outcomes: Columns) -> Column:
@@ -117,8 +128,9 @@ def require_finite(names: list[str], rows: Matrix) -> None:
     infinite = np.isinf(rows).sum(axis=0)
     if infinite.any():
         worst = int(infinite.argmax())
+        called = column_names(names, rows.shape[1])[worst]
         raise MlopsError(
-            f"features.py gives for the feature {names[worst]} an infinite value, or one beyond 3e38, "
+            f"features.py gives for the feature {called} an infinite value, or one beyond 3e38, "
             f"in {infinite[worst]:,} of {counted(len(rows), 'row')}",
             "mend features.py: a division by zero, or the logarithm of zero, makes such values",
         )
@@ -126,6 +138,8 @@ def require_finite(names: list[str], rows: Matrix) -> None:
 
 def constant(names: list[str], rows: Matrix) -> list[str]:
     """The features that have the same value in every row: nothing is learned from them."""
+    if len(names) < rows.shape[1]:  # a corner of pictures may always be empty
+        return []
     return [name for name, column in zip(names, rows.T, strict=True) if (column == column[0]).all()]
 
 
@@ -137,7 +151,7 @@ def fit(name: str, estimator: Any, names: list[str], rows: Matrix, truth: Column
     try:
         estimator.fit(rows, truth.astype(np.int64) if truth.dtype == bool else truth)
     except Exception as error:
-        missing = zip(names, np.isnan(rows).sum(axis=0).tolist(), strict=True)
+        missing = zip(column_names(names, rows.shape[1]), np.isnan(rows).sum(axis=0).tolist(), strict=True)
         gaps = ", ".join(f"{feature} ({many:,})" for feature, many in missing if many)
         advice = f"; values are missing in {gaps}: fill them in features.py, or use an estimator that takes them"
         said = str(error).strip().splitlines() or [type(error).__name__]
@@ -147,12 +161,12 @@ def fit(name: str, estimator: Any, names: list[str], rows: Matrix, truth: Column
         ) from error
 
 
-def _require_numbers(what: str, values: NDArray[Any], rows: int) -> None:
+def _require_numbers(what: str, values: NDArray[Any], rows: int, *, is_one: bool = True) -> None:
     if values.dtype.kind not in "biuf":
         held = _HOLDS.get(values.dtype.kind, str(values.dtype))
         example = f", like {values.flat[0]!s:.40}" if values.size else ""
         raise MlopsError(f"{what} {held}{example}, and a model takes numbers", f"turn them into numbers: {PAGE}")
-    if values.shape != (rows,):
+    if values.shape != (rows,) and (is_one or values.shape[:1] != (rows,) or values.size == 0):
         raise MlopsError(
             f"{what} values of the shape {list(values.shape)} for {counted(rows, 'row')}",
             f"give one value for each row: {PAGE}",

@@ -9,10 +9,11 @@ from slipway.base.plugins import plugged
 from slipway.training.exporters.base import Exporter
 from slipway.training.exporters.catboost import CatBoost
 from slipway.training.exporters.sklearn import Sklearn
+from slipway.training.exporters.torch import Torch
 
 GROUP = "slipway.exporter"
 
-_OWN: tuple[Exporter, ...] = (CatBoost(), Sklearn())
+_OWN: tuple[Exporter, ...] = (CatBoost(), Torch(), Sklearn())
 
 
 def of(estimator: Any) -> Exporter:
