@@ -37,16 +37,14 @@ def matrix(columns: Columns, names: Sequence[str] | None = None) -> tuple[list[s
             f"features.py gives other features than the model was trained on: {sorted(set(names) ^ set(computed))}",
             "serve this model from the commit that trained it, or train again: mlops pipeline",
         )
-    rows = len(computed[names[0]])
-    widths = [np.size(computed[name]) // rows if np.ndim(computed[name]) > 1 else 1 for name in names]
-    stacked = np.empty((rows, sum(widths)), dtype=np.float32)
-    position = 0
-    for name, width in zip(names, widths, strict=True):
-        if width > 1:
-            stacked[:, position : position + width] = np.reshape(computed[name], (rows, width))
-        else:
-            stacked[:, position] = np.reshape(computed[name], rows)
-        position += width
+    stacked = np.empty((len(computed[names[0]]), len(names)), dtype=np.float32)
+    try:
+        for position, name in enumerate(names):
+            stacked[:, position] = computed[name]
+    except ValueError:
+        # A feature of several values, which is rare: to look for it first would cost each request.
+        parts = [np.asarray(computed[name], dtype=np.float32).reshape(len(stacked), -1) for name in names]
+        stacked = np.concatenate(parts, axis=1)
     return names, stacked
 
 
