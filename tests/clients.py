@@ -26,12 +26,13 @@ class Client:
     keeps_connection: bool
     pause_s: float = 0.0
     token: str = ""
+    host: str = "127.0.0.1"
     versions: list[int] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
     def ask(self, is_over: threading.Event) -> None:
         """Send requests until it is over."""
-        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)) as connection:
+        with closing(http.client.HTTPConnection(self.host, self.port, timeout=10)) as connection:
             while not is_over.is_set():
                 self._ask_once(connection)
                 if not self.keeps_connection:
@@ -60,7 +61,13 @@ def asking(project: RunningProject, token: str = "") -> Iterator[list[Client]]:
     """Let clients of every habit ask for as long as the block lasts."""
     row = json.dumps(project.flights(1)[0])
     habits = [(True, 0.0), (True, 0.0), (False, 0.0), (True, 1.0)]
-    clients = [Client(port(project), row, keeps, pause, token) for keeps, pause in habits]
+    with asked_by([Client(port(project), row, keeps, pause, token) for keeps, pause in habits]) as clients:
+        yield clients
+
+
+@contextmanager
+def asked_by(clients: list[Client]) -> Iterator[list[Client]]:
+    """Let these clients ask for as long as the block lasts."""
     is_over = threading.Event()
     threads = [threading.Thread(target=client.ask, args=(is_over,)) for client in clients]
     for thread in threads:

@@ -77,10 +77,10 @@ def test_a_project_has_at_most_70_files_and_4000_lines(project: Path, answers: A
 def test_a_size_decides_which_parts_there_are(project: Path, answers: Answers) -> None:
     parts = {part_of(name) for name in files(project)} - {None}
 
-    is_image = answers.get("problem") == "image"
-    example = {"predicts_pictures" if is_image else "has_flights"}
-    others = set(only()) - {"predicts_pictures", "has_flights"}
-    assert parts == example | (set() if answers.get("size") == "small" else others)
+    example = "predicts_pictures" if answers.get("problem") == "image" else "has_flights"
+    asked_for = {"uses_kubernetes"} if answers.get("target") == "kubernetes" else set()
+    others = set(only()) - {"predicts_pictures", "has_flights", "uses_kubernetes"}
+    assert parts == {example} | (set() if answers.get("size") == "small" else others | asked_for)
 
 
 def test_a_small_project_says_nothing_of_what_it_does_not_have(render: Callable[..., Path]) -> None:
@@ -100,7 +100,9 @@ def test_a_standard_project_has_what_a_small_one_does_without(standard_project: 
 
 
 def test_a_target_is_what_production_starts_with(render: Callable[..., Path]) -> None:
-    for answers, target in (({}, "native"), ({"target": "compose"}, "compose"), ({"size": "small"}, "native")):
+    chosen: list[tuple[dict[str, str], str]] = [({}, "native"), ({"size": "small"}, "native")]
+    chosen += [({"target": target}, target) for target in ("compose", "kubernetes")]
+    for answers, target in chosen:
         folder = render(**answers) / "deploy" / "environments"
         loaded = {path.stem: yaml.safe_load(path.read_text("utf-8")) for path in folder.iterdir()}
         assert {name: said["target"] for name, said in loaded.items()} == {"staging": "native", "production": target}

@@ -86,10 +86,10 @@ def rollback(
 
 
 def _say_who_answers(project: Project, environment: str, release: Release) -> None:
-    from slipway.delivery import environments
+    from slipway.delivery import environments, target
 
-    address = environments.load(project, environment).serve
-    typer.echo(f"{environment} answers with version {release.version} at http://{address.host}:{address.port}")
+    address = target.address_of(project, environment, environments.load(project, environment))
+    typer.echo(f"{environment} answers with version {release.version} at {address}")
 
 
 def status() -> None:

@@ -14,7 +14,7 @@ import msgspec
 from slipway.base import http
 from slipway.base.errors import MlopsError
 from slipway.base.files import Log
-from slipway.delivery import access, environments, labels, ledger, newest, target
+from slipway.delivery import access, beside, environments, labels, ledger, newest, target
 from slipway.delivery.access import Admission
 from slipway.delivery.target import Rival, Run, Running
 from slipway.forge import git
@@ -48,6 +48,7 @@ def deploy(project: Project, name: str, log: Log = print, *, force: bool = False
         environments.require_committed(project, name)
         if not force:
             newest.require_newest(project, name, log)
+        beside.require_level(project, name, environments.load(project, name))
         return _make_so(project, name, environments.load(project, name), ledger.DEPLOYED, None, log)
 
 
@@ -72,9 +73,10 @@ def _make_so(
     admission = access.admit(project, wanted, run)
     log_place = move.switch(run, rival)
     try:
-        _smoke_test(run, bundle, admission, log_place)
-        _require_guard(run, log_place)
-        labels.require_taken(run, admission, log_place)
+        with target.reach(project, target.name_for(project, wanted), run) as at:
+            _smoke_test(at, bundle, admission, log_place)
+            _require_guard(at, log_place)
+            labels.require_taken(at, admission, log_place)
     except MlopsError:
         move.take_back(name)
         ledger.write(project, name, release, ledger.TAKEN_BACK)
@@ -213,6 +215,7 @@ def _rival(project: Project, name: str, wanted: Environment) -> Rival | None:
     challenger = wanted.challenger
     if challenger is None:
         return None
+    target.require_challengers(project, name, wanted)
     if wanted.champion and challenger.version == wanted.champion.version:
         raise MlopsError(
             f"{name}.yaml names version {challenger.version} as champion and as challenger",

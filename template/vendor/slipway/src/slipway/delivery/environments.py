@@ -11,7 +11,7 @@ import msgspec
 
 from slipway import team
 from slipway.base.errors import MlopsError
-from slipway.delivery import target
+from slipway.delivery import beside, target
 from slipway.forge import git, proposals
 from slipway.forge.proposals import Proposal, after_merge
 from slipway.registry import packaging
@@ -81,7 +81,7 @@ def promote(
         if this_platform:
             release = _with_this_platform(project, name, release)
         current = load(project, name)
-        if current.champion == release:
+        if current.champion == release and not beside.lagging(project, name, current):
             return None, release
         changes: dict[str, Release | None] = {"champion": release}
         if current.challenger and current.challenger.version == release.version:
@@ -105,6 +105,7 @@ def challenge(
     git.require_branch(project.root)
     with project.only_one("promote"):
         release = _release(project, name, reference)
+        target.require_challengers(project, name, load(project, name))
         if champion(project, name).version == release.version:
             raise MlopsError(
                 f"version {release.version} is the champion of {name}, so there is nothing to compare it with",
@@ -236,10 +237,10 @@ def _as_release(tried: Challenger) -> Release:
 
 def require_committed(project: Project, name: str) -> None:
     """Refuse an environment file that differs from the current commit: nobody reviewed it."""
-    path = relative(project, name)
-    if path in git.changes(project.root):
+    paths = {relative(project, name), *beside.files(project, name, load(project, name))}
+    if changed := sorted(paths & set(git.changes(project.root))):
         raise MlopsError(
-            f"{path} has changes that are in no commit", "commit them first: what runs is what was reviewed"
+            f"{changed[0]} has changes that are in no commit", "commit them first: what runs is what was reviewed"
         )
 
 
@@ -257,6 +258,11 @@ def changed_file(project: Project, name: str, changes: Mapping[str, Release | No
     return changed(path_of(project, name).read_text("utf-8"), relative(project, name), changes)
 
 
+def with_files_beside(project: Project, name: str, text: str) -> dict[str, str]:
+    """This text of an environment's file, and that of each file that its target keeps beside it, by their paths."""
+    return {relative(project, name): text, **beside.files(project, name, decoded(text))}
+
+
 def _facts(release: Release) -> dict[str, Any]:
     return {key: value for key, value in msgspec.to_builtins(release).items() if value is not None}
 
@@ -265,7 +271,7 @@ def propose_change(
     project: Project, name: str, changes: Mapping[str, Release | None], branch: str, message: str, title: str
 ) -> Proposal:
     """Put a change of an environment's file on a branch to review."""
-    change = {relative(project, name): changed_file(project, name, changes)}
+    change = with_files_beside(project, name, changed_file(project, name, changes))
     next_step = after_merge(branch, f"deploy {name}")
     return proposals.propose(project, branch, change, message, title=title, next_step=next_step)
 

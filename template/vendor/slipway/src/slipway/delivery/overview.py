@@ -6,6 +6,7 @@ import http
 from pathlib import Path
 
 from slipway.base import http as client
+from slipway.base.errors import MlopsError
 from slipway.delivery import deploy, environments, newest, target
 from slipway.delivery.target import Run
 from slipway.settings.project import Project
@@ -24,7 +25,8 @@ def describe(project: Project, name: str) -> str:
     parts.append(f"runs version {running.version}, {running.digest[:19]}" if running else "runs nothing")
     if running and (run := running.run):
         parts += [f"served by platform {run.platform.version}, {run.platform.digest[:19]}"] if run.platform else []
-        parts += [] if _answers(run) else [f"but does not answer at {run.host}:{run.port}"]
+        asked_at = found.target if found else asked
+        parts += [] if _answers(project, asked_at, run) else [f"but does not answer at {run.host}:{run.port}"]
     if found and (restarts := getattr(running, "restarts", 0)):
         log = target.find(found.target).log_of(project, name)
         parts.append(f"started again {restarts} time{'s'[: restarts != 1]} (its log: {log})")
@@ -37,10 +39,11 @@ def describe(project: Project, name: str) -> str:
     return ", ".join(parts)
 
 
-def _answers(run: Run) -> bool:
+def _answers(project: Project, where: str, run: Run) -> bool:
     try:
-        certificate = Path(run.tls.certificate) if run.tls else None
-        answer = client.ask(run.host, run.port, "/ready", certificate=certificate, timeout_s=PATIENCE_S)
-        return answer.status == http.HTTPStatus.OK
-    except OSError:
+        with target.reach(project, where, run) as at:
+            certificate = Path(at.tls.certificate) if at.tls else None
+            answer = client.ask(at.host, at.port, "/ready", certificate=certificate, timeout_s=PATIENCE_S)
+            return answer.status == http.HTTPStatus.OK
+    except (OSError, MlopsError):
         return False

@@ -81,14 +81,16 @@ def branch_of(name: str, release: Release) -> str:
 
 
 def _commit(project: Project, name: str, text: str, release: Release) -> None:
-    path = environments.path_of(project, name)
-    before = path.read_bytes()
+    texts = {project.root / path: new for path, new in environments.with_files_beside(project, name, text).items()}
+    before = {path: path.read_bytes() for path in texts}
     try:
-        path.write_text(text, encoding="utf-8", newline="\n")
+        for path, new in texts.items():
+            path.write_text(new, encoding="utf-8", newline="\n")
         # At night the hooks of a laptop must not stand between an operator and the last good version.
-        git.git(project.root, "commit", "--no-verify", "-m", _message(name, release), "--", str(path))
+        git.git(project.root, "commit", "--no-verify", "-m", _message(name, release), "--", *map(str, texts))
     except (MlopsError, OSError) as error:
-        path.write_bytes(before)
+        for path, old in before.items():
+            path.write_bytes(old)
         reason = error.problem if isinstance(error, MlopsError) else str(error)
         raise MlopsError(
             f"{name} answers with version {release.version}, but the commit that says so was not made: {reason}",

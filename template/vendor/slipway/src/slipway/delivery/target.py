@@ -9,6 +9,7 @@ The structures here are what a target, its servers and the rest of the platform 
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
@@ -18,7 +19,7 @@ from slipway.base.errors import MlopsError
 from slipway.base.files import Log
 from slipway.log.posted import LabelForm
 from slipway.settings.access import Issuer, Tls, Token
-from slipway.settings.environment import Environment, Platform
+from slipway.settings.environment import Environment, Platform, Release
 from slipway.settings.policy import Hidden, ServingPolicy
 from slipway.settings.project import Project
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 GROUP = "slipway.target"
 
 #: The targets that come with the platform, and their modules.
-_OWN = {"compose": "slipway.delivery.compose.target", "native": "slipway.delivery.native.target"}
+_OWN = {name: f"slipway.delivery.{name}.target" for name in ("compose", "kubernetes", "native")}
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -207,6 +208,54 @@ class GuardedTarget(Target, Protocol):
 
     def shared_folder(self, project: Project, environment: str) -> Path:
         """The folder in which the servers of an environment find `admitted.json`."""
+
+
+class ClusterTarget(Target, Protocol):
+    """A target on other machines, which need not be reached by the addresses of environments' files.
+
+    Its image holds the bundle, too (`holds_bundle`). Without `tries_challengers`, an environment that names one is
+    refused there.
+    """
+
+    @property
+    def holds_bundle(self) -> bool:
+        """Whether a release's image has to hold its bundle."""
+
+    @property
+    def tries_challengers(self) -> bool:
+        """Whether a second version can run beside the champion."""
+
+    def files_beside(self, project: Project, environment: str, champion: Release) -> dict[str, str]:
+        """The text of each file that has to say the same as the environment's, by its path."""
+
+    def address(self, project: Project, environment: str) -> str:
+        """Where clients find an environment."""
+
+    def reached(self, project: Project, run: Run) -> AbstractContextManager[Run]:
+        """What answers with `run`, at an address of this machine for as long as the block lasts."""
+
+
+def reach(project: Project, name: str, run: Run) -> AbstractContextManager[Run]:
+    """A run on the target `name` at the address by which this machine reaches it."""
+    where = find(name)
+    return cast(ClusterTarget, where).reached(project, run) if hasattr(where, "reached") else nullcontext(run)
+
+
+def address_of(project: Project, environment: str, wanted: Environment) -> str:
+    """Where clients find an environment."""
+    where = of(project, wanted)
+    if hasattr(where, "address"):
+        return cast(ClusterTarget, where).address(project, environment)
+    return f"http://{wanted.serve.host}:{wanted.serve.port}"
+
+
+def require_challengers(project: Project, environment: str, wanted: Environment) -> None:
+    """Refuse a challenger where the target runs one version alone."""
+    if not getattr(of(project, wanted), "tries_challengers", True):
+        raise MlopsError(
+            f"{name_for(project, wanted)} runs one version of {environment}, so it can try no challenger there",
+            f"mlops challenge {environment} --end; or try it in an environment with another target",
+        )
 
 
 def names() -> list[str]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from slipway.base import programs
 from slipway.base.errors import MlopsError
 from slipway.data import dvc
-from slipway.delivery import environments
+from slipway.delivery import beside, environments
 from slipway.evidence import asked, here
 from slipway.evidence.findings import AuditFinding
 from slipway.evidence.governance import Actor
@@ -101,6 +101,10 @@ def _environments(project: Project) -> Iterator[AuditFinding]:
             f"{name} names version {release.version}, and the registry has it with that digest and commit",
             same, f"the registry has {found.digest if found else 'no such version'}",
         )  # fmt: skip
+        behind = beside.lagging(project, name, wanted)
+        for path in beside.files(project, name, wanted):
+            what = f"{path} names the image that {name}.yaml names"
+            yield AuditFinding(what, path not in behind, f"mlops promote {name}")
         if found is not None and same:
             yield _code(project, registry, found)
         if release.platform:

@@ -1,7 +1,8 @@
 """What runs inside the serve image: `serve`, and `check`, which tells whether it answers.
 
 What to serve comes from the environment, where every kind of container platform can put it. The bundle
-is a folder beside the image, mounted at `/bundle`.
+is a folder at `/bundle`: beside the image and mounted, or in it. Where nothing else on the machine can bring the log
+into its bucket, `MLOPS_UPLOAD` lets the container do that.
 """
 
 from __future__ import annotations
@@ -12,12 +13,16 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
 from slipway.base import http as client
 from slipway.base.errors import MlopsError
+from slipway.delivery import uploads
+from slipway.delivery.beats import HeartbeatKeeper
 from slipway.delivery.folder import EnvironmentFolder
 from slipway.delivery.processes import KILL_AFTER_S, START_S, TICK_S, Group, log, open_listener
 from slipway.delivery.target import Run
@@ -30,8 +35,27 @@ STATE = Path(".mlops").absolute()
 
 
 def serve() -> None:
-    """Serve the mounted bundle, if it is the one that was promised, until a signal ends it."""
+    """Serve the bundle, if it is the one that was promised, until a signal ends it."""
     run = _run()
+    with _uploading(run) as beats:
+        _keep(run, beats)
+
+
+@contextmanager
+def _uploading(run: Run) -> Iterator[HeartbeatKeeper | None]:
+    """Bring what is logged into its bucket until the block ends, where this container is told to."""
+    if not os.environ.get("MLOPS_UPLOAD"):
+        yield None
+        return
+    beats = HeartbeatKeeper(STATE)
+    with uploads.beside(STATE, run.environment, run.limits.log):
+        try:
+            yield beats
+        finally:
+            beats.end()
+
+
+def _keep(run: Run, beats: HeartbeatKeeper | None) -> None:
     group = Group(run, open_listener(run), EnvironmentFolder(STATE, run.environment), socket.gethostname())
     is_stopping = False
 
@@ -45,6 +69,8 @@ def serve() -> None:
     while not is_stopping:
         if is_proven:
             group.keep()
+            if beats:
+                beats.keep(run, None)
         elif group.is_alive and not group.is_hung:
             group.read_messages()
             is_proven = group.is_ready
@@ -88,6 +114,11 @@ def check() -> None:
 def _run() -> Run:
     """What this container runs; a challenger listens on a path in the folder that it shares with the champion."""
     path = os.environ.get("MLOPS_SOCKET", "")
+    if not Path(BUNDLE).is_dir():
+        raise MlopsError(
+            f"there is no bundle at {BUNDLE}, in the image or beside it",
+            "mlops build --push makes an image with one where an environment is in a cluster; then promote again",
+        )
     os.chdir(STATE)
     return Run(
         environment=_setting("MLOPS_ENVIRONMENT"),
@@ -105,6 +136,8 @@ def _run() -> Run:
         role="challenger" if path else "champion",
         guarded=bool(os.environ.get("MLOPS_GUARDED")),
         labels=msgspec.json.decode(os.environ.get("MLOPS_LABELS") or "null", type=LabelForm | None),
+        platform_digest=os.environ.get("MLOPS_PLATFORM_DIGEST", ""),
+        file_commit=os.environ.get("MLOPS_FILE_COMMIT", ""),
     )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from slipway.base import programs
 from slipway.base.errors import MlopsError
 from slipway.base.files import Log, write_json
+from slipway.delivery import environments, target
 from slipway.delivery.compose import image_check
 from slipway.delivery.docker import docker, engine_problem, labels, missing_login
 from slipway.delivery.target import Run
@@ -73,7 +74,7 @@ def build(project: Project, uses: Sequence[str], *, push: bool, log: Log = print
                 log(f"pushing {image}")
                 made[use] = _push(project, image)
             if "serve" in made:
-                _note(project, commit, made["serve"])
+                made |= _note(project, commit, made["serve"])
     return made
 
 
@@ -178,18 +179,42 @@ def _push(project: Project, image: str) -> str:
     return f"{project.tool.image}@{found[1]}"
 
 
-def _note(project: Project, commit: str, image: str) -> None:
-    """Tell the registry which image holds the code of a version, and what that image is made of."""
-    registry = Registry.open(project)
+def _note(project: Project, commit: str, image: str) -> dict[str, str]:
+    """Tell the registry which image holds the code of a version, and what that image is made of.
+
+    Where some environment's target wants the bundle in the image, it is another one, of that version alone: these are
+    made, pushed and returned.
+    """
+    registry, made = Registry.open(project), {}
     versions = _versions_of(project, registry, commit)
     system = _system_packages(image) if versions else []
     for version in versions:
-        registry.set_image(version.number, image)
+        own = image
+        if _want_bundles(project):
+            own = _push(project, _with_bundle(project, version.number, registry.fetch(version), image))
+            made[f"v{version.number}"] = own
+        registry.set_image(version.number, own)
         materials = json.loads((registry.fetch(version).path / "sbom.json").read_bytes())
         materials["components"] += system
         with tempfile.TemporaryDirectory() as folder:
             write_json(Path(folder) / IMAGE_MATERIALS, materials)
             registry.attach(version, Path(folder) / IMAGE_MATERIALS)
+    return made
+
+
+def _want_bundles(project: Project) -> bool:
+    wanted = (environments.load(project, name) for name in environments.names(project))
+    return any(getattr(target.of(project, one), "holds_bundle", False) for one in wanted)
+
+
+def _with_bundle(project: Project, number: int, bundle: Bundle, serve: str) -> str:
+    """The serve image with one more layer, a version's bundle: one digest for platform, code and model."""
+    image = f"{project.tool.image}:v{number}-{bundle.digest[-12:]}"
+    with tempfile.TemporaryDirectory() as folder:
+        recipe = Path(folder) / "Dockerfile"
+        recipe.write_text(f"FROM {serve}\nCOPY . /bundle\nLABEL mlops.bundle={bundle.digest}\n", "utf-8")
+        docker("build", "--quiet", "--file", str(recipe), "--tag", image, str(bundle.path))
+    return image
 
 
 def _system_packages(image: str) -> list[dict[str, str]]:

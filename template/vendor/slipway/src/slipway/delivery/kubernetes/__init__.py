@@ -1,0 +1,1 @@
+"""Pods in a cluster, with kubectl and Kustomize."""

@@ -1,0 +1,150 @@
+"""An environment in a cluster: its namespace, the overlay that says what lies there, and what kubectl tells of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Any
+
+import msgspec
+import yaml
+
+from slipway.base import programs
+from slipway.base.errors import MlopsError
+from slipway.base.programs import Done
+from slipway.delivery.target import Run
+from slipway.settings.project import Project
+
+FOLDER = "deploy/kubernetes"
+#: The name of the Deployment, its container, its image in the manifests and the Service.
+NAME = "model"
+PORT = 8000
+SERVICE_PORT = 80
+#: The annotation of a pod that tells which `Run` it is.
+TOLD = "mlops.run"
+
+_SELECTOR = f"app.kubernetes.io/name={NAME}"
+_INSTALL = "install kubectl: https://kubernetes.io/docs/tasks/tools"
+_OWNER = "--field-manager=mlops"
+#: How long the cluster may take to answer a question.
+_PATIENCE = "--request-timeout=20s"
+
+
+class Pod:
+    """A pod of the model, as the cluster tells of it."""
+
+    def __init__(self, found: dict[str, Any]) -> None:
+        metadata, status = found["metadata"], found.get("status", {})
+        self.name: str = metadata["name"]
+        told = metadata.get("annotations", {}).get(TOLD)
+        self.run = msgspec.json.decode(told, type=Run) if told else None
+        self.is_leaving = "deletionTimestamp" in metadata
+        conditions = {one["type"]: one["status"] for one in status.get("conditions", [])}
+        self.is_ready = conditions.get("Ready") == "True" and not self.is_leaving
+        container: dict[str, Any] = next(iter(status.get("containerStatuses", [])), {})
+        self.restarts = int(container.get("restartCount", 0))
+        waiting = container.get("state", {}).get("waiting", {})
+        self.waits_for = str(waiting.get("reason", ""))
+        self.why = str(waiting.get("message", ""))
+
+
+class Cluster:
+    """Where an environment is: which cluster that is, kubectl's own configuration says."""
+
+    def __init__(self, project: Project, environment: str) -> None:
+        self.environment = environment
+        self.overlay = project.root / FOLDER / "overlays" / environment
+        #: The file that names the digest, from the project's folder.
+        self.image = f"{FOLDER}/overlays/{environment}/image.yaml"
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the project has manifests for this environment."""
+        return (self.overlay / "kustomization.yaml").is_file()
+
+    @cached_property
+    def namespace(self) -> str:
+        """The namespace that the overlay names."""
+        path = self.overlay / "kustomization.yaml"
+        try:
+            said = yaml.safe_load(path.read_bytes())
+            return str(said["namespace"])
+        except (FileNotFoundError, yaml.YAMLError, KeyError, TypeError):
+            raise MlopsError(
+                f"there is no {FOLDER}/overlays/{self.environment}/kustomization.yaml that names a namespace",
+                "mlops template update --answer target=kubernetes, or restore it",
+            ) from None
+
+    def manifests(self) -> list[dict[str, Any]]:
+        """The objects that the overlay makes, as Git has them."""
+        made = kubectl("kustomize", str(self.overlay)).raw
+        return [one for one in yaml.safe_load_all(made) if one]
+
+    def apply(self, objects: Iterable[dict[str, Any]]) -> None:
+        """Make the cluster have these objects; the server merges them, and refuses what it does not understand."""
+        listed = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
+        how = ("--server-side", "--force-conflicts", _OWNER, _PATIENCE)
+        self._ask("apply", *how, "-f", "-", stdin=json.dumps(listed).encode())
+
+    def delete(self, objects: Iterable[dict[str, Any]]) -> None:
+        """Remove these objects; returns when the last pod has gone."""
+        listed = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
+        # A Deployment takes its pods along in the foreground alone.
+        how = ("--ignore-not-found", "--cascade=foreground", "--wait", "-f", "-")
+        self._ask("delete", *how, stdin=json.dumps(listed).encode())
+
+    def deployment(self) -> dict[str, Any] | None:
+        """What the cluster has of the Deployment; `None` where there is none."""
+        told = self._ask("get", "deployment", NAME, "--ignore-not-found", _PATIENCE, "-o", "json").raw
+        found: dict[str, Any] | None = json.loads(told) if told.strip() else None
+        return found
+
+    def wanted(self) -> Run | None:
+        """What the Deployment wants its pods to be, whether or not they are."""
+        found = self.deployment()
+        told = found and found["spec"]["template"]["metadata"].get("annotations", {}).get(TOLD)
+        return msgspec.json.decode(told, type=Run) if told else None
+
+    def pods(self) -> list[Pod]:
+        """The pods of the model, the oldest first."""
+        told = json.loads(self._ask("get", "pods", "-l", _SELECTOR, _PATIENCE, "-o", "json").raw)
+        found = sorted(told["items"], key=lambda one: str(one["metadata"]["creationTimestamp"]))
+        return [Pod(one) for one in found]
+
+    def undo(self) -> None:
+        """Let the pods of before the last change be those that are wanted."""
+        self._ask("rollout", "undo", f"deployment/{NAME}")
+
+    def said_by(self, pod: str) -> str:
+        """What a container had to say before it ended, or so far."""
+        before = self._ask("logs", pod, "--previous", "--tail=50", check=False)
+        return (before if not before.code else self._ask("logs", pod, "--tail=50", check=False)).output
+
+    def command(self, *arguments: str) -> list[str]:
+        """The words of a kubectl command for this namespace."""
+        return ["kubectl", "--namespace", self.namespace, *arguments]
+
+    def logs(self) -> str:
+        """The command that shows what the pods had to say."""
+        return " ".join(self.command("logs", "--selector", _SELECTOR, "--prefix", "--tail=100"))
+
+    def _ask(self, *arguments: str, check: bool = True, stdin: bytes | None = None) -> Done:
+        return kubectl(*self.command(*arguments)[1:], check=check, stdin=stdin)
+
+
+def kubectl(*arguments: str, check: bool = True, stdin: bytes | None = None) -> Done:
+    """Run a kubectl command; refuse with its own last words when it fails."""
+    # What gets kubectl into a cluster of a cloud reads that cloud's credentials.
+    settings = programs.environment(*programs.CLOUDS)
+    done = programs.run("kubectl", *arguments, env=settings, stdin=stdin, install=_INSTALL)
+    if check and done.code:
+        what = next(word for word in arguments if word in _VERBS)
+        raise MlopsError(
+            f"kubectl {what} ended with {done.code}: {done.last_words()}",
+            "see whether kubectl gets into the cluster, `kubectl auth whoami`, and may do this there; then try again",
+        )
+    return done
+
+
+_VERBS = ("kustomize", "apply", "delete", "get", "rollout", "logs")

@@ -1,0 +1,195 @@
+"""A whole Kubernetes node, built from the source that Debian has: see `.ci/kubernetes` and `tests/node`."""
+
+import fcntl
+import io
+import os
+import socket
+import subprocess
+import tarfile
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from hashlib import sha256
+from json import dumps
+from pathlib import Path
+from typing import Self
+from urllib.parse import urlsplit
+
+import pytest
+from engine import CACHE, Registry
+from parts import needs, needs_root, part
+from running import TIMEOUT_S, Result
+from servers import process
+
+#: As in `.ci/kubernetes`.
+PROGRAMS = CACHE / "kubernetes-1.20.2"
+NEEDED = ("containerd", "runc", "etcd", "conntrack", "bridge", "busybox", "iptables", "ip", "openssl")
+
+
+@dataclass(frozen=True)
+class Node:
+    """A cluster of one node; `here` is this machine as seen from its pods."""
+
+    folder: Path
+    here: str
+    there: str
+
+    @property
+    def env(self) -> dict[str, str]:
+        """What makes kubectl use this cluster, and the one that the tests bring."""
+        path = os.pathsep.join([str(self.folder / "bin"), os.environ["PATH"]])
+        return {"KUBECONFIG": str(self.folder / "kubeconfig"), "PATH": path}
+
+    def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True) -> Result:
+        """Run a command of the client; `check` makes a failure an error of the test."""
+        done = subprocess.run(
+            [str(part("kubectl")), *arguments],
+            check=False,
+            env=os.environ | self.env,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            timeout=TIMEOUT_S,
+        )
+        if check and done.returncode:
+            raise AssertionError(f"kubectl {' '.join(arguments)} exited with {done.returncode}\n{done.stderr}")
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    def is_ready(self) -> bool:
+        """Whether the node takes pods."""
+        if not (self.folder / "kubeconfig").is_file():
+            return False
+        ready = '{.items[*].status.conditions[?(@.type=="Ready")].status}'
+        return self.kubectl("get", "nodes", "-o", f"jsonpath={ready}", check=False).stdout == "True"
+
+    def address_of(self, service: str, namespace: str) -> str:
+        """The address of a Service, with a way there from this machine."""
+        told = self.kubectl("get", "service", service, "-n", namespace, "-o", "jsonpath={.spec.clusterIP}").stdout
+        subprocess.run([str(part("ip")), "route", "replace", f"{told}/32", "via", self.there], check=True)
+        return told
+
+
+@contextmanager
+def kubernetes_node(registry: Registry, folder: Path) -> Iterator[tuple[Node, "Door"]]:
+    """A node, and the door through which it gets to the registry of images."""
+    needs(*NEEDED)
+    needs_root("kubelet")
+    if not (PROGRAMS / ".complete").is_file():
+        pytest.skip("there is no Kubernetes: .ci/kubernetes builds it")
+    with ExitStack() as stack:
+        # Pods of two nodes on one machine would share the kernel's groups of processes.
+        lock = stack.enter_context((CACHE / "node.lock").open("w"))
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        node = Node(folder, "10.77.0.2", "10.77.0.1")
+        (folder / "bin").mkdir()
+        (folder / "bin" / "kubectl").symlink_to(part("kubectl"))
+        (folder / "pause.tar").write_bytes(_pause())
+        command = ["setpriv", "--pdeathsig", "KILL", "unshare", "--net", "--mount", "--pid", "--fork", "--kill-child"]
+        command += ["--mount-proc", str(Path(__file__).with_name("node")), str(folder), str(PROGRAMS), "10.77.0"]
+        started = threading.Thread(target=_link, args=[folder / "log.pid"], daemon=True)
+        started.start()
+        stack.callback(_forget_groups)
+        env = {"SLIPWAY_PID": str(folder / "log.pid")}
+        stack.enter_context(
+            process(["sh", "-c", 'echo $$ >"$SLIPWAY_PID"; exec "$@"', "sh", *command, registry.address],
+                    node.is_ready, folder / "node.log", env)
+        )  # fmt: skip
+        yield node, stack.enter_context(Door(node.here, 5000, registry.address))
+
+
+def _link(told: Path) -> None:
+    """Put one end of a link into the namespace of the node as soon as there is one."""
+    mine = Path("/proc/self/ns/net").readlink()
+    while True:
+        with suppress(OSError, ValueError):
+            pid = int(told.read_text("utf-8"))
+            if Path(f"/proc/{pid}/ns/net").readlink() != mine:
+                break
+    ip = str(part("ip"))
+    ends = ("slipway-node", "type", "veth", "peer", "name", "node", "netns", str(pid))
+    subprocess.run([ip, "link", "add", *ends], check=True)
+    subprocess.run([ip, "address", "add", "10.77.0.2/30", "dev", "slipway-node"], check=True)
+    subprocess.run([ip, "link", "set", "slipway-node", "up"], check=True)
+
+
+def _forget_groups() -> None:
+    """Remove the kernel's groups of processes, which are empty now."""
+    for root in Path("/sys/fs/cgroup").glob("*/kubepods"):
+        for folder in sorted((path for path in [root, *root.rglob("*")] if path.is_dir()), reverse=True):
+            with suppress(OSError):
+                folder.rmdir()
+
+
+def _pause() -> bytes:
+    """An image of one program that sleeps: it holds the network of a pod."""
+    layer = _tar({"bin/busybox": part("busybox").read_bytes()})
+    diff = f"sha256:{sha256(layer).hexdigest()}"
+    entry = {"Entrypoint": ["/bin/busybox", "sleep", "2147483647"]}
+    about = {"architecture": "amd64", "os": "linux", "config": entry, "rootfs": {"type": "layers", "diff_ids": [diff]}}
+    config = dumps(about).encode()
+    name = f"{sha256(config).hexdigest()}.json"
+    listed = [{"Config": name, "RepoTags": ["example.test/pause:1"], "Layers": ["layer.tar"]}]
+    return _tar({name: config, "layer.tar": layer, "manifest.json": dumps(listed).encode()})
+
+
+def _tar(files: dict[str, bytes]) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(content), 0o755
+            archive.addfile(entry, io.BytesIO(content))
+    return packed.getvalue()
+
+
+class Door:
+    """Passes connections on to a server that listens on the loopback address alone, while it is open."""
+
+    def __init__(self, host: str, port: int, to: str) -> None:
+        where = urlsplit(to if "//" in to else f"//{to}")
+        self._to = (where.hostname or "", where.port or 80)
+        self._listener = socket.create_server((host, port))
+        self.address = f"{host}:{self._listener.getsockname()[1]}"
+        self.is_open = True
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.close()
+
+    @contextmanager
+    def shut(self) -> Iterator[None]:
+        """Close every new connection at once for as long as the block lasts."""
+        self.is_open = False
+        try:
+            yield
+        finally:
+            self.is_open = True
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                threading.Thread(target=self._serve, args=[client], daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with client, suppress(OSError):
+            if not self.is_open:
+                return
+            with socket.create_connection(self._to) as server:
+                back = threading.Thread(target=self._pass, args=[server, client], daemon=True)
+                back.start()
+                self._pass(client, server)
+                back.join()
+
+    def _pass(self, source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while self.is_open and (received := source.recv(65536)):
+                target.sendall(received)
+        for end in (source, target):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)

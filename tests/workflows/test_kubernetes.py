@@ -1,0 +1,252 @@
+"""Deploying to a real Kubernetes node: what runs is what a commit names, and nothing is lost while it changes."""
+
+import http.client
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clients import Client, asked_by, wait_until
+from cluster import Door, Node, kubernetes_node
+from containers import ContainerProject, image_name, log_in
+from engine import Engine, Registry
+from rendering import git
+from running import make_bucket, prepare, train
+from servers import s3_store
+
+NAMESPACE = "flight-delays-staging"
+IMAGE = "deploy/kubernetes/overlays/staging/image.yaml"
+FILE = "deploy/environments/staging.yaml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterProject(ContainerProject):
+    """A project whose staging is in a cluster, with the doors to what may be away."""
+
+    node: Node
+    registry_door: Door
+    bucket_door: Door
+    credentials: dict[str, str]
+
+    def environment(self) -> dict[str, str]:
+        """With kubectl for this cluster, and with what lets one into the bucket of the log."""
+        path = os.pathsep.join([self.node.env["PATH"], str(self.engine.path)])
+        return super().environment() | self.node.env | self.credentials | {"PATH": path}
+
+    def kubectl(self, *arguments: str) -> str:
+        """Ask the cluster about staging."""
+        return self.node.kubectl("--namespace", NAMESPACE, *arguments).stdout
+
+    def pods(self) -> list[dict[str, Any]]:
+        """The pods of staging that are not about to go."""
+        found: list[dict[str, Any]] = json.loads(self.kubectl("get", "pods", "-o", "json"))["items"]
+        return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
+
+    def clients(self) -> list[Client]:
+        """Clients of every habit, at the address of the Service."""
+        host, row = self.node.address_of("model", NAMESPACE), json.dumps(self.flights(1)[0])
+        habits = [(True, 0.0), (True, 0.0), (False, 0.0), (True, 1.0)]
+        return [Client(80, row, keeps, pause + 0.02, host=host) for keeps, pause in habits]
+
+
+def digests_in(project: ClusterProject, commit: str = "HEAD") -> tuple[str, str]:
+    """The digest of the image in staging's file and in its overlay, as a commit has them."""
+    found = [re.search(r"@?(sha256:[0-9a-f]{64})", line) for line in (
+        next(line for line in git(project.root, "show", f"{commit}:{path}").splitlines() if key in line)
+        for path, key in ((FILE, "  image:"), (IMAGE, "  digest:"))
+    )]  # fmt: skip
+    first, second = (one[1] for one in found if one)
+    return first, second
+
+
+@pytest.fixture(scope="module")
+def cluster(
+    render: Callable[..., Path], engine: Engine, registry: Registry, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ClusterProject]:
+    """Version 1 answers in staging from two pods, and version 2 has an image. Each test leaves version 1 answering."""
+    place = tmp_path_factory.mktemp("cluster")
+    for name in ("node", "store"):
+        (place / name).mkdir()
+    log_in(engine, registry)
+    remote = str(tmp_path_factory.mktemp("remote"))
+    with s3_store(place / "store") as store, kubernetes_node(registry, place / "node") as (node, registry_door):
+        root = render(target="kubernetes", image=image_name(registry), data_remote_url=remote)
+        prepared = prepare(root)
+        with Door(node.here, 0, store.endpoint) as bucket_door:
+            address = {"AWS_ENDPOINT_URL": f"http://{bucket_door.address}", "AWS_REGION": "us-east-1"}
+            project = ClusterProject(
+                prepared.root, engine, registry, node=node, registry_door=registry_door, bucket_door=bucket_door,
+                credentials=store.owner | address,
+            )  # fmt: skip
+            make_bucket(prepared, store.endpoint, "logs", store.owner)
+            project.mlops("policy", "add", "labels")
+            project.edit("policy.yaml", "requests_per_second: 1000", "requests_per_second: 1000000\n  log: s3://logs/p")
+            move_staging(project)
+            train(project)
+            project.ship()
+            as_the_page_says(project)
+            project.release("staging")
+            project.train_another(trees=20)
+            project.ship()
+            yield project
+
+
+def move_staging(project: ClusterProject) -> None:
+    """Let staging run in the cluster, on two pods."""
+    project.edit(FILE, "target: native", "target: kubernetes")
+    project.edit(FILE, "workers: 1", "workers: 1\n  labels: true")
+    project.edit(FILE, "champion: null", "access:\n  anyone: true\n\nchampion: null")
+    overlay = "deploy/kubernetes/overlays/staging/kustomization.yaml"
+    project.edit(overlay, "transformers:", "replicas: [{name: model, count: 2}]\ntransformers:")
+    project.commit("Run staging in the cluster")
+
+
+def as_the_page_says(project: ClusterProject) -> None:
+    """Make the namespace, and what is secret in it."""
+    words = ["create", "secret", "docker-registry", "registry", f"--docker-server={project.images.address}"]
+    words += [f"--docker-username={project.images.username}", f"--docker-password={project.images.password}"]
+    project.kubectl("create", "namespace", NAMESPACE)
+    project.kubectl(*words)
+    wait_until(lambda: "default" in project.kubectl("get", "serviceaccounts"))
+    project.kubectl("patch", "serviceaccount", "default", "-p", '{"imagePullSecrets": [{"name": "registry"}]}')
+    project.kubectl(
+        "create",
+        "secret",
+        "generic",
+        "log",
+        *(f"--from-literal={key}={value}" for key, value in project.credentials.items()),
+    )
+
+
+def spoilt(project: ClusterProject) -> str:
+    """Push an image with other code than trained the model that is in it; return its name by digest."""
+    name = f"{project.image}:by-hand"
+    change = 'RUN sed -i \'s/rows\\["distance"\\]/rows["distance"] * 2/\' src/flight_delays/features.py'
+    user = f"USER root\n{change}\nUSER 10001:10001"
+    project.engine.docker("build", "--tag", name, "-", stdin=f"FROM {image_of(project)}\n{user}\n")
+    digest = re.search(r"sha256:[0-9a-f]{64}", project.engine.docker("push", name).stdout)
+    assert digest is not None
+    return f"{project.image}@{digest[0]}"
+
+
+def image_of(project: ClusterProject) -> str:
+    """The image that staging's file names."""
+    return f"{project.image}@{digests_in(project)[0]}"
+
+
+def versions_of(project: ClusterProject) -> set[int]:
+    """The versions that pods say they are."""
+    return {json.loads(pod["metadata"]["annotations"]["mlops.run"])["version"] for pod in project.pods()}
+
+
+def test_a_release_is_one_digest_in_both_files_of_one_commit(cluster: ClusterProject) -> None:
+    first, second = digests_in(cluster)
+
+    assert first == second
+    changed = git(cluster.root, "log", "-1", "--format=", "--name-only", "--full-diff", "--", IMAGE).split()
+    assert set(changed) == {IMAGE, FILE}
+    assert {pod["spec"]["containers"][0]["image"] for pod in cluster.pods()} == {f"{cluster.image}@{first}"}
+    assert len(cluster.pods()) == 2
+
+
+def test_a_pod_may_do_nothing_but_answer(cluster: ClusterProject) -> None:
+    pod = cluster.pods()[0]["metadata"]["name"]
+    look = """
+import os, pathlib
+status = dict(line.split(":", 1) for line in pathlib.Path("/proc/self/status").read_text().splitlines())
+print(os.getuid(), *(status[name].strip() for name in ("CapEff", "NoNewPrivs", "Seccomp")))
+print(pathlib.Path("/var/run/secrets").exists(), os.access("/project", os.W_OK), os.access("/bundle", os.W_OK))
+"""
+
+    said = cluster.kubectl("exec", pod, "--", "python", "-c", look)
+
+    assert said == "10001 0000000000000000 1 2\nFalse False False\n"
+
+
+def test_no_request_fails_while_versions_change_and_everything_else_is_away(cluster: ClusterProject) -> None:
+    with asked_by(cluster.clients()) as clients:
+        cluster.release("staging")
+        forth = [client.versions[-1] for client in clients]
+        with cluster.registry_door.shut(), cluster.bucket_door.shut():
+            cluster.mlops("rollback", "staging")
+        back = [client.versions[-1] for client in clients]
+
+    assert [client.failures for client in clients] == [[]] * 4
+    assert (set(forth), set(back)) == ({2}, {1})
+    assert all(set(client.versions) == {1, 2} for client in clients)
+    assert len(set(digests_in(cluster))) == 1
+    assert digests_in(cluster) == digests_in(cluster, "HEAD~3")
+
+
+def test_a_pod_that_goes_loses_no_request_and_one_that_is_killed_only_its_own(cluster: ClusterProject) -> None:
+    with asked_by(cluster.clients()) as clients, cluster.registry_door.shut():
+        gone, killed = (pod["metadata"]["name"] for pod in cluster.pods())
+        cluster.kubectl("delete", "pod", gone)
+        after_leaving = [list(client.failures) for client in clients]
+        cluster.kubectl("rollout", "status", "deployment/model", "--timeout=120s")
+        cluster.kubectl("delete", "pod", killed, "--grace-period=0", "--force")
+        cluster.kubectl("rollout", "status", "deployment/model", "--timeout=120s")
+        asked = [len(client.versions) for client in clients]
+        wait_until(lambda: all(len(one.versions) > count for one, count in zip(clients, asked, strict=True)))
+
+    assert after_leaving == [[]] * 4
+    # One that it was asked, and one that met its address before every node knew.
+    assert all(len(client.failures) <= 2 for client in clients)
+    assert {1} == versions_of(cluster) == {version for client in clients for version in client.versions}
+
+
+def test_an_image_that_answers_wrongly_gets_no_request(cluster: ClusterProject) -> None:
+    before, good = git(cluster.root, "rev-parse", "HEAD").strip(), image_of(cluster)
+    bad = spoilt(cluster)
+    cluster.name_image(bad)
+
+    unlike = cluster.mlops("deploy", "staging", check=False)
+    cluster.edit(IMAGE, good.rpartition("@")[2], bad.rpartition("@")[2])
+    cluster.commit("Name it in the overlay, too")
+    with asked_by(cluster.clients()) as clients:
+        refused = cluster.mlops("deploy", "staging", check=False)
+    git(cluster.root, "reset", "--quiet", "--hard", before)
+
+    assert (unlike.exit_code, refused.exit_code) == (1, 1)
+    assert f"{IMAGE} does not name the image of staging.yaml" in unlike.stderr
+    assert "this code cannot serve bundle sha256:" in refused.stderr
+    assert "version 1 goes on serving" in refused.stderr
+    assert [client.failures for client in clients] == [[]] * 4
+    cluster.kubectl("rollout", "status", "deployment/model", "--timeout=120s")
+    assert {pod["spec"]["containers"][0]["image"] for pod in cluster.pods()} == {good}
+    assert "version 1 already answers" in cluster.mlops("deploy", "staging").stderr
+
+
+def test_what_pods_answered_is_in_the_bucket_and_they_say_so(cluster: ClusterProject) -> None:
+    host, row = cluster.node.address_of("model", NAMESPACE), json.dumps(cluster.flights(1)[0])
+    with closing(http.client.HTTPConnection(host, 80, timeout=10)) as connection:
+        connection.request("POST", "/predict", row, {"Content-Type": "application/json"})
+        answer = json.load(connection.getresponse())["id"]
+
+    def is_traced() -> bool:
+        return "flight-delays version 1" in cluster.mlops("trace", answer, check=False).stdout
+
+    status = cluster.mlops("status").stdout
+    wait_until(is_traced, limit_s=90)
+    assert "should run version 1, runs version 1" in status
+    assert all(f"{pod['metadata']['name']}, champion version 1" in status for pod in cluster.pods())
+
+
+def test_moving_away_leaves_nothing_in_the_cluster(cluster: ClusterProject) -> None:
+    """The last one: staging is a process of this machine afterwards."""
+    cluster.edit(FILE, "target: kubernetes", "target: native")
+    cluster.commit("Run staging as a process again")
+
+    moved = cluster.mlops("deploy", "staging").stderr
+    answered = cluster.request("GET", "/version").body["version"]
+    cluster.mlops("stop", "staging")
+
+    assert "kubernetes has stopped: native answers for staging now" in moved
+    assert answered == 1
+    assert cluster.pods() == []
+    assert cluster.kubectl("get", "deployments,services,networkpolicies", "-o", "name") == ""
