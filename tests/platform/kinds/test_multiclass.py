@@ -65,9 +65,10 @@ from slipway.training.agreement import require_agreement
 from slipway.training.bundle import Bundle, Lineage, ModelFacts, seal
 from slipway.training.confusion import Confusion
 from slipway.training.folds import Fold
+from slipway.training.formats.onnx import OnnxModel
 from slipway.training.gates import as_markdown, check_gates
 from slipway.training.rates import rates
-from slipway.training.scoring import OnnxModel, Scorer
+from slipway.training.scoring import Scorer
 from slipway.training.team_code import target_of
 from slipway.training.train import convert, learned_from, learning_set, train
 from starlette.testclient import TestClient

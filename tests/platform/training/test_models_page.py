@@ -13,7 +13,7 @@ from slipway import kinds
 from slipway.base.errors import MlopsError
 from slipway.settings.project import Project
 from slipway.training import parity, team_code
-from slipway.training.scoring import OnnxModel
+from slipway.training.formats.onnx import OnnxModel
 from slipway.training.train import convert, learning_set
 
 PAGE = Path(__file__).parents[3] / "template" / "vendor" / "slipway" / "docs" / "models.md"

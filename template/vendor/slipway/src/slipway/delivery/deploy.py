@@ -184,6 +184,8 @@ def _run(project: Project, wanted: Environment, name: str, release: Release, bun
         platform_digest=_platform_digest(bundle, release),
         file_commit=git.last_change(project.root, environments.relative(project, name)),
     )
+    if packaging.wheels(bundle.path):  # without any, the target says so
+        packaging.require_format(packaging.code_of(project, bundle, run.platform), bundle)
     where = target.of(project, wanted)
     if where.needs_image and not release.image:
         raise MlopsError(

@@ -32,6 +32,7 @@ from slipway.forge import git
 from slipway.kinds.base import alike
 from slipway.settings.environment import Platform
 from slipway.settings.project import Project
+from slipway.training import formats
 from slipway.training.bundle import Bundle
 
 REQUIREMENTS = "requirements.txt"
@@ -272,6 +273,24 @@ def serves_with(code: Path, module: str) -> bool:
 def requires(code: Path, package: str) -> bool:
     """Whether a package is among what is installed with the code in a folder."""
     return any(line.startswith(f"{package}==") for line in (code / REQUIREMENTS).read_text("utf-8").splitlines())
+
+
+def require_format(code: Path, bundle: Bundle) -> None:
+    """Refuse code that cannot read the format of a bundle's model: it knows no such format, or lacks the library."""
+    form = formats.named(bundle.model.format)
+    if not form.packages:
+        return
+    if f"{type(form).__module__.replace('.', '/')}.py" not in _names(code):
+        raise MlopsError(
+            f"the platform that shall serve this model is older than its format {form.name}",
+            "leave `platform` out of the environment's file, or name one of a later commit",
+        )
+    if not any(requires(code, package) for package in form.packages):
+        raise MlopsError(
+            f"nothing that servers install reads {form.file}: {' or '.join(form.packages)} is not among the "
+            "dependencies of the project",
+            f"uv add {form.packages[-1]} (not to a group, which servers do not have), then commit, and register",
+        )
 
 
 def _names(code: Path) -> Iterator[str]:
