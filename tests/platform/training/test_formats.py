@@ -89,10 +89,20 @@ class Kept(NamedTuple):
     estimator: Any
 
 
-@pytest.fixture(scope="module", params=OWN)
-def kept(request: pytest.FixtureRequest, finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
-    """The stages of a project whose params.yaml names a format."""
-    form, place = request.param, tmp_path_factory.mktemp(request.param)
+@pytest.fixture(scope="module")
+def all_kept(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Kept]:
+    """A bundle in each format."""
+    return {form: keep(form, finished, tmp_path_factory.mktemp(form)) for form in OWN}
+
+
+@pytest.fixture(params=OWN)
+def kept(request: pytest.FixtureRequest, all_kept: dict[str, Kept]) -> Kept:
+    """A bundle in one of the formats."""
+    return all_kept[request.param]
+
+
+def keep(form: str, finished: Project, place: Path) -> Kept:
+    """Run the stages of a project whose params.yaml names a format."""
     shutil.copytree(finished.root, place / "project")
     project = Project(place / "project")
     ask_for(project, form)
@@ -199,10 +209,9 @@ print("twin:", *found)
 """
 
 
-def test_nothing_is_unpickled_when_a_model_is_loaded_and_asked(kept: Kept) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", WATCHED, kept.bundle.path], capture_output=True, check=True, text=True
-    ).stdout
+def test_nothing_is_unpickled_when_a_model_is_loaded_and_asked(all_kept: dict[str, Kept]) -> None:
+    folders = [str(kept.bundle.path) for kept in all_kept.values()]
+    done = subprocess.run([sys.executable, "-c", WATCHED, *folders], capture_output=True, check=True, text=True).stdout
 
     assert "unpickled:\n" in done
     assert "PosixPath" in done.partition("twin:")[2]  # the twin: what is unpickled is seen

@@ -25,7 +25,7 @@ from slipway.training.costs import cost_of_answers
 from slipway.training.formats.base import Scoring
 from slipway.training.formats.onnx import OnnxModel
 from slipway.training.rates import rates
-from slipway.training.reliability import Reliability, reliability
+from slipway.training.reliability import Reliability, by_class, reliability
 from slipway.training.scoring import load, matrix
 from slipway.training.train import learning_set
 
@@ -52,7 +52,8 @@ def evaluate(project: Project) -> None:
 
 
 def figures_of(project: Project, facts: ModelFacts, truth: Any, scores: Any) -> dict[str, Any]:
-    """All that is measured of one model: metrics, also of each group, reliability, and which class was answered.
+    """All that is measured of one model: metrics, also of each group, reliability, also of each class, and which class
+    was answered.
 
     Raises `MlopsError` where gates.slices in policy.yaml names a column that the contract has not.
     """
@@ -62,7 +63,10 @@ def figures_of(project: Project, facts: ModelFacts, truth: Any, scores: Any) -> 
         "slices": _slices(project, facts, truth, scores),
         "reliability": reliability_of(facts, truth, scores),
     }
-    return measured | ({"confusion": Confusion.of(truth, scores, facts)} if facts.classes else {})
+    if not facts.classes:
+        return measured
+    each = by_class(scores, truth, facts.classes)
+    return measured | {"confusion": Confusion.of(truth, scores, facts), "reliability_by_class": each}
 
 
 def reliability_of(facts: ModelFacts, truth: Any, scores: Any) -> Reliability:
