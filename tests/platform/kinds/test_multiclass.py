@@ -69,6 +69,7 @@ from slipway.training.folds import Fold
 from slipway.training.formats.onnx import OnnxModel
 from slipway.training.gates import as_markdown, check_gates, checks_of
 from slipway.training.rates import rates
+from slipway.training.score_columns import scores_in
 from slipway.training.scoring import Scorer
 from slipway.training.team_code import target_of
 from slipway.training.train import convert, learned_from, learning_set, train
@@ -234,7 +235,7 @@ def test_the_probability_of_each_class_has_a_curve_and_an_error_of_its_own(walke
     assert [head.text.split(":")[0] for head in page.all("h3")] == [*CLASSES]
     for place, name in enumerate(CLASSES):
         found = measured["reliability_by_class"][name]
-        scores, is_it = tested[column(name)].to_numpy(), tested["truth"].to_numpy() == place
+        scores, is_it = scores_in(tested)[:, place], tested["truth"].to_numpy() == place
         happened, expected = calibration_curve(is_it, scores, n_bins=10, strategy="quantile")
         assert [band["happened"] for band in found["bands"]] == pytest.approx(happened, rel=1e-4)
         assert found["error"] == pytest.approx(np.abs(happened - expected).mean(), rel=0.02)
