@@ -15,7 +15,7 @@ from rendering import ROOT, releases
 from slipway.base.errors import MlopsError
 from slipway.base.files import sha256
 from slipway.forge import git
-from slipway.registry import packaging
+from slipway.registry import packaging, readable
 from slipway.registry.models import require_trusted
 from slipway.registry.register import commit_of
 from slipway.settings.environment import Platform
@@ -259,19 +259,19 @@ def test_code_that_cannot_read_the_format_of_a_model_is_refused(
         return Bundle(bundle.path)
 
     older = made(workshop.commit_platform())
-    packaging.require_format(older.path, older)  # the twin: ONNX needs nothing
+    readable.require_format(older.path, older)  # the twin: ONNX needs nothing
     older = in_xgboost(older)
     with pytest.raises(MlopsError, match="the platform that shall serve this model is older than its format xgboost"):
-        packaging.require_format(older.path, older)
+        readable.require_format(older.path, older)
 
     workshop.write("vendor/slipway/src/slipway/training/formats/boosting.py")
     newer = in_xgboost(made(workshop.commit()))
     with pytest.raises(MlopsError, match=r"nothing that servers install reads model\.ubj: xgboost or xgboost-cpu is"):
-        packaging.require_format(newer.path, newer)
+        readable.require_format(newer.path, newer)
 
     with (newer.path / packaging.REQUIREMENTS).open("a") as requirements:
         requirements.write("xgboost-cpu==3.2.0 --hash=sha256:0\n")
-    packaging.require_format(newer.path, newer)
+    readable.require_format(newer.path, newer)
 
 
 def test_a_bundle_that_trusts_other_types_than_its_commit_is_refused(

@@ -32,7 +32,6 @@ from slipway.forge import git
 from slipway.kinds.base import alike
 from slipway.settings.environment import Platform
 from slipway.settings.project import Project
-from slipway.training import formats
 from slipway.training.bundle import Bundle
 
 REQUIREMENTS = "requirements.txt"
@@ -93,7 +92,7 @@ def digests(bundle: Bundle) -> dict[str, str]:
 
 def programs_of(bundle: Bundle) -> Programs:
     """How the code in a bundle is started; refused when no wheel of it holds a server."""
-    for name in _names(bundle.path):
+    for name in files_in(bundle.path):
         if name == _OWN_SERVER:
             return _OWN
         package, found, rest = name.partition(EARLIER_SERVER.replace(".", "/") + ".py")
@@ -262,12 +261,12 @@ def module_of(bundle: Bundle, *paths: str) -> bytes | None:
 
 def hides_columns(bundle: Bundle) -> bool:
     """Whether the code in a bundle knows of columns that must not be logged as they are."""
-    return any(name == _OWN_SERVER or name.endswith("/mlops/privacy.py") for name in _names(bundle.path))
+    return any(name == _OWN_SERVER or name.endswith("/mlops/privacy.py") for name in files_in(bundle.path))
 
 
 def serves_with(code: Path, module: str) -> bool:
     """Whether the server in a folder of code has a module, such as `guard`, and so can do what it is for."""
-    return f"slipway/serving/{module}.py" in _names(code)
+    return f"slipway/serving/{module}.py" in files_in(code)
 
 
 def requires(code: Path, package: str) -> bool:
@@ -275,25 +274,8 @@ def requires(code: Path, package: str) -> bool:
     return any(line.startswith(f"{package}==") for line in (code / REQUIREMENTS).read_text("utf-8").splitlines())
 
 
-def require_format(code: Path, bundle: Bundle) -> None:
-    """Refuse code that cannot read the format of a bundle's model: it knows no such format, or lacks the library."""
-    form = formats.named(bundle.model.format)
-    if not form.packages:
-        return
-    if f"{type(form).__module__.replace('.', '/')}.py" not in _names(code):
-        raise MlopsError(
-            f"the platform that shall serve this model is older than its format {form.name}",
-            "leave `platform` out of the environment's file, or name one of a later commit",
-        )
-    if not any(requires(code, package) for package in form.packages):
-        raise MlopsError(
-            f"nothing that servers install reads {form.file}: {' or '.join(form.packages)} is not among the "
-            "dependencies of the project",
-            f"uv add {form.packages[-1]} (not to a group, which servers do not have), then commit, and register",
-        )
-
-
-def _names(code: Path) -> Iterator[str]:
+def files_in(code: Path) -> Iterator[str]:
+    """The files of all wheels in a folder of code."""
     for wheel in wheels(code):
         with zipfile.ZipFile(wheel) as packed:
             yield from packed.namelist()

@@ -14,7 +14,7 @@ from slipway.base.errors import MlopsError
 from slipway.base.files import Log, sha256
 from slipway.data import dvc, origins
 from slipway.forge import git
-from slipway.registry import cards, packaging
+from slipway.registry import cards, packaging, readable
 from slipway.registry.models import Registry, Version
 from slipway.settings.base import read_settings
 from slipway.settings.environment import Environment
@@ -156,5 +156,5 @@ def _seal_and_register(project: Project, registry: Registry, lineage: Lineage) -
     with tempfile.TemporaryDirectory(dir=project.state) as place:
         code, sealed = Path(place) / "code", Path(place) / "bundle"
         packaging.build(project, lineage.commit, code)
-        packaging.require_format(code, Bundle(project.bundle))
+        readable.require_format(code, Bundle(project.bundle))
         return registry.register(seal(project.bundle, sealed, lineage, code).verify())
