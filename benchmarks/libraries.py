@@ -1,9 +1,11 @@
 """The same flights through the libraries of models: how good, how large and how fast each is once it is served.
 
+Some stand there twice, in ONNX and in the format of their library, whose ratio is to the same in ONNX: the price.
+
 Each is trained, converted, evaluated and exported by the project's own stages, and then asked in turns by `wrk`, one
 row a request. Needs `wrk`, and a project whose pipeline has run and that has all the libraries:
 
-    uv add --group train lightgbm xgboost-cpu catboost onnxmltools
+    uv add --group train lightgbm xgboost-cpu catboost onnxmltools skops
     python benchmarks/libraries.py PROJECT
 """
 
@@ -49,6 +51,18 @@ LIBRARIES = {
     ),
 }
 
+#: What is kept in the format of its library as well, and the types that its file holds.
+OWN = {
+    "histogram boosting": ("skops", [
+        "functools.partial",
+        "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+        "sklearn.utils.validation.check_array",
+    ]),
+    "LightGBM": ("lightgbm", []),
+    "XGBoost": ("xgboost", []),
+    "CatBoost": ("catboost", []),
+}  # fmt: skip
+
 MODEL = """
 from catboost import CatBoostClassifier
 from lightgbm import LGBMClassifier
@@ -68,8 +82,8 @@ from pathlib import Path
 from slipway import kinds
 from slipway.data.stages import run_stage
 from slipway.settings.project import Project
-from slipway.training import exporters, team_code
-from slipway.training.train import learning_set
+from slipway.training import team_code
+from slipway.training.train import format_of, learning_set
 
 project = Project(Path.cwd())
 names, rows, truth = learning_set(project.root / "data" / "train.parquet")
@@ -77,7 +91,7 @@ model = team_code.model_of(project)
 started = time.perf_counter()
 team_code.fit("model", model, names, rows, truth)
 fitted = time.perf_counter()
-exporters.of(model).export(model, kinds.of(model), rows)
+format_of(project)[0].content(model, kinds.of(model), rows)
 taken = {"fit": fitted - started, "export": time.perf_counter() - fitted}
 for stage in ("train", "evaluate", "export"):
     run_stage(project, stage)
@@ -95,8 +109,12 @@ class Library:
     export_s: float
 
 
-def train(project: Path, estimator: str, folder: Path) -> Library:
-    """Train a copy of the project with this estimator, and seal what it makes in the folder."""
+def train(project: Path, estimator: str, folder: Path, own: tuple[str, list[str]] | None) -> Library:
+    """Train a copy of the project with this estimator, in a format, and seal what it makes in the folder."""
+    if own:
+        asked = json.dumps({"name": own[0], "trusted": own[1]})  # which is YAML, too
+        with (project / "params.yaml").open("a", encoding="utf-8") as params:
+            params.write(f"\nmodel_format: {asked}\n")
     module = package_of(project) / "model.py"
     module.write_text(module.read_text("utf-8") + MODEL.format(estimator=estimator), encoding="utf-8")
     # The environment is that of the project this is a copy of, and finds that one's modules after these.
@@ -111,7 +129,7 @@ def train(project: Path, estimator: str, folder: Path) -> Library:
 
 
 def row(name: str, library: Library, per_second: list[float], first: list[float]) -> str:
-    """One line of the table; speed is set against that of the first library, round by round."""
+    """One line of the table; speed is set against that of another line, round by round."""
     ratio = statistics.median(mine / theirs for mine, theirs in zip(per_second, first, strict=True))
     return (
         f"| {name} | {library.metrics['roc_auc']:.4f} | {library.metrics['brier']:.4f} | {library.megabytes:.2f} "
@@ -129,13 +147,15 @@ def main() -> None:
         place = Path(scratch)
         libraries: dict[str, Library] = {}
         servers: dict[str, Server] = {}
-        for name, estimator in LIBRARIES.items():
+        both = {name: (estimator, None) for name, estimator in LIBRARIES.items()}
+        owned = {f"{name} as {own[0]}": (LIBRARIES[name], own) for name, own in OWN.items()}
+        for name, (estimator, own) in {**both, **owned}.items():
             copy, folder = place / name / project.name, place / name / "served"
             ignored: Any = shutil.ignore_patterns(".venv", ".git", ".mlops")
             shutil.copytree(project, copy, ignore=ignored)
             (copy / ".venv").symlink_to(project / ".venv")
             folder.mkdir()
-            libraries[name] = train(copy, estimator, folder)
+            libraries[name] = train(copy, estimator, folder, own)
             servers[name] = stack.enter_context(serving(copy, "server", folder))
         golden = json.loads((project / "model" / "bundle" / "golden.json").read_bytes())["rows"]
         script = post_script(place, map(json.dumps, golden))
@@ -145,11 +165,12 @@ def main() -> None:
         for _ in range(ROUNDS):
             for name, server in servers.items():
                 speeds[name].append(load(server, script, SECONDS).per_second)
-        first = speeds[next(iter(speeds))]
+        first = next(iter(speeds))
         print(f"{about}\n\n| model | ROC AUC | Brier | MB | fit, s | export, s | requests/s | ratio |")
         print("|---|--:|--:|--:|--:|--:|--:|--:|")
         for name, library in libraries.items():
-            print(row(name, library, speeds[name], first))
+            other = name.partition(" as ")[0]  # the same in ONNX
+            print(row(name, library, speeds[name], speeds[first if other == name else other]))
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from lightgbm import LGBMClassifier
 from outside import Install
 from page_tree import parsed
 from rendering import Template
+from sklearn.calibration import calibration_curve
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.impute import SimpleImputer
@@ -57,7 +58,7 @@ from slipway.serving.app import create_app
 from slipway.serving.context import Served, ServingContext
 from slipway.settings.environment import Challenger, Environment, Release, ServeAddress
 from slipway.settings.params import DecisionParams
-from slipway.settings.policy import QualityPolicy, ServingPolicy, SliceGate, WindowPolicy
+from slipway.settings.policy import CalibrationGate, QualityPolicy, ServingPolicy, SliceGate, WindowPolicy
 from slipway.settings.project import Project
 from slipway.testing import small_copy
 from slipway.training import backtest, search
@@ -65,9 +66,11 @@ from slipway.training.agreement import require_agreement
 from slipway.training.bundle import Bundle, Lineage, ModelFacts, seal
 from slipway.training.confusion import Confusion
 from slipway.training.folds import Fold
-from slipway.training.gates import as_markdown, check_gates
+from slipway.training.formats.onnx import OnnxModel
+from slipway.training.gates import as_markdown, check_gates, checks_of
 from slipway.training.rates import rates
-from slipway.training.scoring import OnnxModel, Scorer
+from slipway.training.score_columns import scores_in
+from slipway.training.scoring import Scorer
 from slipway.training.team_code import target_of
 from slipway.training.train import convert, learned_from, learning_set, train
 from starlette.testclient import TestClient
@@ -220,6 +223,43 @@ def test_the_page_of_an_evaluation_has_the_confusion_matrix_and_the_share_of_eac
     right = sum(counts[place] for place, counts in enumerate(measured["confusion"]["counts"]))
     bands = measured["reliability"]["bands"]
     assert sum(band["rows"] * band["happened"] for band in bands) == pytest.approx(right, rel=1e-3)
+
+
+def test_the_probability_of_each_class_has_a_curve_and_an_error_of_its_own(walked: Project) -> None:
+    measured = msgspec.json.decode((walked.root / "reports" / "metrics.json").read_bytes())
+    tested = pl.read_parquet(Bundle(walked.bundle).tested)
+
+    page = parsed(evaluation_page(walked, []))
+
+    assert measured["reliability_by_class"].keys() == {*CLASSES}
+    assert [head.text.split(":")[0] for head in page.all("h3")] == [*CLASSES]
+    for place, name in enumerate(CLASSES):
+        found = measured["reliability_by_class"][name]
+        scores, is_it = scores_in(tested)[:, place], tested["truth"].to_numpy() == place
+        happened, expected = calibration_curve(is_it, scores, n_bins=10, strategy="quantile")
+        # A score on the border of two bands is in the other one there.
+        assert [band["happened"] for band in found["bands"]] == pytest.approx(happened, abs=0.02)
+        assert [band["expected"] for band in found["bands"]] == pytest.approx(expected, rel=0.02)
+        assert sum(band["rows"] * band["happened"] for band in found["bands"]) == pytest.approx(is_it.sum(), rel=1e-4)
+        apart = [band["rows"] * abs(band["happened"] - band["expected"]) for band in found["bands"]]
+        assert found["error"] == pytest.approx(sum(apart) / len(is_it), rel=1e-3)
+        assert page.all("section", class_="of_class")[place].all("path", class_="dot")
+        assert f"{name}: {found['error']:.4g} apart" in page.text
+
+
+def test_the_gate_of_calibration_holds_for_the_worst_class(walked: Project) -> None:
+    measured = msgspec.json.decode((walked.root / "reports" / "metrics.json").read_bytes())
+    gates = walked.policy.gates
+    errors = {name: one["error"] for name, one in measured["reliability_by_class"].items()}
+    worst = max(errors, key=lambda name: errors[name])
+
+    for most, passes in ((max(errors.values()) * 1.01, True), (max(errors.values()) * 0.99, False)):
+        asked = msgspec.structs.replace(gates, calibration=CalibrationGate(max_error=most))
+        (check,) = [one for one in checks_of(asked, measured, {}) if one.gate.startswith("calibration_error of ")]
+        assert (check.gate, check.value, check.passed) == (f"calibration_error of {worst}", errors[worst], passes)
+    del measured["reliability_by_class"]
+    (check,) = [one for one in checks_of(asked, measured, {}) if one.gate.startswith("calibration_error of ")]
+    assert (check.value, check.passed) == (None, False)
 
 
 def test_a_class_that_no_training_row_has_is_named(walked: Project, tmp_path: Path) -> None:

@@ -38,3 +38,10 @@ def test_a_bundle_is_held_against_the_digest_that_was_reviewed(project: Project,
     assert_told_of_the_file(project, no.value)
     with pytest.raises(MlopsError):
         Registry.open(project).fetch(replace(version, digest=sealed.digest))
+    # What the registry alone vouches for may not set the state of any type; what a file in Git names may.
+    facts = msgspec.structs.replace(made.model, format="skops", trusted=["os.system"])
+    (project.bundle / "model.json").write_bytes(msgspec.json.encode(facts))
+    trusting, _ = Registry.open(project).register(seal(project.bundle, project.root / "trusting", lineage))
+    with pytest.raises(MlopsError, match=r"trusts os\.system, and params\.yaml of commit"):
+        Registry.open(project).fetch(trusting)
+    assert bundle_of(project, trusting.number, trusting.digest)[0].model == facts

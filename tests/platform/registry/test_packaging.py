@@ -15,7 +15,8 @@ from rendering import ROOT, releases
 from slipway.base.errors import MlopsError
 from slipway.base.files import sha256
 from slipway.forge import git
-from slipway.registry import packaging
+from slipway.registry import packaging, readable
+from slipway.registry.models import require_trusted
 from slipway.registry.register import commit_of
 from slipway.settings.environment import Platform
 from slipway.settings.project import Project
@@ -247,3 +248,43 @@ def test_a_commit_that_changes_the_platform_alone_is_that_of_the_next_version(
     bundle = made(newer)
     assert len(packaging.wheels(bundle.path)) == 2
     packaging.require_from_commit(workshop.project, bundle)  # what `mlops audit` asks
+
+
+def test_code_that_cannot_read_the_format_of_a_model_is_refused(
+    workshop: Workshop, made: Callable[[str], Bundle]
+) -> None:
+    def in_xgboost(bundle: Bundle) -> Bundle:
+        facts = msgspec.json.encode(msgspec.structs.replace(bundle.model, format="xgboost"))
+        (bundle.path / "model.json").write_bytes(facts)
+        return Bundle(bundle.path)
+
+    older = made(workshop.commit_platform())
+    readable.require_format(older.path, older)  # the twin: ONNX needs nothing
+    older = in_xgboost(older)
+    with pytest.raises(MlopsError, match="the platform that shall serve this model is older than its format xgboost"):
+        readable.require_format(older.path, older)
+
+    workshop.write("vendor/slipway/src/slipway/training/formats/boosting.py")
+    newer = in_xgboost(made(workshop.commit()))
+    with pytest.raises(MlopsError, match=r"nothing that servers install reads model\.ubj: xgboost or xgboost-cpu is"):
+        readable.require_format(newer.path, newer)
+
+    with (newer.path / packaging.REQUIREMENTS).open("a") as requirements:
+        requirements.write("xgboost-cpu==3.2.0 --hash=sha256:0\n")
+    readable.require_format(newer.path, newer)
+
+
+def test_a_bundle_that_trusts_other_types_than_its_commit_is_refused(
+    workshop: Workshop, made: Callable[[str], Bundle]
+) -> None:
+    workshop.write("params.yaml", "model_format:\n  name: skops\n  trusted: [a.B]\n")
+    bundle = made(workshop.commit_platform())
+
+    def trusting(*types: str) -> Bundle:
+        facts = msgspec.structs.replace(bundle.model, format="skops", trusted=[*types])
+        (bundle.path / "model.json").write_bytes(msgspec.json.encode(facts))
+        return Bundle(bundle.path)
+
+    require_trusted(workshop.project, trusting("a.B"))
+    with pytest.raises(MlopsError, match=r"trusts os\.system, and params\.yaml of commit"):
+        require_trusted(workshop.project, trusting("a.B", "os.system"))

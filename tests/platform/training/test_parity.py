@@ -21,7 +21,7 @@ from slipway.settings.project import Project
 from slipway.team import CONTRACT
 from slipway.training import exporters, parity
 from slipway.training.exporters import boosting
-from slipway.training.scoring import OnnxModel
+from slipway.training.formats.onnx import OnnxModel
 from slipway.training.train import convert, learned_from, learning_set
 
 KIND = kinds.named("class")

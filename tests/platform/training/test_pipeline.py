@@ -193,9 +193,9 @@ def test_a_bundle_says_in_a_few_numbers_what_its_reference_is_like(finished: Pro
 
 def test_a_bundle_with_one_flipped_byte_is_refused(sealed: Bundle) -> None:
     sealed.verify(sealed.digest)
-    content = bytearray(sealed.onnx.read_bytes())
+    content = bytearray(sealed.model_file.read_bytes())
     content[len(content) // 2] ^= 1
-    sealed.onnx.write_bytes(content)
+    sealed.model_file.write_bytes(content)
 
     with pytest.raises(MlopsError, match=r"model\.onnx was changed after the bundle was sealed"):
         sealed.verify(sealed.digest)

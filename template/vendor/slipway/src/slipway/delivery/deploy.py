@@ -19,7 +19,7 @@ from slipway.delivery.access import Admission
 from slipway.delivery.target import Rival, Run, Running
 from slipway.forge import git
 from slipway.log import masks
-from slipway.registry import packaging, signing
+from slipway.registry import packaging, readable, signing
 from slipway.registry.models import Registry, bundle_of
 from slipway.settings.environment import Environment, Release
 from slipway.settings.project import Project
@@ -186,6 +186,8 @@ def _run(project: Project, wanted: Environment, name: str, release: Release, bun
         platform_digest=_platform_digest(bundle, release),
         file_commit=git.last_change(project.root, environments.relative(project, name)),
     )
+    if packaging.wheels(bundle.path):  # without any, the target says so
+        readable.require_format(packaging.code_of(project, bundle, run.platform), bundle)
     where = target.of(project, wanted)
     if where.needs_image and not release.image:
         raise MlopsError(

@@ -47,6 +47,7 @@ def evaluation_page(project: Project, checks: Sequence[GateResult]) -> str:
         answered=answered,
         scores=scores,
         diagram=_diagram(scores.bands),
+        by_class=_by_class(measured.get("reliability_by_class", {}), answered.classes if answered else []),
         named=named,
         groups=[_group(one, named) for one in measured["slices"]],
     )
@@ -60,7 +61,14 @@ def _group(one: dict[str, Any], named: Sequence[str]) -> tuple[str, int, list[st
     return f"{one['column']} = {one['value']}", one["rows"], [_shown(one["metrics"].get(name)) for name in named]
 
 
-def _diagram(bands: Sequence[ScoreBand]) -> Curves:
+def _by_class(measured: dict[str, Any], classes: Sequence[str]) -> list[tuple[str, Reliability, Curves]]:
+    """The reliability of each class's probability, and its diagram, in the order of the classes."""
+    found = msgspec.convert(measured, dict[str, Reliability])
+    title = "What happened by bands of the probability of"
+    return [(name, found[name], _diagram(found[name].bands, f"{title} {name}")) for name in classes if name in found]
+
+
+def _diagram(bands: Sequence[ScoreBand], title: str = "What happened by bands of scores") -> Curves:
     """What happened over what was expected, and the diagonal, on which both are the same."""
     points: Curve = [(band.expected, band.happened) for band in bands]
     ends = [min(map(min, points)), max(map(max, points))]
@@ -72,5 +80,5 @@ def _diagram(bands: Sequence[ScoreBand]) -> Curves:
             for level in levels_of(*extent([x for x, _ in points]))
             if points[0][0] <= level <= points[-1][0]
         ],
-        f"What happened by bands of scores: {words}",
+        f"{title}: {words}",
     )

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import yaml
+
 from slipway.base.errors import MlopsError
+from slipway.forge import git
 from slipway.settings.project import Project
 from slipway.training.bundle import Bundle
 from slipway.training.tracking import connect, shown, store_uri, translated
@@ -139,7 +142,14 @@ class Registry:
         return _version(made), True
 
     def fetch(self, version: Version) -> Bundle:
-        """Return the version's bundle, verified; from the local cache when it is there."""
+        """Return the version's bundle, verified; from the local cache when it is there.
+
+        Refused is one that trusts other types than `params.yaml` of its commit: the registry alone vouches for it.
+        """
+        return require_trusted(self.project, self.fetch_pinned(version))
+
+    def fetch_pinned(self, version: Version) -> Bundle:
+        """The same for a version whose digest stands in a file in Git, which vouches for all that it holds."""
         return cached(self.project, version.digest) or self._download(version)
 
     def attach(self, version: Version, file: Path) -> None:
@@ -224,7 +234,27 @@ def bundle_of(project: Project, number: int, digest: str) -> tuple[Bundle, Liter
     if local:
         return local, "cache"
     registry = Registry.open(project)
-    return registry.fetch(registry.require(number, digest)), "registry"
+    return registry.fetch_pinned(registry.require(number, digest)), "registry"
+
+
+def require_trusted(project: Project, bundle: Bundle) -> Bundle:
+    """Return a bundle if `params.yaml` of its commit trusts every type that the bundle trusts, refuse it otherwise.
+
+    Whoever may write to the registry could otherwise have any type's state set here.
+    """
+    if not bundle.model.trusted:
+        return bundle
+    commit = bundle.lineage.commit
+    params = yaml.safe_load(git.at_commit(project.root, commit, "params.yaml") or "{}")
+    others = {*bundle.model.trusted} - {*params.get("model_format", {}).get("trusted", [])}
+    if others:
+        raise MlopsError(
+            f"the bundle {bundle.digest[:19]} trusts {', '.join(sorted(others))}, and params.yaml of commit "
+            f"{commit[:12]}, which it names, does not",
+            "if this checkout lacks the commit: git fetch --unshallow; otherwise do not use it, and find out who "
+            "registered it",
+        )
+    return bundle
 
 
 def _version(found: Any) -> Version:

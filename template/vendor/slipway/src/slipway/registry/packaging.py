@@ -92,7 +92,7 @@ def digests(bundle: Bundle) -> dict[str, str]:
 
 def programs_of(bundle: Bundle) -> Programs:
     """How the code in a bundle is started; refused when no wheel of it holds a server."""
-    for name in _names(bundle.path):
+    for name in files_in(bundle.path):
         if name == _OWN_SERVER:
             return _OWN
         package, found, rest = name.partition(EARLIER_SERVER.replace(".", "/") + ".py")
@@ -261,12 +261,12 @@ def module_of(bundle: Bundle, *paths: str) -> bytes | None:
 
 def hides_columns(bundle: Bundle) -> bool:
     """Whether the code in a bundle knows of columns that must not be logged as they are."""
-    return any(name == _OWN_SERVER or name.endswith("/mlops/privacy.py") for name in _names(bundle.path))
+    return any(name == _OWN_SERVER or name.endswith("/mlops/privacy.py") for name in files_in(bundle.path))
 
 
 def serves_with(code: Path, module: str) -> bool:
     """Whether the server in a folder of code has a module, such as `guard`, and so can do what it is for."""
-    return f"slipway/serving/{module}.py" in _names(code)
+    return f"slipway/serving/{module}.py" in files_in(code)
 
 
 def requires(code: Path, package: str) -> bool:
@@ -274,7 +274,8 @@ def requires(code: Path, package: str) -> bool:
     return any(line.startswith(f"{package}==") for line in (code / REQUIREMENTS).read_text("utf-8").splitlines())
 
 
-def _names(code: Path) -> Iterator[str]:
+def files_in(code: Path) -> Iterator[str]:
+    """The files of all wheels in a folder of code."""
     for wheel in wheels(code):
         with zipfile.ZipFile(wheel) as packed:
             yield from packed.namelist()

@@ -14,12 +14,12 @@ from slipway.base.errors import MlopsError
 from slipway.base.files import Log, sha256
 from slipway.data import dvc, origins
 from slipway.forge import git
-from slipway.registry import cards, packaging
+from slipway.registry import cards, packaging, readable
 from slipway.registry.models import Registry, Version
 from slipway.settings.base import read_settings
 from slipway.settings.environment import Environment
 from slipway.settings.project import Project
-from slipway.training.bundle import Lineage, seal
+from slipway.training.bundle import Bundle, Lineage, seal
 from slipway.training.gates import check_gates, require_passed
 from slipway.training.pipeline import pipeline_digest
 from slipway.training.tracking import find_deleted_run, find_run, shown, store_uri
@@ -156,4 +156,5 @@ def _seal_and_register(project: Project, registry: Registry, lineage: Lineage) -
     with tempfile.TemporaryDirectory(dir=project.state) as place:
         code, sealed = Path(place) / "code", Path(place) / "bundle"
         packaging.build(project, lineage.commit, code)
+        readable.require_format(code, Bundle(project.bundle))
         return registry.register(seal(project.bundle, sealed, lineage, code).verify())

@@ -14,6 +14,7 @@ from slipway.log.refusals import RefusalLog
 from slipway.serving.guard import Guard
 from slipway.serving.protocols.base import ServedModel
 from slipway.settings.policy import ServingPolicy
+from slipway.training import formats
 from slipway.training.scoring import Scorer
 
 
@@ -73,4 +74,5 @@ class ServingContext:
             max_rows=self.policy.max_rows,
             examples=self.scorer.bundle.golden.rows[:2],
             classes=self.scorer.kind.classes,
+            platform=formats.named(facts.format).platform,
         )

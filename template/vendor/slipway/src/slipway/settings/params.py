@@ -145,6 +145,20 @@ class DecisionParams(Settings):
         return 0.5 if self.threshold is None else self.threshold
 
 
+class OwnFormat(Settings):
+    """In which format of its library a model is kept, where that is not ONNX.
+
+    A file of skops may hold the `trusted` types, as `package.module.Type`, beside those that skops trusts.
+    """
+
+    name: Literal["xgboost", "lightgbm", "catboost", "skops"]
+    trusted: list[str] = msgspec.field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.trusted and self.name != "skops":
+            raise ValueError(f"model_format.trusted is about skops, and a file of {self.name} holds no types")
+
+
 class Params(Settings):
     """`params.yaml`: what the pipeline depends on, and where `mlops search` looks."""
 
@@ -152,5 +166,6 @@ class Params(Settings):
     data: DataParams
     split: SplitParams
     model: dict[str, Any]
+    model_format: OwnFormat | None = None
     decision: DecisionParams = msgspec.field(default_factory=DecisionParams)
     search: SearchParams | None = None

@@ -5,9 +5,10 @@ from __future__ import annotations
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import yaml
 
 from slipway import kinds, team
 from slipway.base.errors import MlopsError
@@ -18,7 +19,7 @@ from slipway.kinds.base import Kind, Threshold
 from slipway.settings.policy import Policy, is_rate
 from slipway.settings.project import Project
 from slipway.team import CONTRACT
-from slipway.training import team_code
+from slipway.training import formats, team_code
 from slipway.training.rates import require_rates
 
 
@@ -40,7 +41,9 @@ def require_agreement(project: Project, log: Log) -> None:
     classes = team.classes()
     require_columns(policy, CONTRACT, team.model.ANSWER, map(multiclass.column, classes))
     require_split(project.params.split, CONTRACT)
-    kind = kinds.of(team_code.model_of(project), classes)
+    model = team_code.model_of(project)
+    kind = kinds.of(model, classes)
+    _require_format(project, model)
     if project.params.decision.costs and not kind.has_positives:
         raise MlopsError(
             "params.yaml, decision.costs: the model in model.py answers no yes or no, so that no threshold decides",
@@ -58,6 +61,37 @@ def require_agreement(project: Project, log: Log) -> None:
         return
     for limit in limits:
         _require_metric(limit, values)
+
+
+def _require_format(project: Project, model: Any) -> None:
+    """Refuse a format that does not hold the model, and a dvc.yaml that does not keep what `train` writes in it."""
+    own = project.params.model_format
+    form = formats.named(own.name) if own else formats.ONNX
+    if not form.handles(model):
+        others = formats.fitting(model)
+        raise MlopsError(
+            f"params.yaml, model_format: {form.name} keeps no {type(model).__name__}, which model.py builds",
+            f"name {others}" if others else "leave it out",
+        )
+    stages = yaml.safe_load((project.root / "dvc.yaml").read_text("utf-8"))["stages"]
+    path = f"model/{form.file}"
+    wanted = [("train", "outs", path), ("evaluate", "deps", path), ("export", "deps", path)]
+    wanted += [("train", "params", "model_format")] if own else []
+    lacking = [
+        f"{name} in the {key} of {stage}"
+        for stage, key, name in wanted
+        if stage in stages and name not in _listed(stages[stage].get(key, []))
+    ]
+    if lacking:
+        raise MlopsError(
+            f"dvc.yaml does not have {', '.join(lacking)}, as params.yaml asks for the format {form.name}",
+            "put them in; vendor/slipway/docs/models.md has the lines",
+        )
+
+
+def _listed(entries: list[Any]) -> set[str]:
+    """What a list in dvc.yaml names; an entry may have settings of its own."""
+    return {name for entry in entries for name in (entry if isinstance(entry, dict) else [entry])}
 
 
 def _limits(policy: Policy) -> Iterator[_Limit]:

@@ -1,6 +1,6 @@
 """The bundle: one folder with everything a registered model is, and one digest over all of it.
 
-    model.onnx          the model, in a format that runs no code when it is loaded
+    model.onnx          the model, in a format that runs no code when it is loaded; a library's own has another ending
     model.json          what it answers, its features in order, its threshold
     contract.json       what a request must look like
     golden.json         a few rows with their scores: proof that features and model still agree
@@ -32,6 +32,7 @@ from slipway.base.errors import MlopsError
 from slipway.base.files import sha256, write_json
 from slipway.data.dvc import DataVersion
 from slipway.data.origins import Snapshot
+from slipway.training import formats
 from slipway.training.histogram import Histogram
 
 SUMS = "SHA256SUMS"
@@ -40,7 +41,9 @@ SUMS = "SHA256SUMS"
 class ModelFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`model.json`. `kind` names what kind of answer it gives: see `kinds`.
 
-    Where that is one of several `classes`, each has its `threshold`.
+    Where that is one of several `classes`, each has its `threshold`. `format` is that of the model's file: see
+    `formats`. A library's own is read by the very versions of the `libraries` that wrote it, and may hold the
+    `trusted` types beside the usual ones.
     """
 
     name: str
@@ -50,6 +53,9 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     features: list[str]
     contract: str
     classes: list[str] = []
+    format: str = formats.ONNX.name
+    libraries: dict[str, str] = {}
+    trusted: list[str] = []
 
 
 class Golden(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,9 +146,9 @@ class Bundle:
         return msgspec.json.decode(self._read("lineage.json"), type=Lineage)
 
     @property
-    def onnx(self) -> Path:
-        """The model file."""
-        return self.path / "model.onnx"
+    def model_file(self) -> Path:
+        """The model in its format."""
+        return self.path / formats.named(self.model.format).file
 
     @property
     def reference(self) -> Path:

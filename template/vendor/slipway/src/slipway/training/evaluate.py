@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import msgspec
 import numpy as np
 import polars as pl
 
@@ -20,12 +19,14 @@ from slipway.base.numbers import significant
 from slipway.contract.frames import columns
 from slipway.settings.project import Project
 from slipway.team import CONTRACT
-from slipway.training.bundle import ModelFacts
+from slipway.training.bundle import Bundle, ModelFacts
 from slipway.training.confusion import Confusion
 from slipway.training.costs import cost_of_answers
+from slipway.training.formats.base import Scoring
+from slipway.training.formats.onnx import OnnxModel
 from slipway.training.rates import rates
-from slipway.training.reliability import Reliability, reliability
-from slipway.training.scoring import OnnxModel, matrix
+from slipway.training.reliability import Reliability, by_class, reliability
+from slipway.training.scoring import load, matrix
 from slipway.training.train import learning_set
 
 Metrics = dict[str, float]
@@ -34,23 +35,25 @@ Metrics = dict[str, float]
 def evaluate(project: Project) -> None:
     """Measure model and baseline on the test rows: as a whole, by slice, and how far scores are from what happened."""
     root = project.root
-    facts = msgspec.json.decode((root / "model" / "model.json").read_bytes(), type=ModelFacts)
+    made = Bundle(root / "model")
+    facts = made.model
     _, rows, truth = learning_set(root / "data" / "test.parquet")
     kind = kinds.named(facts.kind, facts.classes)
-    model = OnnxModel(root / "model" / "model.onnx", kind)
+    model = load(made.path, facts, kind)
     scores = model(rows)
-    baseline = OnnxModel(root / "model" / "baseline.onnx", kind)(rows)
+    baseline = OnnxModel(made.path / "baseline.onnx", kind)(rows)
     measured = figures_of(project, facts, truth, scores)
     measured["model"] = _finite("model", measured["model"])
     measured["baseline"] = _finite("baseline", team.metrics(truth, baseline, facts.threshold))
     if costs := project.params.decision.costs:
         measured["costs"] = cost_of_answers(costs, scores, kind.happened(truth))
     write_json(root / "reports" / "metrics.json", measured)
-    write_json(root / "reports" / "cost.json", _cost(project, model, facts.features))
+    write_json(root / "reports" / "cost.json", _cost(project, model, made))
 
 
 def figures_of(project: Project, facts: ModelFacts, truth: Any, scores: Any) -> dict[str, Any]:
-    """All that is measured of one model: metrics, also of each group, reliability, and which class was answered.
+    """All that is measured of one model: metrics, also of each group, reliability, also of each class, and which class
+    was answered.
 
     Raises `MlopsError` where gates.slices in policy.yaml names a column that the contract has not.
     """
@@ -60,7 +63,10 @@ def figures_of(project: Project, facts: ModelFacts, truth: Any, scores: Any) -> 
         "slices": _slices(project, facts, truth, scores),
         "reliability": reliability_of(facts, truth, scores),
     }
-    return measured | ({"confusion": Confusion.of(truth, scores, facts)} if facts.classes else {})
+    if not facts.classes:
+        return measured
+    each = by_class(scores, truth, facts.classes)
+    return measured | {"confusion": Confusion.of(truth, scores, facts), "reliability_by_class": each}
 
 
 def reliability_of(facts: ModelFacts, truth: Any, scores: Any) -> Reliability:
@@ -95,16 +101,16 @@ def _slices(project: Project, facts: ModelFacts, truth: Any, scores: Any) -> lis
     return sorted(found, key=lambda one: (one["column"], one["value"]))
 
 
-def _cost(project: Project, model: OnnxModel, names: list[str]) -> dict[str, float]:
+def _cost(project: Project, model: Scoring, made: Bundle) -> dict[str, float]:
     """Size of the model, and the median time from one row to its score, features included."""
     one = pl.read_parquet(project.root / "data" / "test.parquet").head(1)
     row = columns(one, CONTRACT.fields)
     taken = []
     for _ in range(200):
         started = time.perf_counter()
-        model(matrix(row, names)[1])
+        model(matrix(row, made.model.features)[1])
         taken.append(time.perf_counter() - started)
-    size = (project.root / "model" / "model.onnx").stat().st_size
+    size = made.model_file.stat().st_size
     return {"model_megabytes": round(size / 1e6, 3), "one_row_ms": round(float(np.median(taken)) * 1e3, 4)}
 
 

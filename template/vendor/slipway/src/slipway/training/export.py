@@ -18,9 +18,10 @@ from slipway.settings.project import Project
 from slipway.team import CONTRACT
 from slipway.training.bundle import Bundle, Golden, ModelFacts
 from slipway.training.confusion import Confusion
+from slipway.training.formats.base import Scoring
 from slipway.training.reference import expected, out_of_sample
 from slipway.training.score_columns import columns_of, observed, scores_in
-from slipway.training.scoring import OnnxModel, matrix
+from slipway.training.scoring import load, matrix
 
 #: Some megabytes at most; enough of each day for years.
 REFERENCE_ROWS = 50_000
@@ -33,31 +34,32 @@ def export(project: Project) -> None:
     folder = project.bundle
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    for name in ("model.onnx", "model.json"):
-        shutil.copyfile(made / name, folder / name)
+    facts = Bundle(made).model
+    for path in (Bundle(made).model_file, made / "model.json"):
+        shutil.copyfile(path, folder / path.name)
     shutil.copyfile(project.root / "reports" / "metrics.json", folder / "metrics.json")
     bundle = Bundle(folder)
     schema = {"fingerprint": CONTRACT.fingerprint, "time": CONTRACT.time, "key": CONTRACT.key}
     write_json(folder / "contract.json", schema | CONTRACT.json_schema)
-    kind = kinds.named(bundle.model.kind, bundle.model.classes)
-    model = OnnxModel(bundle.onnx, kind)
+    kind = kinds.named(facts.kind, facts.classes)
+    model = load(folder, facts, kind)
     train = pl.read_parquet(project.root / "data" / "train.parquet")
     # In the order of time the newest row is in the reference: the monitor tells the model's age by it.
     ordered = train if CONTRACT.time is None else train.sort(CONTRACT.time, maintain_order=True)
-    reference = _scored(spread(ordered, REFERENCE_ROWS), model, bundle.model)
+    reference = _scored(spread(ordered, REFERENCE_ROWS), model, facts)
     reference.write_parquet(bundle.reference)
     test = pl.read_parquet(project.root / "data" / "test.parquet")
     tested = spread(test, REFERENCE_ROWS)
-    unseen = out_of_sample(tested, _scored(tested, model, bundle.model))
+    unseen = out_of_sample(tested, _scored(tested, model, facts))
     unseen.write_parquet(bundle.tested)
-    write_json(folder / "expected.json", expected(reference, observed(unseen, bundle.model, "truth"), kind))
+    write_json(folder / "expected.json", expected(reference, observed(unseen, facts, "truth"), kind))
     golden = spread(test, GOLDEN_ROWS)
-    write_json(folder / "golden.json", _golden(golden, scores_in(_scored(golden, model, bundle.model)), train))
+    write_json(folder / "golden.json", _golden(golden, scores_in(_scored(golden, model, facts)), train))
     card = _card(bundle, train, project)
     (folder / "card.md").write_text(card, encoding="utf-8", newline="\n")
 
 
-def _scored(frame: pl.DataFrame, model: OnnxModel, facts: ModelFacts) -> pl.DataFrame:
+def _scored(frame: pl.DataFrame, model: Scoring, facts: ModelFacts) -> pl.DataFrame:
     scores = model(matrix(columns(frame, CONTRACT.fields), facts.features)[1])
     return as_logged(frame).with_columns(columns_of(scores, facts))
 

@@ -18,6 +18,7 @@ from slipway.settings.policy import Gates, SliceGate
 from slipway.settings.project import Project
 from slipway.training.confusion import Confusion
 from slipway.training.costs import CostOfAnswers
+from slipway.training.reliability import Reliability, worst_of
 
 Metrics = dict[str, float]
 
@@ -97,7 +98,7 @@ def checks_of(gates: Gates, measured: dict[str, Any], cost: Metrics) -> Iterator
         yield from _slice_checks(rule, measured["slices"])
         yield from _gap_checks(rule, measured["slices"])
     if gates.calibration is not None:
-        yield _calibration(measured.get("reliability", {}), measured["rows"], gates.calibration.max_error)
+        yield from _calibration(measured, gates.calibration.max_error)
     yield from _limits("model_megabytes", cost.get("model_megabytes"), None, gates.limits.model_megabytes)
     yield from _limits("one_row_ms", cost.get("one_row_ms"), None, gates.limits.one_row_ms)
 
@@ -129,11 +130,21 @@ def _gap_checks(rule: SliceGate, slices: list[dict[str, Any]]) -> Iterator[GateR
         yield GateResult(name, high - low, limit, high - low <= rule.max_gap)
 
 
-def _calibration(measured: dict[str, Any], rows: int, most: float) -> GateResult:
-    error, chance = measured.get("error"), measured.get("chance")
+def _calibration(measured: dict[str, Any], most: float) -> Iterator[GateResult]:
+    """The error of the scores; of several classes that of the answer's probability, and that of the worst class."""
+    yield _error("calibration_error", measured.get("reliability", {}), measured["rows"], most)
+    if "confusion" in measured:
+        each = msgspec.convert(measured.get("reliability_by_class", {}), dict[str, Reliability])
+        worst = worst_of(each) if each else "each class"
+        found = msgspec.to_builtins(each.get(worst, {}))
+        yield _error(f"calibration_error of {worst}", found, measured["rows"], most)
+
+
+def _error(gate: str, found: dict[str, Any], rows: int, most: float) -> GateResult:
+    error, chance = found.get("error"), found.get("chance")
     by_chance = "" if chance is None else f"; {chance:.4g} is what chance makes of {rows:,} rows"
     limit = f"at most {most:g}{by_chance}"
-    return GateResult("calibration_error", error, limit, error is not None and error <= most)
+    return GateResult(gate, error, limit, error is not None and error <= most)
 
 
 def _limits(name: str, value: float | None, low: float | None, high: float | None) -> Iterator[GateResult]:

@@ -18,15 +18,17 @@ from slipway.contract.frames import columns, spread
 from slipway.contract.rows import Field, FieldKind
 from slipway.kinds.base import Kind, Matrix, Scores, alike
 from slipway.team import CONTRACT
-from slipway.training.scoring import OnnxModel, matrix
+from slipway.training import formats
+from slipway.training.formats.base import Scoring
+from slipway.training.scoring import matrix
 
 #: Largest difference between the estimator's and the converted model's scores, as a part of their usual size.
 PARITY = 1e-4
 #: How many test rows get each value, and in which part of them the scores may differ.
 ROWS, APART = 40, 0.1
 _NEXT = (
-    "choose another estimator in model.py, or another step before it; vendor/slipway/docs/models.md tells which "
-    "survive the conversion"
+    "choose another estimator in model.py, or another step before it, or keep the model in its library's own format "
+    "(model_format in params.yaml); vendor/slipway/docs/models.md tells what survives in which"
 )
 
 
@@ -46,12 +48,15 @@ def require_parity(before: Scores, after: Scores, kind: Kind, name: str) -> None
     apart = ~alike(before, after, kind.rounding, part=PARITY)
     if apart.mean() > 0.001:
         raise MlopsError(
-            f"{name} gives other scores than the estimator it was made from, on {apart.mean():.1%} of the test rows",
+            f"{name} gives other scores than the estimator it was made from, on {apart.mean():.1%} of the test rows: "
+            f"up to {np.nanmax(np.abs(after - before)):.2g} apart",
             _NEXT,
         )
 
 
-def require_parity_everywhere(estimator: Any, model: OnnxModel, kind: Kind, probes: Iterator[Probe]) -> None:
+def require_parity_everywhere(
+    estimator: Any, model: Scoring, kind: Kind, probes: Iterator[Probe], name: str = formats.ONNX.file
+) -> None:
     """Refuse a conversion that changes what the model says of some value that the contract allows."""
     for probe in probes:
         before = predicted(estimator, kind, probe.rows, f"rows in which {probe.words}, as contract.py allows")
@@ -59,7 +64,7 @@ def require_parity_everywhere(estimator: Any, model: OnnxModel, kind: Kind, prob
         apart = ~alike(before, after, kind.rounding, part=PARITY)
         if apart.mean() > APART:
             raise MlopsError(
-                f"model.onnx gives other scores than the estimator it was made from, on {apart.sum()} of {len(apart)} "
+                f"{name} gives other scores than the estimator it was made from, on {apart.sum()} of {len(apart)} "
                 f"rows in which {probe.words}: up to {np.nanmax(np.abs(after - before)):.2g} apart",
                 _NEXT,
             )
@@ -68,7 +73,7 @@ def require_parity_everywhere(estimator: Any, model: OnnxModel, kind: Kind, prob
 def predicted(estimator: Any, kind: Kind, rows: Matrix, which: str) -> Scores:
     """What the fitted estimator says of these rows; `which` says in words what rows they are.
 
-    Raises `MlopsError` when it has no answer: the converted model would give one all the same.
+    Raises `MlopsError` when it has no answer: a converted model would give one all the same.
     """
     try:
         return kind.predicted(estimator, rows)

@@ -2,11 +2,14 @@
 
 A curve of both is a reliability diagram. Its mean distance from the diagonal is the expected calibration error, here of
 bands of equally many rows (M. Naeini, G. Cooper and M. Hauskrecht, AAAI 2015; J. Nixon and others, CVPR workshops
-2019).
+2019). Of several classes each has a curve and an error of its own, of its probability and of whether it was that class
+(M. Kull and others, "Beyond temperature scaling", NeurIPS 2019, who take the mean of these errors); the probability of
+the answer alone would hide a rare class.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -65,3 +68,13 @@ def reliability(scores: NDArray[Any], truth: NDArray[Any]) -> Reliability:
             if many
         ],
     )
+
+
+def by_class(scores: NDArray[Any], truth: NDArray[Any], classes: Sequence[str]) -> dict[str, Reliability]:
+    """Measure the probability of each class, a column of `scores`, by whether `truth` is its place in `classes`."""
+    return {name: reliability(scores[:, place], truth == place) for place, name in enumerate(classes)}
+
+
+def worst_of(each: Mapping[str, Reliability]) -> str:
+    """The class whose probability is farthest from what happened."""
+    return max(each, key=lambda name: each[name].error)

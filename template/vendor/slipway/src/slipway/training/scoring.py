@@ -9,14 +9,15 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import onnxruntime
 
 from slipway import kinds, team
 from slipway.base.errors import MlopsError
 from slipway.contract.columns import Columns, RowColumns
 from slipway.contract.rows import Row
 from slipway.kinds.base import Kind, Matrix, Scores, alike
+from slipway.training import formats
 from slipway.training.bundle import Bundle, ModelFacts
+from slipway.training.formats.base import Scoring
 from slipway.training.team_code import features_of
 
 #: Which share of a feature's values may fall together, and how near to each other, as part of its spread.
@@ -65,27 +66,12 @@ def merged(columns: Columns) -> Iterator[str]:
             )
 
 
-class OnnxModel:
-    """An ONNX model that scores rows. Raises `MlopsError` when it has not the output of its kind."""
-
-    def __init__(self, path: Path, kind: Kind, threads: int = 1) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        # A thread that waits must not hold the core that reads the next rows of a batch.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        self._input = self._session.get_inputs()[0].name
-        self._kind, self._outputs = kind, [kind.output]
-        if kind.output not in (outputs := [output.name for output in self._session.get_outputs()]):
-            raise MlopsError(
-                f"{path.name} has no output {kind.output} with the scores of a {kind.name}, but {', '.join(outputs)}",
-                "have its exporter give the output that name",
-            )
-
-    def __call__(self, stacked: Matrix) -> Scores:
-        """Score each row of a feature matrix."""
-        return self._kind.scores(self._session.run(self._outputs, {self._input: stacked})[0])
+def load(folder: Path, facts: ModelFacts, kind: Kind, threads: int = 1) -> Scoring:
+    """Load the model of a folder, of which `model.json` tells these facts."""
+    form = formats.named(facts.format)
+    return formats.load(
+        folder / form.file, form, kind, libraries=facts.libraries, threads=threads, trusted=facts.trusted
+    )
 
 
 class Scorer:
@@ -96,7 +82,7 @@ class Scorer:
         self.facts: ModelFacts = bundle.model
         self._columns = RowColumns(team.CONTRACT.fields)
         self.kind: Kind = kinds.named(self.facts.kind, self.facts.classes)
-        self._model = OnnxModel(bundle.onnx, self.kind, threads)
+        self._model = load(bundle.path, self.facts, self.kind, threads)
         self._prove()
 
     def __reduce__(self) -> tuple[Any, ...]:

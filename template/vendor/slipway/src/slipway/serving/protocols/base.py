@@ -14,6 +14,7 @@ from slipway.contract.problems import Problem, many_rows, not_json
 from slipway.contract.rows import Row
 from slipway.serving.predictor import Made
 from slipway.team import CONTRACT
+from slipway.training import formats
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -32,7 +33,8 @@ class ServedModel(NamedTuple):
     """What a protocol may know of the model: `examples` are rows as clients send them, `kind` is that of the answer.
 
     `answer` names the answer, which is one of `classes` where there are some; its score is told only `with_score`, and
-    then the probability of each class as well. A request holds at most `max_rows`.
+    then the probability of each class as well. A request holds at most `max_rows`. `platform` is what the Open
+    Inference Protocol calls the format of the model.
     """
 
     name: str
@@ -44,6 +46,7 @@ class ServedModel(NamedTuple):
     max_rows: int
     examples: list[dict[str, Any]]
     classes: Sequence[str] = ()
+    platform: str = formats.ONNX.platform
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -86,7 +86,7 @@ class Inference:
         return {
             "name": self._model.name,
             "versions": [self._version],
-            "platform": "onnx_onnxv1",
+            "platform": self._model.platform,
             "inputs": inputs,
             "outputs": outputs,
         }

@@ -24,6 +24,6 @@ def of(estimator: Any) -> Exporter:
             return exporter
     raise MlopsError(
         f"{type(estimator).__name__} in model.py cannot be converted to ONNX: nobody here exports it",
-        "use an estimator that vendor/slipway/docs/models.md lists, or plug in an exporter "
-        f"(entry-point group {GROUP})",
+        "use an estimator that vendor/slipway/docs/models.md lists, keep it in its library's own format (model_format "
+        f"in params.yaml), or plug in an exporter (entry-point group {GROUP})",
     )

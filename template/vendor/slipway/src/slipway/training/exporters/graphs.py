@@ -20,7 +20,8 @@ def unconverted(estimator: Any, error: Exception) -> MlopsError:
     said = str(error).strip().splitlines() or [type(error).__name__]
     return MlopsError(
         f"{type(last(estimator)).__name__} in model.py cannot be converted to ONNX: {said[0]}",
-        "use an estimator that vendor/slipway/docs/models.md lists",
+        "use an estimator that vendor/slipway/docs/models.md lists, or keep it in its library's own format: "
+        "model_format in params.yaml",
     )
 
 
