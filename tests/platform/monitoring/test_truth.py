@@ -2,37 +2,43 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
 
 
-@pytest.fixture(scope="module")
-def columns() -> Iterator[Any]:
-    """The simulations of columns, which import the table's own module."""
+@pytest.fixture(scope="module", autouse=True)
+def benchmarks() -> Iterator[None]:
+    """The simulations import the table's own module, and each other."""
     before = list(sys.path)
     sys.path.append(str(BENCHMARKS))
-    from simulations import columns
-
-    yield columns
+    yield
     sys.path[:] = before
+
+
+@pytest.fixture(scope="module")
+def columns(benchmarks: None) -> Any:
+    """The simulations of columns."""
+    return importlib.import_module("simulations.columns")
 
 
 def act_in(columns: Any, trials: int, **world: Any) -> int:
     cell = columns.Cell("", "", 0, trials)
-    return int(columns._counted(cell, columns.World(**world), columns.unchanged, None, columns.ACT, peers=False).hits)
+    return int(columns._counted(cell, columns.World(**world), columns.unchanged, None, columns.ACT, peers=0).hits)
 
 
 def found(columns: Any, trials: int, world: str) -> int:
     """How often the change of one of the table's worlds is seen."""
     _, simulated, change, column, _ = next(one for one in columns.TRUE if one[0].startswith(world))
     cell = columns.Cell("", "", 0, trials)
-    return int(columns._counted(cell, simulated, change, column, columns.ALARM, peers=False).hits)
+    return int(columns._counted(cell, simulated, change, column, columns.ALARM, peers=0).hits)
 
 
 def test_days_that_resemble_their_neighbours_raise_no_false_alarms(columns: Any) -> None:
@@ -62,3 +68,27 @@ def test_what_moves_no_decile_is_found(columns: Any, world: str) -> None:
 def test_a_random_forest_raises_no_alarm_on_rows_of_the_same_population(columns: Any) -> None:
     """Compared with its scores of rows that it learned from, it raised one each time."""
     assert columns.forest(trials=3, trees=30).hits == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "is_told"),
+    [
+        ("nothing", False), ("the relation is reversed", True), ("one column is constant", True),
+        ("one column has another unit", True), ("three rows of ten", True),
+    ],
+)  # fmt: skip
+def test_a_change_is_told_in_time_and_nothing_else_is(tmp_path: Path, change: str, is_told: bool) -> None:
+    """By any check, at the end of a week: within the days that the table promises, or a month where nothing changes."""
+    delays = importlib.import_module("simulations.delays")
+    quality = importlib.import_module("simulations.quality")
+    (wanted,) = (one for one in delays.CHANGES if one.words.startswith(change))
+    rng = np.random.default_rng(5)
+    champion = quality.Champion.of(tmp_path / "model", quality.World(), rng)
+    learned = delays.stream(rng, delays.CHANGES[0], delays.LEARNED_DAYS, delays.LEARNED_ROWS, delays.LEARNED_DAYS)
+    rows = delays.stream(rng, wanted, delays.GOOD + 28, 100, delays.GOOD)
+    watch = delays.Watch(champion, learned, rows)
+
+    ends = range(delays.GOOD + 7, delays.GOOD + min(wanted.within, 28) + 1, 7)
+    told = {check for end in ends for check in delays.CHECKS if watch.told(check, end)}
+
+    assert bool(told) is is_told
