@@ -283,6 +283,18 @@ def test_a_type_that_is_not_trusted_is_named_and_its_state_never_set(learned: tu
         convert(histograms, kind, learned[0], path, SkopsFormat(), HISTOGRAMS[:1])
 
 
+def test_a_booster_inside_a_file_of_skops_gives_the_same_bytes_too(learned: tuple[Any, Any], tmp_path: Path) -> None:
+    """skops names what a booster is by a random number, which may begin with digits."""
+    model, form = make_pipeline(estimator_of("xgboost")).fit(*learned), SkopsFormat()
+    contents = {form.content(model, kinds.named("class"), learned[0]) for _ in range(12)}
+    types = skops.io.get_untrusted_types(data=skops.io.dumps(model))
+
+    assert len(contents) == 1
+    loaded = convert(model, kinds.named("class"), learned[0], tmp_path / form.file, form, types)
+    assert loaded(learned[0]) == pytest.approx(model.predict_proba(learned[0])[:, 1], rel=1e-5)
+    assert form.modules(tmp_path / form.file) == ["sklearn", "xgboost"]
+
+
 def test_a_file_that_is_a_pickle_is_not_read(tmp_path: Path) -> None:
     for name in OWN:
         form = formats.named(name)

@@ -20,8 +20,8 @@ from slipway.base.errors import MlopsError
 from slipway.kinds.base import Kind, Matrix, Scores
 from slipway.training.formats.base import Scoring, unkept
 
-#: What lists the types in a file, and how objects are named there: by where they lay in memory.
-_SCHEMA, _ADDRESS = "schema.json", re.compile(r'("__id__": |"file": ")(\d+)')
+#: What lists the types in a file, and how objects are named there: by where they lay in memory, or at random.
+_SCHEMA, _ADDRESS = "schema.json", re.compile(r'("__id__": |"file": ")([\w-]+)')
 _MODULE = re.compile(r'"__module__": "([A-Za-z0-9_]+)')
 #: Their arrays mean the same in every version.
 _ARRAYS = {"builtins", "numpy", "scipy"}
@@ -77,7 +77,7 @@ def _scored(estimator: Any, kind: Kind, pools: Any, threads: int | None, rows: M
 
 
 def _renamed(content: bytes) -> bytes:
-    """The same file, the same bytes for the same estimator: skops names objects by their addresses in memory."""
+    """The same file, the same bytes for the same estimator: skops names objects by their addresses, or at random."""
     with zipfile.ZipFile(io.BytesIO(content)) as file:
         schema = file.read(_SCHEMA).decode()
         addresses = dict.fromkeys(address for _, address in _ADDRESS.findall(schema))
