@@ -44,7 +44,7 @@ def asked(features: Any) -> Any:
         (lambda _: {"o": np.array([None, 1, 2])}, "feature o objects, like None"),
         (lambda rows: {"mean": rows["size"].mean()}, r"feature mean values of the shape \[\] for 3 rows"),
         (lambda rows: {"few": rows["size"][:1]}, r"feature few values of the shape \[1\] for 3 rows"),
-        (lambda _: {"wide": np.ones((3, 2))}, r"feature wide values of the shape \[3, 2\] for 3 rows"),
+        (lambda _: {"wide": np.ones((2, 3))}, r"feature wide values of the shape \[2, 3\] for 3 rows"),
         (lambda rows: {"x": rows["sise"]}, "features.py asks for the column sise, which is not there"),
         (lambda _: {"x": 1 // 0}, "features.py raises ZeroDivisionError: integer division"),
         (lambda _: {}, "features.py gives no features"),
@@ -57,7 +57,8 @@ def test_a_feature_that_is_no_number_for_each_row_is_named(features: Callable[[A
 
 
 def test_numbers_flags_and_codes_are_features() -> None:
-    given = {"size": ROWS["size"], "is_red": ROWS["colour"] == 0, "colour": ROWS["colour"]}
+    """So are several of them for each row, such as the pixels of a picture."""
+    given = {"size": ROWS["size"], "is_red": ROWS["colour"] == 0, "colour": ROWS["colour"], "wide": np.ones((3, 2))}
 
     assert asked(lambda _: given) is given
 
