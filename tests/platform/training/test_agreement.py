@@ -37,7 +37,7 @@ def edited(project: Project, file: str, place: str, value: Any) -> Project:
 @pytest.fixture
 def project(finished: Project, tmp_path: Path) -> Project:
     """The settings of a project, and nothing else."""
-    for name in ("params.yaml", "policy.yaml"):
+    for name in ("dvc.yaml", "params.yaml", "policy.yaml"):
         shutil.copyfile(finished.root / name, tmp_path / name)
     return Project(tmp_path)
 
