@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -12,6 +13,7 @@ from slipway.base.errors import MlopsError
 from slipway.cli import app
 from slipway.settings import policy_add
 from slipway.settings.base import read_settings
+from slipway.settings.params import Params
 from slipway.settings.policy import Policy, PrivacyPolicy
 from slipway.settings.project import Project
 from typer.testing import CliRunner
@@ -148,3 +150,24 @@ def test_the_page_names_each_block_and_what_holds_without_it() -> None:
     nothing = [monitor.max_refused, monitor.max_bias, monitor.max_age_days, monitor.quality, serving.explain]
     assert not any([*nothing, least.labels, least.experiment, least.signature])
     assert least.privacy == PrivacyPolicy(fields={}, keep_days=None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "place", "choices"),
+    [
+        (Params, "split: {by: week}", "split.by", "digest, time"),
+        (Params, "model_format: {name: pickle}", "model_format.name", "catboost, lightgbm, skops, xgboost"),
+        (Policy, "privacy: {fields: {name: hide}}", "privacy.fields[...]", "drop, hash, keep"),
+        (Policy, "monitor: {quality: {action: run}}", "monitor.quality.action", "perform, propose"),
+    ],
+)
+def test_a_value_that_is_none_of_a_few_is_refused_with_these(
+    kind: Any, text: str, place: str, choices: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text(text, encoding="utf-8")
+
+    with pytest.raises(MlopsError, match=re.escape(f"settings.yaml, {place}: Invalid enum value")) as told:
+        read_settings(path, kind)
+
+    assert told.value.next_step == f"choose from {choices}"
