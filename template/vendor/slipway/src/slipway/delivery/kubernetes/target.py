@@ -134,8 +134,9 @@ def switch(
 ) -> None:
     """Let `run` answer the requests of its environment; no request fails meanwhile.
 
-    Returns when every pod of it has proven itself and the old ones take no more requests. If it cannot prove itself,
-    the old ones stay and the reason is raised. Safe to run again.
+    Returns when every pod of it has proven itself and the old ones were told to go: over a connection that is open, one
+    of these answers for some seconds more. If it cannot prove itself, the old ones stay and the reason is raised. Safe
+    to run again.
     """
     if rival:
         raise MlopsError("pods try no challenger", f"mlops challenge {run.environment} --end")
