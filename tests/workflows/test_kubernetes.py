@@ -146,7 +146,7 @@ def versions_of(project: ClusterProject) -> set[int]:
 
 def all_hear(clients: list[Client], version: int) -> None:
     """Wait until a version alone answers: over an open connection, a pod that goes does so for some seconds more."""
-    wait_until(lambda: all(client.versions[-5:] == [version] * 5 for client in clients))
+    wait_until(lambda: all(client.versions[-5:] == [version] * 5 for client in clients), limit_s=60)
 
 
 def test_a_release_is_one_digest_in_both_files_of_one_commit(cluster: ClusterProject) -> None:
