@@ -159,6 +159,9 @@ class Door:
         return self
 
     def __exit__(self, *_: object) -> None:
+        # Closed alone, it would go on listening until somebody comes.
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
     @contextmanager
