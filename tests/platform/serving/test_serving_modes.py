@@ -88,6 +88,8 @@ def test_rows_get_the_same_answers_alone_and_together(
     [
         pytest.param(b"{", JSON, 400, False, id="not JSON"),
         pytest.param(b"{}", {"content-type": "text/plain"}, 415, False, id="other type"),
+        pytest.param(b"{}", JSON | {"content-encoding": "br"}, 415, False, id="compressed"),
+        pytest.param(b"{}", {"content-type": "application/json; charset=utf-8"}, 422, False, id="no row, charset"),
         pytest.param(b"{}", JSON, 422, False, id="no row"),
         pytest.param(b" " * 70_000, JSON, 413, True, id="too large"),
     ],
