@@ -16,7 +16,7 @@ from slipway.base.errors import MlopsError
 from slipway.data import labels
 from slipway.log import predictions
 from slipway.log.predictions import Prediction
-from slipway.monitoring import concept, estimate, kept, quality, run
+from slipway.monitoring import concept, estimate, kept, quality, reading, run
 from slipway.monitoring.calibration import Floats, calibration
 from slipway.monitoring.judge import judge_log
 from slipway.monitoring.report import Report
@@ -296,7 +296,7 @@ def test_days_that_retention_deletes_leave_their_line(project: Project, judged: 
 
 
 def test_the_metric_of_a_part_rests_on_the_same_part_of_each_day_and_labels_of_others_are_explained(
-    project: Project, judged: Callable[..., Report]
+    project: Project, sealed: Bundle, judged: Callable[..., Report]
 ) -> None:
     """The windows are read apart from the days before, of which quality looks at the answers alone."""
     rule = project.policy.monitor.quality
@@ -317,3 +317,8 @@ def test_the_metric_of_a_part_rests_on_the_same_part_of_each_day_and_labels_of_o
     assert (whole.labels.unknown, part.labels.read) == (0, whole.labels.read)
     assert part.labels.unknown == pytest.approx(DAILY * (NOW - begin(project)).days * 3 / 4, rel=0.15)
     assert "; it holds a share of them, by monitor.max_rows" in " ".join(part.labels.remarks)
+    # Further back, where more labels are wanted than there are.
+    rule.min_rows = 10_000
+    looked_at = reading.read(project, "production", None, NOW).for_quality(sealed.digest)
+    before = looked_at.filter(pl.col("at") < begin(project))["at"].to_list()
+    assert len(before) == pytest.approx(DAILY * (begin(project) - min(before)).days / 4, rel=0.2)

@@ -45,6 +45,20 @@ def test_an_estimator_without_a_converter_is_refused(finished: Project) -> None:
         convert(Homemade(), kinds.named("number"), unseen, finished.root / "model" / "never.onnx")
 
 
+@pytest.mark.parametrize("rows", [3, 1, 0])
+def test_a_feature_of_several_values_has_a_column_for_each(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = np.arange(rows * 4).reshape(rows, 2, 2)
+    made = {"first": np.arange(rows), "pixels": pixels, "is_last": np.arange(rows) == rows - 1}
+    monkeypatch.setitem(vars(slipway.team), "features", lambda _: made)
+
+    names, stacked = scoring.matrix({}, ["first", "pixels", "is_last"])
+
+    assert names == [*made]
+    assert stacked.dtype == np.float32
+    columns = [made["first"], *pixels.reshape(rows, 4).T, made["is_last"]]
+    assert np.array_equal(stacked, np.stack(columns, axis=1))
+
+
 def test_values_that_fall_together_in_32_bits_are_told(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,8 @@ def matrix(columns: Columns, names: Sequence[str] | None = None) -> tuple[list[s
             stacked[:, position] = computed[name]
     except ValueError:
         # A feature of several values, which is rare: to look for it first would cost each request.
-        parts = [np.asarray(computed[name], dtype=np.float32).reshape(len(stacked), -1) for name in names]
-        stacked = np.concatenate(parts, axis=1)
+        given = [np.asarray(computed[name], dtype=np.float32) for name in names]
+        stacked = np.concatenate([one.reshape(len(stacked), prod(one.shape[1:])) for one in given], axis=1)
     return names, stacked
 
 
