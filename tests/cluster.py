@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import pytest
 from engine import CACHE, Registry
 from parts import needs, needs_root, part
-from running import TIMEOUT_S, Result
+from running import Result, ran
 from servers import process
 
 #: As in `.ci/kubernetes`.
@@ -43,19 +43,7 @@ class Node:
 
     def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True) -> Result:
         """Run a command of the client; `check` makes a failure an error of the test."""
-        done = subprocess.run(
-            [str(part("kubectl")), *arguments],
-            check=False,
-            env=os.environ | self.env,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            timeout=TIMEOUT_S,
-        )
-        if check and done.returncode:
-            raise AssertionError(f"kubectl {' '.join(arguments)} exited with {done.returncode}\n{done.stderr}")
-        return Result(done.returncode, done.stdout, done.stderr)
+        return ran([str(part("kubectl")), *arguments], os.environ | self.env, check=check, stdin=stdin)
 
     def is_ready(self) -> bool:
         """Whether the node takes pods."""

@@ -15,7 +15,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from parts import TOOLS, needs, needs_root, part
-from running import TIMEOUT_S, Result, free_port
+from running import Result, free_port, ran
 from servers import process
 
 CACHE = Path.home() / ".cache" / "slipway-tests"
@@ -63,20 +63,7 @@ class Engine:
         """Run a command of the client; `check` makes a failure an error of the test."""
         own = self.env | {"DOCKER_CONFIG": str(self.folder / "config")}
         command = [str(self.path / "docker"), *map(str, arguments)]
-        done = subprocess.run(
-            command,
-            check=False,
-            cwd=cwd,
-            env=os.environ | own | dict(env or {}),
-            input=stdin,
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            timeout=TIMEOUT_S,
-        )
-        if check and done.returncode:
-            raise AssertionError(f"{' '.join(command)} exited with {done.returncode}\n{done.stdout}\n{done.stderr}")
-        return Result(done.returncode, done.stdout, done.stderr)
+        return ran(command, os.environ | own | dict(env or {}), check=check, cwd=cwd, stdin=stdin)
 
     def has(self, image: str) -> bool:
         """Whether there is such an image."""
@@ -271,18 +258,4 @@ def oci_registry(folder: Path, *, login: bool = False) -> Iterator[Registry]:
 def cosign(folder: Path, *arguments: str, check: bool = True) -> Result:
     """Run cosign in a folder, which also holds its logins; the password of every key is empty."""
     env = {"COSIGN_PASSWORD": "", "COSIGN_YES": "true", "DOCKER_CONFIG": str(folder / "config"), "HOME": str(folder)}
-    done = subprocess.run(
-        [str(part("cosign")), *arguments],
-        check=False,
-        cwd=folder,
-        env=os.environ | env,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=TIMEOUT_S,
-    )
-    if check and done.returncode:
-        raise AssertionError(
-            f"cosign {' '.join(arguments)} exited with {done.returncode}\n{done.stdout}\n{done.stderr}"
-        )
-    return Result(done.returncode, done.stdout, done.stderr)
+    return ran([str(part("cosign")), *arguments], os.environ | env, check=check, cwd=folder)

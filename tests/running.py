@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,31 @@ class Answer:
     body: Any
 
 
+def ran(
+    command: Sequence[str],
+    env: Mapping[str, str],
+    *,
+    check: bool = True,
+    cwd: Path | None = None,
+    stdin: str | None = None,
+) -> Result:
+    """Run a program to its end; `check` makes a failure an error of the test."""
+    done = subprocess.run(
+        command,
+        check=False,
+        cwd=cwd,
+        env=env,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=TIMEOUT_S,
+    )
+    if check and done.returncode:
+        raise AssertionError(f"{' '.join(command)} exited with {done.returncode}\n{done.stdout}\n{done.stderr}")
+    return Result(done.returncode, done.stdout, done.stderr)
+
+
 @dataclass(frozen=True)
 class RunningProject:
     """A project on disk, with its environment made."""
@@ -57,19 +82,8 @@ class RunningProject:
 
     def run(self, *command: str, check: bool = True, env: dict[str, str] | None = None) -> Result:
         """Run a command inside the project's environment; `check` makes a failure an error of the test."""
-        done = subprocess.run(
-            ["uv", "run", "--quiet", "--frozen", *command],
-            check=False,
-            cwd=self.root,
-            env=self.environment() | (env or {}),
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            timeout=TIMEOUT_S,
-        )
-        if check and done.returncode:
-            raise AssertionError(f"{' '.join(command)} exited with {done.returncode}\n{done.stdout}\n{done.stderr}")
-        return Result(done.returncode, done.stdout, done.stderr)
+        own = self.environment() | (env or {})
+        return ran(["uv", "run", "--quiet", "--frozen", *command], own, check=check, cwd=self.root)
 
     def mlops(self, *arguments: str, check: bool = True, env: dict[str, str] | None = None) -> Result:
         """Run a command of the project's own command line."""
