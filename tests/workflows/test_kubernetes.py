@@ -235,10 +235,14 @@ def test_what_pods_answered_is_in_the_bucket_and_they_say_so(cluster: ClusterPro
     def is_traced() -> bool:
         return "flight-delays version 1" in cluster.mlops("trace", answer, check=False).stdout
 
-    status = cluster.mlops("status").stdout
+    def is_told_of() -> bool:
+        status = cluster.mlops("status").stdout
+        named = [f"{pod['metadata']['name']}, champion version 1" for pod in cluster.pods()]
+        return "should run version 1, runs version 1" in status and all(name in status for name in named)
+
     wait_until(is_traced, limit_s=90)
-    assert "should run version 1, runs version 1" in status
-    assert all(f"{pod['metadata']['name']}, champion version 1" in status for pod in cluster.pods())
+    # A pod says that it is there within half a minute of its start.
+    wait_until(is_told_of, limit_s=90)
 
 
 def test_moving_away_leaves_nothing_in_the_cluster(cluster: ClusterProject) -> None:
