@@ -16,15 +16,18 @@ from urllib.parse import urlencode
 
 from running import RunningProject
 
+#: Without a pause, clients take most of the processor from what they are to disturb.
+PAUSE_S = 0.005
+
 
 @dataclass
 class Client:
-    """Asks without a pause and without a second try, and remembers what it got."""
+    """Asks all the time and without a second try, and remembers what it got."""
 
     port: int
     row: str
     keeps_connection: bool
-    pause_s: float = 0.0
+    pause_s: float = PAUSE_S
     token: str = ""
     host: str = "127.0.0.1"
     versions: list[int] = field(default_factory=list)
@@ -60,7 +63,7 @@ class Client:
 def asking(project: RunningProject, token: str = "") -> Iterator[list[Client]]:
     """Let clients of every habit ask for as long as the block lasts."""
     row = json.dumps(project.flights(1)[0])
-    habits = [(True, 0.0), (True, 0.0), (False, 0.0), (True, 1.0)]
+    habits = [(True, PAUSE_S), (True, PAUSE_S), (False, PAUSE_S), (True, 1.0)]
     with asked_by([Client(port(project), row, keeps, pause, token) for keeps, pause in habits]) as clients:
         yield clients
 

@@ -12,7 +12,8 @@ import subprocess
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,16 @@ class RunningProject:
     def mlops(self, *arguments: str, check: bool = True, env: dict[str, str] | None = None) -> Result:
         """Run a command of the project's own command line."""
         return self.run("mlops", *arguments, check=check, env=env)
+
+    @contextmanager
+    def started(self, *arguments: str, env: dict[str, str] | None = None) -> Iterator["subprocess.Popen[bytes]"]:
+        """Run a command of the project for as long as the block lasts, or until it ends by itself."""
+        command = [str(self.root / ".venv" / "bin" / "mlops"), *arguments]
+        with subprocess.Popen(command, cwd=self.root, env=self.environment() | (env or {})) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
     def kill_after(self, seconds: float, *arguments: str) -> None:
         """Start a command of the project and kill it with all its children, as a lost machine would."""
