@@ -124,8 +124,11 @@ def monitor_page(report: Report, root: Path | None = None) -> str:
         quality_chart=_quality_chart(report),
         concept_verdict=VERDICTS[concept.state] if concept else None,
         bands=[
-            (what, _bands_chart(report, f"What happened by {what}", bands), _bands(report, bands))
-            for what, bands in (("score", concept.bands), ("class", concept.classes))
+            (what, _bands_chart(report, what, several, bands), _bands(report, bands))
+            for what, several, bands in (
+                ("score", "bands of scores", concept.bands),
+                ("class", "classes", concept.classes),
+            )
             if bands
         ]
         if concept
@@ -217,7 +220,7 @@ def _quality_chart(report: Report) -> Spans | None:
     return charts.spans(f"{metric}{beyond}", figures, shown)
 
 
-def _bands_chart(report: Report, title: str, bands: list[Band]) -> Spans | None:
+def _bands_chart(report: Report, what: str, several: str, bands: list[Band]) -> Spans | None:
     """What happened by bands of scores or by class, as far as chance goes, beside what was expected."""
     mean = partial(shown_mean, report)
     figures = [
@@ -228,8 +231,8 @@ def _bands_chart(report: Report, title: str, bands: list[Band]) -> Spans | None:
         for band in bands
     ]  # fmt: skip
     moved = sum(band.moved for band in bands)
-    told = f"{moved} of {len(figures)} are not as expected" if moved else "none has moved"
-    return charts.spans(f"{title}: {told}", figures, mean)
+    told = f"{moved} of {len(figures)} {several} are not as expected" if moved else f"no {several} have moved"
+    return charts.spans(f"What happened by {what}: {told}", figures, mean)
 
 
 def _bands(report: Report, bands: list[Band]) -> list[tuple[Band, str, str, str, str, Verdict, str]]:
