@@ -15,12 +15,11 @@ import signal
 import socket
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -184,14 +183,15 @@ def started(command: list[str], folder: Path, env: dict[str, str]) -> Iterator[N
 
 
 def peer_serves(stack: ExitStack, peer: Peer, common: str, project: Path, folder: Path, port: int) -> None:
-    """Start a peer in an environment of its own."""
+    """Start a peer in an environment of its own, over the project's."""
     package = package_of(project).name
     for file, text in {"common.py": common, **peer.files}.items():
         (folder / file).write_text(text.replace("PACKAGE", package).replace("PORT", str(port)), encoding="utf-8")
+    # What is the copy of a project has that one's environment, and modules of its own.
     env = os.environ | {"PYTHONPATH": f"{project / 'src'}:{folder}"}
     same = _as_in(project, ("msgspec", "numpy", "onnxruntime", "scikit-learn", "joblib"))
     needs = [word for one in (*peer.packages, *FRAMES, *same) for word in ("--with", one)]
-    run = ["uv", "run", "--quiet", "--no-project", "--python", sys.executable, *needs]
+    run = ["uv", "run", "--quiet", "--no-sync", "--project", str(project), *needs]
     *before, last = [command.replace("PORT", str(port)).split() for command in peer.commands]
     for command in before:
         subprocess.run([*run, *command], cwd=folder, env=env, check=True)
@@ -227,25 +227,26 @@ def per_second(port: int, path: str, script: Path) -> float:
     return float(output.split("Requests/sec:")[1].split()[0])
 
 
-def start(stack: ExitStack, name: str, common: str, project: Path, scratch: Path) -> tuple[int, str, Path]:
-    """Start a server and wait for its first answer; return its port, path and the script of requests."""
+def start(
+    stack: ExitStack, name: str, common: str, project: Path, scratch: Path, asked: Sequence[str]
+) -> tuple[int, str, Path]:
+    """Start a server and wait for its first answer; return its port, path and the script that asks all of this."""
     folder = scratch / f"{name} {len(list(scratch.iterdir()))}".replace(" ", "-")
     folder.mkdir()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     subprocess.run(python(project, SEAL, str(folder / "bundle")), cwd=project, check=True)
-    golden = json.loads((project / "model/bundle/golden.json").read_bytes())["rows"]
-    rows = [json.dumps(row) for row in golden if None not in row.values()]  # a data frame knows no missing value
     path, form = (PEERS[name].path, PEERS[name].body) if name in PEERS else ("/predict", "ROW")
-    bodies = [form.replace("ROW", row) for row in rows]
+    bodies = [form.replace("ROW", one) for one in asked]
     script = post_script(folder, bodies, path)
     if name in PEERS:
         (folder / "model.joblib").symlink_to(scratch / "model.joblib")
         peer_serves(stack, PEERS[name], common, project, folder, port)
     else:
         server = python(project, SERVER, str(port), "server", str(folder))
-        stack.enter_context(started(["env", "-C", str(project), *server], folder, dict(os.environ)))
+        ours = os.environ | {"PYTHONPATH": str(project / "src")}
+        stack.enter_context(started(["env", "-C", str(project), *server], folder, ours))
     deadline = time.monotonic() + READY_S
     while not ask(port, path, bodies[0]):
         if time.monotonic() > deadline:
@@ -265,15 +266,21 @@ def main() -> None:
         frames = [word for one in FRAMES for word in ("--with", one)]
         train = ["uv", "run", "--quiet", "--no-sync", *frames, "python", "-c", TRAIN.replace("PACKAGE", package)]
         subprocess.run([*train, f"{scratch}/model.joblib"], cwd=project, check=True)
+        golden = json.loads((project / "model/bundle/golden.json").read_bytes())["rows"]
+        rows = [json.dumps(row) for row in golden if None not in row.values()]  # a data frame knows no missing value
         for title, common in VARIANTS.items():
-            with ExitStack() as stack:
-                names = ("this project", *PEERS)
-                asked = {name: start(stack, name, common, project, Path(scratch)) for name in names}
-                rates = [{name: per_second(*one) for name, one in asked.items()} for _ in range(ROUNDS)]
-            print(f"\n| {title} | requests/s | this project's, times |\n|---|--:|--:|")
-            for name in asked:
-                times = statistics.median(one["this project"] / one[name] for one in rates)
-                print(f"| {name} | {statistics.median(one[name] for one in rates):,.0f} | {times:.1f} |")
+            compare(title, ("this project", *PEERS), common, project, Path(scratch), rows)
+
+
+def compare(title: str, names: Sequence[str], common: str, project: Path, scratch: Path, asked: Sequence[str]) -> None:
+    """Ask the servers of these names in turns, and print a table."""
+    with ExitStack() as stack:
+        there = {name: start(stack, name, common, project, scratch, asked) for name in names}
+        rates = [{name: per_second(*one) for name, one in there.items()} for _ in range(ROUNDS)]
+    print(f"\n| {title} | requests/s | this project's, times |\n|---|--:|--:|")
+    for name in there:
+        times = statistics.median(one["this project"] / one[name] for one in rates)
+        print(f"| {name} | {statistics.median(one[name] for one in rates):,.0f} | {times:.1f} |")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
+from clients import recorded, wait_until
 from parts import torch_index
 from running import RunningProject, give_free_ports, prepare, train
 
@@ -102,6 +104,26 @@ def test_pictures_are_read_right_by_all_three_protocols(
     assert schema["contentEncoding"] == "base64"
 
 
+def test_a_picture_may_come_as_a_file_in_a_form(digits: RunningProject, rows: list[tuple[int, str, str]]) -> None:
+    """The fast path passes it on, and what is wrong with it is told as for JSON."""
+    address = digits.address("staging") + "/predict"
+    sheet, picture, _ = rows[0]
+    content = base64.b64decode(picture)
+
+    answer = httpx2.post(address, data={"sheet": str(sheet)}, files={"picture": ("7.png", content)})
+    text = httpx2.post(address, data={"sheet": "seven"}, files={"picture": ("7.png", b"no picture")})
+    large = httpx2.post(address, data={"sheet": "1"}, files={"picture": ("7.png", bytes(5_000_000))})
+
+    assert answer.json()["digit"] == digits.request("POST", "/predict", asked(rows[:1])[0]).body["digit"]
+    line = in_log(digits, answer.json()["id"])
+    assert line["row"]["sheet"] == sheet
+    assert line["row"]["picture"] == f"sha256:{hashlib.sha256(content).hexdigest()}"
+    assert (text.status_code, large.status_code) == (422, 413)
+    assert {one["field"]: one["detail"] for one in text.json()["errors"]}.keys() == {"sheet", "picture"}
+    described = digits.request("GET", "/openapi.json").body["paths"]["/predict"]["post"]["requestBody"]["content"]
+    assert {*described} == {"application/json", "multipart/form-data"}
+
+
 def test_what_is_no_picture_is_refused_and_leaves_no_byte(
     digits: RunningProject, rows: list[tuple[int, str, str]]
 ) -> None:
@@ -174,3 +196,38 @@ def test_the_monitor_sees_pictures_that_have_changed_and_their_labels(
     assert f"picture = sha256:{hashlib.sha256(base64.b64decode(dark[0][1])).hexdigest()}" in traced
     assert "data/sample/digits.csv.gz md5" in traced
     assert f"{dark[0][2]}, by meant.csv:1" in traced
+
+
+def test_a_second_version_is_compared_by_test_rows_and_on_requests(
+    digits: RunningProject, rows: list[tuple[int, str, str]]
+) -> None:
+    """The labels are those of the test before. Where there is no GPU, asking for one is refused in a sentence."""
+    digits.mlops("policy", "add", "experiment")
+    digits.edit("params.yaml", "device: cpu", "device: cuda")
+    without = digits.mlops("pipeline", check=False)
+    digits.edit("params.yaml", "device: cuda", "device: cpu")
+    digits.edit("params.yaml", "epochs: 20", "epochs: 8")
+    digits.mlops("pipeline")
+    digits.commit("Learn for less long")
+    digits.mlops("register")
+    digits.challenge("staging", "--mode", "shadow")
+    wait_until(lambda: "mlops_challenger_share" in digits.text("/metrics"))
+
+    answer = digits.request("POST", "/predict", {"rows": asked(rows[:300])}).body["predictions"][0]
+    sheet, picture, _ = rows[300]
+    form: dict[str, Any] = {"data": {"sheet": str(sheet)}, "files": {"picture": ("7.png", base64.b64decode(picture))}}
+    httpx2.post(digits.address("staging") + "/predict", **form)
+    wait_until(lambda: len(recorded(digits, "shadow")) == 301)
+    offline = json.loads(digits.mlops("compare", "1", "2", "--json").stdout)
+    live = json.loads(digits.mlops("compare", "--live", "staging", "--json").stdout)
+    traced = digits.mlops("trace", answer["id"]).stdout
+
+    assert "device is cuda, and this PyTorch sees no GPU on this machine" in without.stderr
+    assert offline["how"] == "scored"
+    assert offline["better"]["log_loss"] == "first"
+    assert [(one["version"], one["predictions"], one["labelled"]) for one in live["arms"]] == [
+        (1, 301, 301),
+        (2, 301, 301),
+    ]
+    assert (live["metric"], live["verdict"]["decision"]) == ("log_loss", "wait")
+    assert "version 1" in traced

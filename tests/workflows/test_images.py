@@ -120,6 +120,21 @@ def test_the_serve_image_is_small_and_cannot_train(shipped: ContainerProject) ->
     assert installed & {"scikit-learn", "scipy", "polars", "dvc", "mlflow-skinny", "skl2onnx", "pytest", "uv"} == set()
 
 
+def test_a_server_of_a_project_with_lightgbm_has_what_that_needs(shipped: ContainerProject) -> None:
+    """Its wheel looks for a library of the system: training images have it, and servers where it is needed."""
+    load = ("python", "-c", "import ctypes; ctypes.CDLL('libgomp.so.1')")
+    without = shipped.engine.docker("run", "--rm", built(shipped)["serve"], *load, check=False)
+    shipped.engine.docker("run", "--rm", built(shipped)["train"], *load)
+
+    with shipped.changed("pyproject.toml", "\ndependencies = [\n", '\ndependencies = [\n  "lightgbm>=4.6,<5",\n'):
+        shipped.run("uv", "lock", "--quiet")
+        build = ("build", "--quiet", "--file", "docker/Dockerfile", "--target", "serve", "--tag", "boosted", ".")
+        shipped.engine.docker(*build, cwd=shipped.root)
+
+    assert without.exit_code == 1
+    shipped.engine.docker("run", "--rm", "boosted", "python", "-c", "import lightgbm")
+
+
 def test_a_companys_certificates_and_index_are_used_and_leave_nothing(
     shipped: ContainerProject, tmp_path: Path
 ) -> None:

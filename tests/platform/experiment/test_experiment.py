@@ -196,10 +196,10 @@ def test_labels_that_find_no_prediction_are_counted(project: Project, strangers:
     project.policy.labels = BY_KEY
     log = logged(rows.tail(100 - strangers)).with_columns(answer=pl.lit(0.5))
 
-    _, counts = labels.attach(project, log, NOW)
-    _, of_a_part = labels.attach(project, log, NOW, is_whole=False)
+    known = labels.KnownLabels.of(project, log)
+    assert known is not None
+    counts, of_a_part = (known.told(known.join(log, NOW), is_whole=is_whole) for is_whole in (True, False))
 
-    assert counts is not None and of_a_part is not None
     assert (counts.unknown, of_a_part.unknown) == (strangers, None)
     first = "first day.csv:1, day.csv:2, day.csv:3"
     assert (
@@ -221,10 +221,11 @@ def test_labels_that_are_all_what_was_answered_are_told(project: Project, is_ech
     answers = pl.Series("answer", truth, pl.Float64)
     log = logged(rows).with_columns(answers if is_echo else answers.reverse())
 
-    _, counts = labels.attach(project, log, NOW)
+    known = labels.KnownLabels.of(project, log)
+    assert known is not None
+    counts = known.told(known.join(log, NOW), is_whole=True)
 
     told = "mind: all 200 labels are exactly what was answered; are they a model's own answers?"
-    assert counts is not None
     assert counts.remarks == ([told] if is_echo else [])
 
 

@@ -628,6 +628,8 @@ def test_the_monitor_watches_classes_their_probabilities_and_what_came_of_them(
     assert report.estimate.labelled.low < tested < report.estimate.labelled.high
     assert report.concept is not None
     assert report.concept.sentence.startswith("arrival was right for ")
+    assert [one.label for one in report.concept.classes] == [*CLASSES]
+    assert sum(one.now for one in report.concept.classes) == pytest.approx(1)
     assert report.skew is not None
     assert report.skew.sentence.endswith("get the features and the score that they got when they were asked")
     assert report.confusion

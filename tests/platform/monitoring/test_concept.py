@@ -16,7 +16,7 @@ from slipway.base.files import write_json
 from slipway.contract.frames import columns
 from slipway.data.labels import IS_DUE, TRUTH
 from slipway.monitoring import concept
-from slipway.monitoring.calibration import Calibration, Rows, calibration
+from slipway.monitoring.calibration import Calibration, Rows, calibration, one_by_one
 from slipway.monitoring.checks import CHECKS, CheckContext
 from slipway.monitoring.concept import Concept, ConceptState, Outcome
 from slipway.monitoring.drift import Verdict, find
@@ -25,16 +25,21 @@ from slipway.monitoring.report import Report, report_of, report_text
 from slipway.pages.monitor_page import monitor_page
 from slipway.settings.policy import LabelPolicy, MonitorPolicy, Policy, WindowPolicy
 from slipway.settings.project import Project
+from slipway.team import PROBABILITIES
 from slipway.training.bundle import SUMS, Bias, Bundle, Expected, ModelFacts
 from slipway.training.reference import bias
+from slipway.training.score_columns import observed
 from slipway.training.scoring import Scorer
 
 NOW = datetime(2030, 6, 30, tzinfo=UTC)
 LEARNED = Bias(value=0.0, error=0.005, days=60)
 
 
-def made(folder: Path, kind: str = "class", learned: Bias | None = LEARNED) -> Bundle:
-    facts = ModelFacts(name="late-parcels", answer="late", kind=kind, threshold=0.5, features=[], contract="")
+def made(folder: Path, kind: str = "class", learned: Bias | None = LEARNED, classes: tuple[str, ...] = ()) -> Bundle:
+    threshold = [1.0 for _ in classes] or 0.5
+    facts = ModelFacts(
+        name="late-parcels", answer="late", kind=kind, threshold=threshold, features=[], contract="", classes=[*classes]
+    )
     write_json(folder / "model.json", facts)
     write_json(folder / "expected.json", Expected(bias=learned))
     pl.DataFrame({"score": np.linspace(0.1, 0.6, 1000)}).write_parquet(folder / "reference.parquet")
@@ -417,6 +422,75 @@ def test_verdict_and_bands_never_contradict_each_other(champion: Bundle, policy:
         states.add(found.state)
 
     assert states == {ConceptState.OK, ConceptState.MOVED}
+
+
+# ---------------------------------------------------------------------------- by class
+
+CLASSES = ("on time", "late", "very late")
+
+
+def rows_of_classes(days: int, seed: int, *, turned_from: int | None = None, of: float = 0.5) -> pl.DataFrame:
+    """100 rows a day of which most are on time, whatever is answered.
+
+    From a day on a part `of` the late ones are very late, so that as many answers are right as before.
+    """
+    rng = np.random.default_rng(seed)
+    day = np.arange(days * 100) // 100
+    odds = rng.normal([1.5, 0, -1], [0.5, 0.3, 0.3], (len(day), 3))
+    each = np.exp(odds) / np.exp(odds).sum(axis=1, keepdims=True)
+    happened = (rng.random((len(day), 1)) > each.cumsum(axis=1)).sum(axis=1)
+    if turned_from is not None:
+        happened[(day >= turned_from) & (happened == 1) & (rng.random(len(day)) < of)] = 2
+    at = pl.Series((day - days + 0.5) * 86_400_000_000).cast(pl.Duration("us")) + (NOW - timedelta(days=2))
+    probabilities = pl.Series(each, dtype=pl.Array(pl.Float32, 3)).arr.to_list()
+    return pl.DataFrame({
+        "at": at, "score": each.max(axis=1), PROBABILITIES: probabilities, TRUTH: happened.astype(float),
+        IS_DUE: np.full(len(day), True), CONTRACT.time or "day": at.dt.replace_time_zone(None),
+    })  # fmt: skip
+
+
+def by_class(bundle: Bundle, policy: Policy, log: pl.DataFrame) -> Concept:
+    facts, tested = bundle.model, rows_of_classes(60, seed=1)
+    rows = Rows.of(observed(tested, facts, TRUTH), "at", TRUTH)
+    kind = kinds.named(facts.kind, facts.classes)
+    told = Calibration.of(rows, kind, one_by_one(tested, rows.days, facts, TRUTH))
+    found = concept.measure(bundle, log.with_columns(pl.lit(bundle.digest).alias("digest")), policy, NOW, told)
+    assert found is not None
+    return found
+
+
+def test_a_class_that_happens_more_often_is_told_though_as_many_answers_are_right(
+    tmp_path: Path, policy: Policy
+) -> None:
+    champion = made(tmp_path, kind="multiclass", learned=None, classes=CLASSES)
+
+    found = by_class(champion, policy, rows_of_classes(42, seed=2, turned_from=14))
+
+    late, very_late = found.classes[1:]
+    assert found.state is ConceptState.MOVED
+    assert [one.label for one in found.classes if one.moved] == ["late", "very late"]
+    assert not any(band.moved for band in found.bands)
+    assert found.outcome is not None
+    assert abs(found.outcome.happened - found.outcome.expected) < 0.03
+    assert very_late.now - very_late.reference == pytest.approx(late.reference - late.now, abs=0.03)
+    farthest = max(found.classes, key=lambda one: abs(one.now - one.reference))
+    assert f"; {farthest.label} happened to {100 * farthest.now:.1f} %, and" in found.sentence
+    log = rows_of_classes(42, seed=2, turned_from=14).drop(CONTRACT.time or "day")
+    log.select("score", PROBABILITIES).write_parquet(champion.reference)
+    told = reported(champion, log.with_columns(pl.lit(champion.digest).alias("digest")), policy, found)
+    assert f"  class very late: {100 * very_late.now:.1f} % happened" in report_text(told)
+    assert "What happened by class: 2 of 3 classes are not as expected" in monitor_page(told)
+
+
+def test_classes_raise_no_more_false_alarms_than_the_policy_says(tmp_path: Path, policy: Policy) -> None:
+    champion = made(tmp_path, kind="multiclass", learned=None, classes=CLASSES)
+    limits = msgspec.structs.replace(policy.monitor, p_value=0.2, max_bias=1e-9)
+    eager = msgspec.structs.replace(policy, monitor=limits)
+
+    alarms = [by_class(champion, eager, rows_of_classes(28, seed)).state is ConceptState.MOVED for seed in range(100)]
+
+    # Labels have a part of the chance, and columns the rest.
+    assert 0 < np.mean(alarms) <= 0.2 / limits.parts + 3 * np.sqrt(0.1 * 0.9 / 100)
 
 
 def test_an_older_bundle_is_judged_by_its_mean_and_the_page_says_so(champion: Bundle, policy: Policy) -> None:

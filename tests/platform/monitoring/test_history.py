@@ -9,7 +9,7 @@ import pytest
 import yaml
 from flight_delays.contract import CONTRACT
 from slipway.base.errors import MlopsError
-from slipway.data import labels
+from slipway.data.labels import KnownLabels
 from slipway.monitoring import windows as history
 from slipway.monitoring.checks import CHECKS, CheckContext
 from slipway.monitoring.drift import Verdict
@@ -122,8 +122,8 @@ def answered(project: Project, sealed: Bundle) -> pl.DataFrame:
 
 
 def windows_of(project: Project, sealed: Bundle, log: pl.DataFrame) -> list[Window]:
-    known, _ = labels.attach(project, log, NOW)
-    return history.judge_windows(project, sealed, known, NOW, RULE)
+    known = KnownLabels.of(project, log)
+    return history.judge_windows(project, sealed, known.join(log, NOW) if known else log, NOW, RULE)
 
 
 def reported(project: Project, sealed: Bundle, log: pl.DataFrame, windows: list[Window]) -> Report:

@@ -13,7 +13,7 @@ import pytest
 from flight_delays.contract import CONTRACT
 from slipway import team
 from slipway.base.errors import MlopsError
-from slipway.data import labels
+from slipway.data.labels import KnownLabels
 from slipway.log import predictions
 from slipway.log.predictions import Prediction
 from slipway.monitoring import concept, estimate, kept, quality, reading, run
@@ -123,7 +123,10 @@ def test_a_run_says_what_the_whole_log_says(
     rule = project.policy.monitor.quality
     assert rule is not None
     rule.min_rows = min_rows
-    log, told = labels.attach(project, predictions.read(project, "production", until=NOW), NOW)
+    whole = predictions.read(project, "production", until=NOW)
+    known = KnownLabels.of(project, whole)
+    assert known is not None
+    log = known.join(whole, NOW)
     tested, policy = calibration(project, sealed), project.policy
     (latest,) = judge_windows(project, sealed, log, NOW, RULE, tested)[-1:]
     judge = WindowJudge(project, sealed, RULE, NOW, tested)
@@ -136,7 +139,7 @@ def test_a_run_says_what_the_whole_log_says(
     rows = log.filter(pl.col("at") >= latest.since)
     assert first.estimate == estimate.measure(project, sealed, rows, log, NOW, tested)
     assert first.columns == judge_log(sealed, rows, policy.monitor).columns
-    assert first.labels == told
+    assert first.labels == known.told(log, is_whole=True)
     parts = [log.filter(pl.col("at").is_between(one.since, one.until, closed="left")) for one in first.windows]
     spans = [(one.since, one.until) for one in first.windows]
     assert sum(part.height for part in parts) == log.height

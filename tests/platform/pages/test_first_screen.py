@@ -12,8 +12,9 @@ import polars as pl
 import pytest
 from monitored import LIMITS, begin, broken, judged, labels, parcels, told
 from page_tree import answer, parsed, rows
+from slipway.monitoring.bands import Band
 from slipway.monitoring.checks import CHECKS, Finding
-from slipway.monitoring.concept import Band, Concept, ConceptState, Outcome
+from slipway.monitoring.concept import Concept, ConceptState, Outcome
 from slipway.monitoring.drift import Verdict, find
 from slipway.monitoring.estimate import EstimateState, Expectation, QualityEstimate
 from slipway.monitoring.quality import QualityState

@@ -12,7 +12,8 @@ import polars as pl
 import pytest
 from monitored import LIMITS, NOW, begin, broken, labels, told
 from page_tree import Element, parsed, rows
-from slipway.monitoring.concept import Band, Concept, ConceptState, Outcome
+from slipway.monitoring.bands import Band
+from slipway.monitoring.concept import Concept, ConceptState, Outcome
 from slipway.monitoring.drift import Verdict, find, moved
 from slipway.monitoring.estimate import EstimateState, Expectation, QualityEstimate
 from slipway.pages.history_page import history_page

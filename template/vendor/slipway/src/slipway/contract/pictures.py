@@ -10,6 +10,7 @@ import binascii
 import hashlib
 import io
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slipway.base.errors import MlopsError
@@ -137,16 +138,26 @@ def reference(content: bytes) -> str:
 
 
 class Numbers(NamedTuple):
-    """What is told of a picture's pixels: their names, and the function that makes them."""
+    """What is told of a picture's pixels: their names, and the function that makes them.
+
+    `edges` are the first row and the first column of each part, `sizes` the pixels of each part.
+    """
 
     names: tuple[str, ...]
+    edges: tuple[NDArray[np.intp], NDArray[np.intp]]
+    sizes: NDArray[np.intp]
 
     @classmethod
+    @cache
     def of(cls, picture: Picture) -> Numbers:
         """The names of the numbers of such pictures."""
         parts = [f"part_{row}_{column}" for row in range(1, _PARTS + 1) for column in range(1, _PARTS + 1)]
         colours = ["red", "green", "blue"] if picture.channels > 1 else []
-        return cls(("brightness", "contrast", "sharpness", *parts, *colours))
+        import numpy as np
+
+        rows, columns = (np.arange(_PARTS) * size // _PARTS for size in (picture.height, picture.width))
+        sizes = np.outer(np.diff([*rows, picture.height]), np.diff([*columns, picture.width]))
+        return cls(("brightness", "contrast", "sharpness", *parts, *colours), (rows, columns), sizes)
 
     def __call__(self, pixels: Pixels) -> list[float]:
         """The numbers of one picture, each from 0 to 1.
@@ -157,11 +168,9 @@ class Numbers(NamedTuple):
         import numpy as np
 
         grey = pixels.mean(axis=2) if pixels.ndim > 2 else pixels.astype(np.float64)
-        height, width = grey.shape
-        edges = [np.arange(_PARTS) * size // _PARTS for size in (height, width)]
-        sums = np.add.reduceat(np.add.reduceat(grey, edges[0], axis=0), edges[1], axis=1)
-        sizes = np.outer(*(np.diff([*edge, size]) for edge, size in zip(edges, (height, width), strict=True)))
-        told = [grey.mean(), grey.std(), np.abs(np.diff(grey, axis=1)).mean(), *(sums / sizes).ravel()]
+        rows, columns = self.edges
+        sums = np.add.reduceat(np.add.reduceat(grey, rows, axis=0), columns, axis=1)
+        told = [grey.mean(), grey.std(), np.abs(grey[:, 1:] - grey[:, :-1]).mean(), *(sums / self.sizes).ravel()]
         if pixels.ndim > 2:
             told += [*pixels.mean(axis=(0, 1))]
         return [round(float(value) / 255, 6) for value in told]

@@ -230,20 +230,6 @@ class KnownLabels:
         return msgspec.structs.replace(self.labels.counts, unknown=unknown, remarks=remarks + _echo(joined))
 
 
-def attach(
-    project: Project, log: pl.DataFrame, now: datetime, *, is_whole: bool = True
-) -> tuple[pl.DataFrame, LabelCounts | None]:
-    """Join a log with the labels there are, and say what became of others; without a rule do nothing.
-
-    Where the log `is_whole`, labels that find no prediction in it are counted.
-    """
-    known = KnownLabels.of(project, log)
-    if known is None:
-        return log, None
-    joined = known.join(log, now)
-    return joined, known.told(joined, is_whole=is_whole)
-
-
 def _of_nothing(strangers: pl.DataFrame, labels: int, why_in_part: str) -> list[str]:
     """Say that labels find no prediction, which may be a wrong key, or a log that holds a part of them."""
     if not strangers.height:

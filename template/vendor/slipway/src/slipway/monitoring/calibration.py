@@ -137,21 +137,21 @@ def calibration(project: Project, bundle: Bundle) -> Calibration | None:
         return None
     facts, time = bundle.model, CONTRACT.time if CONTRACT.time in found.columns else None
     rows = Rows.of(observed(found, facts, "truth"), time)
-    return Calibration.of(rows, kinds.named(facts.kind, facts.classes), _one_by_one(found, rows.days, facts))
+    return Calibration.of(rows, kinds.named(facts.kind, facts.classes), one_by_one(found, rows.days, facts, "truth"))
+
+
+def one_by_one(known: pl.DataFrame, days: Ints, facts: ModelFacts, truth: str) -> list[Rows]:
+    """Rows for each class, if there are classes: its probability, and whether it was that; `truth` has their places."""
+    if not facts.classes:
+        return []
+    scores, happened = scores_in(known), known[truth].to_numpy()
+    each = range(len(facts.classes))
+    return [Rows(scores[:, place].astype(np.float64), (happened == place).astype(np.float64), days) for place in each]
 
 
 def holds_test_rows(bundle: Bundle) -> bool:
     """Whether a bundle says what happened with rows that its model had not learned from; older ones do not."""
     return bundle.tested.is_file() and "truth" in pl.read_parquet_schema(bundle.tested)
-
-
-def _one_by_one(tested: pl.DataFrame, days: Ints, facts: ModelFacts) -> list[Rows]:
-    """The test rows for each class: its probability, and whether it was that."""
-    if not facts.classes:
-        return []
-    scores, truth = scores_in(tested), tested["truth"].to_numpy()
-    each = range(len(facts.classes))
-    return [Rows(scores[:, place].astype(np.float64), (truth == place).astype(np.float64), days) for place in each]
 
 
 def _of_bundle(bundle: Bundle) -> pl.DataFrame | None:

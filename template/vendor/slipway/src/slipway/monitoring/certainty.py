@@ -217,8 +217,8 @@ def _concept(context: CheckContext) -> _Told:
 
 
 def _chance_of(found: Concept) -> float | None:
-    """The smallest chance of what has moved: by the score, or else the mean."""
-    by_score = [band.p_value for band in found.bands if band.moved and band.p_value is not None]
+    """The smallest chance of what has moved: by the score, of a class, or else the mean."""
+    by_score = [band.p_value for band in found.all_bands if band.moved and band.p_value is not None]
     by_score += [found.slope.p_value] if found.slope and found.slope.moved else []
     by_mean = [found.p_value] if found.p_value is not None else []
     return min(by_score + by_mean, default=None)

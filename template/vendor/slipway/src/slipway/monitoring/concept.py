@@ -1,16 +1,17 @@
 """Concept drift: whether what happens is still what the model expects, as the labels show.
 
-No column need move for it. Three things are asked of the answers that have labels, each in the unit of the answer:
+No column need move for it. This is asked of the answers that have labels, each in the unit of the answer:
 
 - their mean: is what happens, on the whole, what was expected (calibration in the large);
 - their slope: does as much more happen where the score is higher (both: D. R. Cox, "Two further applications of a model
   for binary regression", Biometrika 45, 1958; the slope by its score test);
 - bands of scores: is it so where scores are low, and so on up to where they are high (the groups of D. W. Hosmer
-  and S. Lemeshow, 1980, each tested by itself, so that it is known which).
+  and S. Lemeshow, 1980, each tested by itself, so that it is known which);
+- classes, where there are some: does each happen as often as its probability let expect.
 
 What is expected of a score is what happened with such scores on the test rows: what is off there as well, as where a
 median is predicted, is no drift. The mean is asked of the last windows together, and has one half of what labels may
-alarm by chance. Slope and bands are asked of these and of the latest window alone, and share the other half after Holm.
+alarm by chance. The others are asked of these and of the latest window alone, and share the other half after Holm.
 Of a version whose test rows are too few, or are not to be had, the mean alone is judged.
 Rows of one day are alike, so days are counted: a figure is a ratio of sums over days (W. G. Cochran, "Sampling
 Techniques", 3rd edition, 1977, 9A.1), and its error has Student's distribution.
@@ -24,16 +25,16 @@ from enum import Enum
 from math import hypot
 
 import msgspec
-import numpy as np
 import polars as pl
 from scipy.special import stdtr, stdtrit
 
 from slipway import kinds
 from slipway.data.labels import TRUTH
 from slipway.experiment.samples import too_few_labels
-from slipway.monitoring.bins import Bin, decile_edges, place, ranges
-from slipway.monitoring.calibration import Calibration, Rows, holds_test_rows
-from slipway.monitoring.contrasts import FEWEST_ROWS, Contrasts
+from slipway.monitoring.bands import Band, judged, unjudged
+from slipway.monitoring.bins import ranges
+from slipway.monitoring.calibration import Calibration, Rows, holds_test_rows, one_by_one
+from slipway.monitoring.contrasts import Contrasts
 from slipway.monitoring.drift import correct
 from slipway.settings.policy import LabelPolicy, Policy
 from slipway.team import CONTRACT
@@ -41,6 +42,8 @@ from slipway.training.bundle import Bias, Bundle, ModelFacts
 from slipway.training.reference import FEWEST_DAYS, bias, days_of
 from slipway.training.score_columns import observed
 
+#: The class that happened, where the truth is whether the answer was right.
+_HAPPENED = "(happened)"
 _HALVES = 2  # what labels may alarm by chance is for the mean, and for what goes by the score
 NOT_BY_SCORE = "so low and high scores are shown and not judged"
 NO_TEST_ROWS = (
@@ -74,19 +77,6 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         return self.error * float(stdtrit(self.days - 1, 1 - chance / 2))
 
 
-class Band(Bin, frozen=True, kw_only=True):
-    """A band of scores: `reference` is what was expected and `now` what happened, on average of `rows` rows.
-
-    `p_value` is corrected for everything that a run judges, and `None` where the band is not judged. `moved` says that
-    the two are apart by more than is accepted and more than chance explains, which explains up to `margin`.
-    """
-
-    rows: int
-    p_value: float | None = None
-    moved: bool = False
-    margin: float | None = None
-
-
 class Slope(msgspec.Struct, frozen=True, kw_only=True):
     """How what happens follows the score: 1 as on the test rows, 0 not at all, below 0 the other way round.
 
@@ -103,8 +93,8 @@ class Concept(msgspec.Struct, frozen=True, kw_only=True):
     """What the labels say of `labelled` answers, all together and by bands of scores; where it is unknown, nothing.
 
     They are those of the last windows, or of the latest one where that shows more, which begin at `since`. `p_value` is
-    that of the mean, if it was asked for. `by_score` says why slope and bands are not judged, and is empty where they
-    are.
+    that of the mean, if it was asked for. `classes` say how often each happened. `by_score` says why the mean alone is
+    judged, and is empty where the others are.
     """
 
     state: ConceptState
@@ -113,9 +103,15 @@ class Concept(msgspec.Struct, frozen=True, kw_only=True):
     outcome: Outcome | None = None
     p_value: float | None = None
     bands: list[Band] = []
+    classes: list[Band] = []
     slope: Slope | None = None
     since: datetime | None = None
     by_score: str = ""
+
+    @property
+    def all_bands(self) -> list[Band]:
+        """Bands of scores, and classes."""
+        return [*self.bands, *self.classes]
 
 
 def measure(
@@ -129,7 +125,8 @@ def measure(
     limit, rule = policy.monitor.max_bias, policy.labels
     if limit is None or rule is None:
         return None
-    own = observed(log.filter(pl.col("digest") == bundle.digest), bundle.model, TRUTH)
+    own = log.filter(pl.col("digest") == bundle.digest).with_columns(pl.col(TRUTH).alias(_HAPPENED))
+    own = observed(own, bundle.model, TRUTH)
     spans_judged = spans(policy, rule, now)
     parts = [
         own if span is None else own.filter(pl.col("at").is_between(*span, closed="right")) for span in spans_judged
@@ -144,9 +141,9 @@ def measure(
     if calibration is None:
         return _by_mean(bundle, known, found, policy, limit)
     views = [_View.of(bundle, part, span, calibration, policy) for part, span in zip(parts, spans_judged, strict=True)]
-    judged = _judged([view for view in views if view], policy, limit)
+    results = _judged([view for view in views if view], policy, limit)
     # A change that begins within the last windows is seen where most bands show it.
-    return max(judged, key=lambda one: (one.state is ConceptState.MOVED, sum(band.moved for band in one.bands)))
+    return max(results, key=lambda one: (one.state is ConceptState.MOVED, sum(band.moved for band in one.all_bands)))
 
 
 def outcome(
@@ -225,7 +222,8 @@ class _View(msgspec.Struct, frozen=True):
         means = outcome(bundle, known, hidden, calibration)
         if means is None or known.height < policy.monitor.min_rows:
             return None
-        found = Contrasts.of(Rows.of(known, _time(hidden), TRUTH), calibration)
+        rows = Rows.of(known, _time(hidden), TRUTH)
+        found = Contrasts.of(rows, calibration, one_by_one(known, rows.days, bundle.model, _HAPPENED))
         return cls(bundle.model, span and span[0], known.height, means, found, ranges(calibration.edges))
 
 
@@ -244,28 +242,18 @@ def _judged(views: list[_View], policy: Policy, limit: float) -> list[Concept]:
 
 
 def _concept(view: _View, of_mean: float | None, p_values: list[float], alpha: float, limit: float) -> Concept:
-    found, (of_slope, of_bands) = view.found, p_values
+    found, (of_slope, of_bands, *of_classes) = view.found, p_values
     mean = abs(found.mean.value) if found.mean else 0.0
     slope = None
     if found.slope:
         is_moved = found.size >= limit and of_slope < alpha
         slope = Slope(value=1 + found.slope.value, size=found.size, p_value=of_slope, moved=is_moved)
-    # What the bands together are corrected by, each of them is, too.
-    times = of_bands / found.tests[-1] if found.tests[-1] > 0 else 1.0
-    many = sum(band.contrast is not None for band in found.bands)
-    bands = [
-        Band(
-            view.labels[band.number], band.expected, band.happened, rows=band.rows, p_value=p_value,
-            moved=p_value is not None and p_value < alpha and abs(band.happened - band.expected) >= limit,
-            margin=band.contrast.margin(alpha / (times * many)) if band.contrast else None,
-        )
-        for band in found.bands
-        for p_value in [min(1.0, times * many * band.contrast.p_value) if band.contrast else None]
-    ]  # fmt: skip
+    bands = judged(found.bands, view.labels, of_bands, alpha, limit)
+    classes = judged(found.classes, view.model.classes, min(of_classes, default=1.0), alpha, limit)
     is_off = of_mean is not None and mean >= limit and of_mean < alpha
     words = [sentence(view.model, view.outcome, view.labelled)]
     words[0] += ", and chance may explain that" if mean >= limit and not is_off else ""
-    words += _by_score(view.model, slope, bands)
+    words += [*_by_score(view.model, slope, bands), *_by_class(view.model, classes)]
     has_moved = is_off or len(words) > 1
     return Concept(
         state=ConceptState.MOVED if has_moved else ConceptState.OK,
@@ -274,6 +262,7 @@ def _concept(view: _View, of_mean: float | None, p_values: list[float], alpha: f
         outcome=view.outcome,
         p_value=of_mean,
         bands=bands,
+        classes=classes,
         slope=slope,
         since=view.since,
     )
@@ -292,6 +281,15 @@ def _by_score(model: ModelFacts, slope: Slope | None, bands: list[Band]) -> list
     return [f"what happens follows the score with a slope of {slope.value:.2f}, and with 1 on the test rows"]
 
 
+def _by_class(model: ModelFacts, classes: list[Band]) -> list[str]:
+    """Say which class happens more or less often than was expected, if one does: the farthest."""
+    shown, moved = kinds.named(model.kind).shown, [one for one in classes if one.moved]
+    worst = max(moved, key=lambda one: abs(one.now - one.reference), default=None)
+    return (
+        [f"{worst.label} happened to {shown(worst.now)}, and {shown(worst.reference)} were expected"] if worst else []
+    )
+
+
 def _by_mean(bundle: Bundle, known: pl.DataFrame, found: Outcome, policy: Policy, limit: float) -> Concept:
     """Judge the mean alone, against the test rows, or against the rows that it learned from where a bundle is old."""
     learned = bundle.expected.bias or Bias(value=0, error=0, days=FEWEST_DAYS)
@@ -304,27 +302,6 @@ def _by_mean(bundle: Bundle, known: pl.DataFrame, found: Outcome, policy: Policy
         labelled=known.height,
         outcome=found,
         p_value=p_value,
-        bands=_plain_bands(bundle, known, learned),
+        bands=unjudged(bundle, known, learned),
         by_score=FEW_TEST_ROWS if holds_test_rows(bundle) else NO_TEST_ROWS,
     )
-
-
-def _plain_bands(bundle: Bundle, known: pl.DataFrame, learned: Bias) -> list[Band]:
-    """What was expected and what happened where scores were low, and so on up to where they were high."""
-    truth, scores = known[TRUTH].to_numpy(), known["score"].to_numpy()
-    seen = bundle.tested if holds_test_rows(bundle) else bundle.reference
-    edges = decile_edges(pl.read_parquet(seen, columns=["score"])["score"].cast(pl.Float64).sort().to_numpy())
-    places = place(scores, edges)
-    rows, expected, happened = (
-        np.bincount(places, weights, minlength=len(edges) + 2) for weights in (None, scores + learned.value, truth)
-    )
-    return [
-        Band(
-            label,
-            float(expected[number] / rows[number]),
-            float(happened[number] / rows[number]),
-            rows=int(rows[number]),
-        )
-        for number, label in enumerate(ranges(edges))
-        if rows[number] >= FEWEST_ROWS
-    ]

@@ -1,10 +1,11 @@
-"""What labelled rows show against what was expected: mean, slope and bands of scores, with errors by days.
+"""What labelled rows show against what was expected: mean, slope, bands of scores and classes, with errors by days.
 
 The statistics of `concept.py`, where their sources are named.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import hypot, sqrt
 
@@ -82,7 +83,7 @@ class Contrast:
 
 @dataclass(frozen=True)
 class BandContrast:
-    """A band of scores: its number, its rows, and what was expected and happened on average of them."""
+    """A band of scores, or a class: its number, its rows, and what was expected and happened on average of them."""
 
     number: int
     rows: int
@@ -93,7 +94,10 @@ class BandContrast:
 
 @dataclass(frozen=True)
 class Contrasts:
-    """Mean, slope and bands of labelled rows; `size` is how far the change of slope moves an answer on average."""
+    """Mean, slope and bands of labelled rows; `size` is how far the change of slope moves an answer on average.
+
+    Of `classes`, if there are some, each has the share of all rows that were it.
+    """
 
     expected: float
     happened: float
@@ -101,17 +105,17 @@ class Contrasts:
     slope: Contrast | None
     size: float
     bands: list[BandContrast]
+    classes: list[BandContrast]
 
     @property
     def tests(self) -> list[float]:
-        """The chances of the slope, and of the bands together (Bonferroni)."""
-        judged = [band.contrast.p_value for band in self.bands if band.contrast]
-        banded = min(1.0, min(judged, default=1.0) * len(judged))
-        return [self.slope.p_value if self.slope else 1.0, banded]
+        """The chances of the slope, of the bands together, and of the classes together where there are some."""
+        chances = [self.slope.p_value if self.slope else 1.0, together(self.bands)]
+        return [*chances, together(self.classes)] if self.classes else chances
 
     @classmethod
-    def of(cls, rows: Rows, calibration: Calibration) -> Contrasts:
-        """Compare labelled rows with the test rows."""
+    def of(cls, rows: Rows, calibration: Calibration, by_class: Sequence[Rows] = ()) -> Contrasts:
+        """Compare labelled rows with the test rows; `by_class` has them once more for each class."""
         tested = calibration.tested
         expected = calibration.expected(rows.scores)
         slope = Contrast.of(_slope(rows, calibration), _slope(tested, calibration))
@@ -123,7 +127,21 @@ class Contrasts:
             slope=slope,
             size=float(np.abs(slope.value * tilt).mean()) if slope else 0.0,
             bands=_bands(rows, calibration),
+            classes=[*map(_compared, range(len(by_class)), by_class, calibration.by_class)],
         )
+
+
+def together(bands: Sequence[BandContrast]) -> float:
+    """The chance that one of several is as far off (Bonferroni)."""
+    judged = [band.contrast.p_value for band in bands if band.contrast]
+    return min(1.0, min(judged, default=1.0) * len(judged))
+
+
+def _compared(place: int, now: Rows, calibration: Calibration) -> BandContrast:
+    """A class by the mean of all rows: as often as its probability let expect?"""
+    expected = float(calibration.expected(now.scores).mean())
+    contrast = Contrast.of(_mean(now, calibration), _mean(calibration.tested, calibration))
+    return BandContrast(place, len(now), expected, float(now.truth.mean()), contrast)
 
 
 def _mean(rows: Rows, calibration: Calibration) -> Ratio | None:

@@ -223,12 +223,13 @@ def _window_lines(report: Report) -> list[str]:
 
 
 def _concept_lines(report: Report) -> list[str]:
-    """What the labels say of the champion's expectations, and the bands of scores where they are apart."""
+    """What the labels say of the champion's expectations, and the bands of scores and classes that are apart."""
     if report.concept is None:
         return []
     bands = [
-        f"  score {band.label}: {shown_mean(report, band.now)} happened, {shown_mean(report, band.reference)} expected"
-        for band in report.concept.bands
+        f"  {what}{band.label}: {shown_mean(report, band.now)} happened, {shown_mean(report, band.reference)} expected"
+        for what, bands in (("score ", report.concept.bands), ("class ", report.concept.classes))
+        for band in bands
         if band.moved
     ]
     remarks = [report.concept.by_score] if report.concept.by_score else []

@@ -9,10 +9,11 @@ from itertools import zip_longest
 from pathlib import Path
 
 from slipway.base.numbers import counted, shown
+from slipway.monitoring.bands import Band
 from slipway.monitoring.bins import percent
 from slipway.monitoring.certainty import Certainty, interval, shown_chance
 from slipway.monitoring.checks import CHECKS, Finding
-from slipway.monitoring.concept import Band, Concept, ConceptState
+from slipway.monitoring.concept import ConceptState
 from slipway.monitoring.drift import ColumnDrift, Verdict
 from slipway.monitoring.estimate import EstimateState
 from slipway.monitoring.quality import QualityState
@@ -122,8 +123,16 @@ def monitor_page(report: Report, root: Path | None = None) -> str:
         windows=[view(report, window) for window in report.windows[-report.limits.windows.last :][::-1]],
         quality_chart=_quality_chart(report),
         concept_verdict=VERDICTS[concept.state] if concept else None,
-        concept_chart=_bands_chart(report, concept) if concept else None,
-        bands=_bands(report, concept) if concept else [],
+        bands=[
+            (what, _bands_chart(report, what, several, bands), _bands(report, bands))
+            for what, several, bands in (
+                ("score", "bands of scores", concept.bands),
+                ("class", "classes", concept.classes),
+            )
+            if bands
+        ]
+        if concept
+        else [],
         skew=(VERDICTS[report.skew.state], report.skew) if report.skew else None,
         groups=[*_groups(report)],
         counts=[*_counts(report)],
@@ -211,22 +220,22 @@ def _quality_chart(report: Report) -> Spans | None:
     return charts.spans(f"{metric}{beyond}", figures, shown)
 
 
-def _bands_chart(report: Report, concept: Concept) -> Spans | None:
-    """What happened by bands of scores, as far as chance goes, beside what was expected."""
+def _bands_chart(report: Report, what: str, several: str, bands: list[Band]) -> Spans | None:
+    """What happened by bands of scores or by class, as far as chance goes, beside what was expected."""
     mean = partial(shown_mean, report)
     figures = [
         Figure(
             band.label, band.now, band.now - (band.margin or 0), band.now + (band.margin or 0),
             f"{mean(band.now)}, {mean(band.reference)} expected", band.reference, "act" if band.moved else "",
         )
-        for band in concept.bands
+        for band in bands
     ]  # fmt: skip
-    moved = sum(band.moved for band in concept.bands)
-    told = f"{moved} of {len(figures)} bands of scores are not as expected" if moved else "no band has moved"
-    return charts.spans(f"What happened by score: {told}", figures, mean)
+    moved = sum(band.moved for band in bands)
+    told = f"{moved} of {len(figures)} {several} are not as expected" if moved else f"no {several} have moved"
+    return charts.spans(f"What happened by {what}: {told}", figures, mean)
 
 
-def _bands(report: Report, concept: Concept) -> list[tuple[Band, str, str, str, str, Verdict, str]]:
+def _bands(report: Report, bands: list[Band]) -> list[tuple[Band, str, str, str, str, Verdict, str]]:
     """Each band in words, with the reason for its verdict."""
     mean = partial(shown_mean, report)
     return [
@@ -236,7 +245,7 @@ def _bands(report: Report, concept: Concept) -> list[tuple[Band, str, str, str, 
             "" if band.p_value is None else shown_chance(band.p_value),
             Verdict.ACT if band.moved else Verdict.OK, _why_of(band, report),
         )
-        for band in concept.bands
+        for band in bands
     ]  # fmt: skip
 
 

@@ -20,16 +20,18 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from slipway.contract.problems import MEDIA_TYPE, Problem
 from slipway.serving import team_routes
-from slipway.serving.asgi import MAX_DIGITS, read_request, respond, send_and_close
+from slipway.serving.asgi import MAX_DIGITS, read_body, request_of, respond, send_and_close
 from slipway.serving.challenger import SHADOW_PATH, ChallengerRouter
 from slipway.serving.context import ServingContext
 from slipway.serving.endpoint import Endpoint
+from slipway.serving.forms import Forms
 from slipway.serving.guard import Guarded, introduced
 from slipway.serving.label_route import OUTCOMES, PATH, LabelRoute, refusal
 from slipway.serving.metrics import EXPOSITION_TYPE, Telemetry
 from slipway.serving.openapi import document
 from slipway.serving.protocols import Protocols
 from slipway.serving.protocols.base import Page, Reply, Request, WireProtocol
+from slipway.team import CONTRACT
 
 PAGE = Path(__file__).with_name("page.html")
 
@@ -76,17 +78,20 @@ class App:
 class PredictionRoute:
     """The ASGI application behind a path at which predictions are asked for."""
 
-    def __init__(self, endpoint: Endpoint, protocol: WireProtocol, model: str) -> None:
+    def __init__(self, endpoint: Endpoint, protocol: WireProtocol, model: str, forms: Forms | None = None) -> None:
         self._endpoint = endpoint
         self._protocol = protocol
         self._model = model
+        self._forms = forms
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Read a request, have it answered, write the answer."""
         request = Request(self._protocol, scope["path"], b"")
         try:
-            read = await read_request(self._protocol, self._endpoint.max_bytes, scope, receive)
-            request = read._replace(**self._wishes(scope))
+            is_form = self._forms is not None and self._forms.is_sent(scope["headers"])
+            read = self._forms.read if self._forms and is_form else read_body
+            body = await read(self._endpoint.max_bytes, scope, receive)
+            request = request_of(self._protocol, body, scope)._replace(**self._wishes(scope))
         except ConnectionResetError:
             return
         except Problem as problem:
@@ -115,19 +120,20 @@ def create_app(context: ServingContext) -> App:
     app = App(endpoint, telemetry, challenger, context)
     model = context.model
     team = team_routes.load(model, endpoint.max_bytes)
+    forms = Forms(CONTRACT, context.policy.origins) if CONTRACT.pictures else None
     pages = _pages(app, context)
     for protocol in protocols:
         pages |= {path: partial(_content, page) for path, page in protocol.pages(lambda: not app.is_draining).items()}
     labels = _labels(context, endpoint, telemetry)
     team_routes.require_free(team, [*pages, *protocols.routes, *labels, SHADOW_PATH])
     paths = [*protocols.routes, *pages, *labels, *(route.path for route in team)]
-    described = document(
-        model, paths, [*(one.describe() for one in (*protocols, *labels.values())), team_routes.describe(team)]
-    )
+    parts = [one.describe() for one in (*protocols, *labels.values(), *([forms] if forms else []))]
+    described = document(model, paths, [*parts, team_routes.describe(team)])
     pages["/openapi.json"] = partial(Response, msgspec.json.encode(described), media_type="application/json")
     routes = [Route(path, _page(answer), methods=["GET"]) for path, answer in pages.items()]
-    asked = {path: PredictionRoute(endpoint, protocol, model.name) for path, protocol in protocols.routes.items()}
-    routes += [Route(path, asked[path], methods=["POST"]) for path in asked]
+    for path, protocol in protocols.routes.items():
+        taken = forms if protocol is protocols.predict else None
+        routes.append(Route(path, PredictionRoute(endpoint, protocol, model.name, taken), methods=["POST"]))
     routes += [Route(path, route, methods=["POST"]) for path, route in labels.items()]
     routes += [Route(route.path, route, methods=[route.method]) for route in team]
     if context.served.role == "challenger":

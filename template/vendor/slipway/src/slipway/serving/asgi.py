@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from starlette.types import Message, Receive, Scope, Send
 
@@ -22,9 +23,8 @@ IDENTITY = "mlops-identity"
 MAX_DIGITS = 9
 
 
-async def read_request(protocol: WireProtocol, max_bytes: int, scope: Scope, receive: Receive) -> Request:
-    """Read a request to its end; raises as `read_body` does."""
-    body = await read_body(max_bytes, scope, receive)
+def request_of(protocol: WireProtocol, body: bytes, scope: Scope) -> Request:
+    """A request whose body has been read; raises `Problem` where its headers ask for what cannot be."""
     client = scope["client"][0] if scope["client"] else ""
     headers = dict(scope["headers"])
     who = scope.get(IDENTITY, "")
@@ -32,12 +32,14 @@ async def read_request(protocol: WireProtocol, max_bytes: int, scope: Scope, rec
     return Request(protocol, scope["path"], body, client, version, is_probe=PROBE in headers, identity=who)
 
 
-async def read_body(max_bytes: int, scope: Scope, receive: Receive) -> bytes:
-    """Read a body of JSON to its end.
+async def read_body(
+    max_bytes: int, scope: Scope, receive: Receive, require: Callable[[Headers], None] | None = None
+) -> bytes:
+    """Read a body to its end: one of JSON, or what `require` lets in by its headers.
 
     Raises `Problem` for one that must not be read, and `ConnectionResetError` when it ends early.
     """
-    require_json(scope["headers"])
+    (require or require_json)(scope["headers"])
     if int(dict(scope["headers"]).get(b"content-length", b"0")) > max_bytes:
         raise too_large(max_bytes)
     try:
@@ -69,11 +71,16 @@ def too_large(max_bytes: int) -> Problem:
     return Problem(413, f"the body is larger than {max_bytes // 1024} kB", headers={"connection": "close"})
 
 
-def require_json(headers: Headers) -> None:
-    """Refuse a body that is declared as something else, or as compressed."""
+def require_plain(headers: Headers) -> None:
+    """Refuse a body that is declared as compressed."""
     if packed := [value for name, value in headers if name == b"content-encoding" and value.lower() != b"identity"]:
         word = packed[0][:60].decode("latin-1")
         raise Problem(415, f"the body is compressed (content-encoding: {word}); send it as it is")
+
+
+def require_json(headers: Headers) -> None:
+    """Refuse a body that is declared as something else, or as compressed."""
+    require_plain(headers)
     # Browsers let any page send other types to this machine; JSON they ask about first.
     if any(name == b"content-type" and b"json" not in value.lower() for name, value in headers):
         raise Problem(415, "the body must be JSON: send the header Content-Type: application/json")

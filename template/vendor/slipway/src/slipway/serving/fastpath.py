@@ -20,6 +20,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from slipway.contract.problems import Problem
 from slipway.serving.app import App
 from slipway.serving.asgi import IDENTITY, PROBE, READ_S, require_json, too_large
+from slipway.serving.forms import is_form
 from slipway.serving.protocols.base import Reply, Request
 
 #: With one of these, a request is out of the ordinary: somebody else's address or name, a client that waits for leave,
@@ -83,7 +84,9 @@ class Wire(HttpToolsProtocol):
             return False
         self._headers = dict(scope["headers"])
         # A header that stands there twice is nothing that this path has to understand.
-        return len(self._headers) == len(scope["headers"]) and _EXTRAORDINARY.isdisjoint(self._headers)
+        if len(self._headers) != len(scope["headers"]) or is_form(self._headers.get(b"content-type", b"")):
+            return False
+        return _EXTRAORDINARY.isdisjoint(self._headers)
 
     def _is_known(self) -> bool:
         if self._guard is None:
