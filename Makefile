@@ -34,8 +34,8 @@ docs: $(BIN)/.complete
 
 requirements: $(BIN)/.complete
 	$(BIN)/uv pip compile requirements.in $(PLATFORM)/pyproject.toml --quiet \
-	  --extra azure --extra bucket --extra gs --extra jwt --extra pictures --extra postgresql --extra s3 --extra ssh --extra template \
-	  --extra testing --extra train --extra webdav --upgrade --universal --python-version 3.11 \
+	  --extra azure --extra bucket --extra dask --extra gs --extra jwt --extra pictures --extra postgresql --extra ray --extra s3 --extra slurm --extra ssh \
+	  --extra template --extra testing --extra train --extra webdav --upgrade --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header --output-file requirements.txt
 
 # The last file written: a half-made .venv is made again.

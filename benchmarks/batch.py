@@ -22,7 +22,7 @@ ROUNDS = 5
 FORMATS = ("parquet", "csv", "csv.gz")
 
 COMMON = """
-import gzip, json, math, resource, shutil, sys, time
+import gzip, json, math, os, resource, shutil, sys, time
 from pathlib import Path
 import polars as pl
 from {package}.contract import CONTRACT
@@ -37,7 +37,7 @@ unknown = dict.fromkeys(["commit", "repository", "run_id", "pipeline", "lock", "
 place = folder / "bundle"
 if not place.is_dir():
     seal(project.bundle, place, Lineage(data=[DataVersion(path="-", md5="-")], **unknown))
-scorer = Scorer(Bundle(place), threads=0)
+scorer = Scorer(Bundle(place), threads=os.cpu_count() or 1)
 
 
 def predict(source):
@@ -66,7 +66,7 @@ ready = matrix(columns(ready, CONTRACT.fields), scorer.facts.features)[1]
 def bare():
     clocks, done = (time.perf_counter(), time.process_time()), rows // batch.CHUNK * batch.CHUNK
     for _ in range(rows // batch.CHUNK):
-        scorer._model(ready)
+        scorer.score_matrix(ready)
     return (time.perf_counter() - clocks[0]) / done, (time.process_time() - clocks[1]) / done
 
 

@@ -150,7 +150,8 @@ def run(asked: str, request: pytest.FixtureRequest) -> None:
     with ExitStack() as until:
         PLACES[where](request, until)
         words = command.strip("`").split()[1:]
-        if words[0] == "batch":  # the command would ask the registry for a model first
+        # The command would ask the registry for a model first, and before that only for the engine.
+        if words[0] == "batch" and PLACES[where] is not with_an_engine:
             source, target = map(Path, words[1:])
             batch.predict(Scorer(request.getfixturevalue("sealed")), source, target, with_score=False, log=quiet)
         done = CliRunner().invoke(app, words)

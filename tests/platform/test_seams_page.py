@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from pathlib import Path
@@ -105,22 +105,15 @@ def test_the_target_of_the_page_notes_what_it_was_asked_for(add: Add, project: P
     assert found.log_of(project, "test") == "there is none"
 
 
-def test_the_engine_of_the_page_works_on_four_chunks_at_a_time_and_keeps_their_order(
-    add: Add, project: Project
-) -> None:
+def test_the_engine_of_the_page_keeps_the_order_of_the_chunks(add: Add, project: Project) -> None:
     add("slipway.engine")
-    taken: list[int] = []
+    made = naming(project, NAME)
+    made.tool.engine_workers = 2
 
-    def chunks() -> Iterator[int]:
-        for one in range(9):
-            taken.append(one)
-            yield one
+    with engines.opened(made, print) as engine:
+        found = [*engine.map(abs, range(-9, 0))]
 
-    results = engines.of(naming(project, NAME)).map(lambda chunk: -chunk, chunks())
-
-    assert next(results) == 0
-    assert taken == [0, 1, 2, 3]
-    assert [*results] == [-1, -2, -3, -4, -5, -6, -7, -8]
+    assert found == [9, 8, 7, 6, 5, 4, 3, 2, 1]
 
 
 def test_the_log_of_the_page_is_kept_in_the_folder_of_its_address(add: Add, tmp_path: Path) -> None:

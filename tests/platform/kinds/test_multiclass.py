@@ -734,11 +734,11 @@ def test_a_search_and_a_back_test_measure_classes(production: Project, monkeypat
     monkeypatch.setattr(backtest, "metrics", macro_f1)
     params, rows = production.params, pl.read_parquet(production.root / "data" / "valid.parquet")
     params.model["n_estimators"] = 3
-    exam = search.Exam(production, "macro_f1", 1, "", *learned_from(rows), [], [])
     first = Fold(np.arange(rows.height) < 3000, np.arange(rows.height) >= 3000)
+    model = search.FoldModel(production, "macro_f1", *learned_from(rows), [first], [])
 
     measure = backtest.TeamModel(params, "macro_f1")(rows.head(3000))
 
     assert measure is not None
-    assert measure(rows.tail(1000)) == pytest.approx(exam.value({}, first))
+    assert measure(rows.tail(1000)) == pytest.approx(model(search.FoldOfTrial({}, 0, anew=False)))
     assert backtest.TeamModel(params, "macro_f1")(rows.filter(pl.col("arr_delay") < 60)) is None

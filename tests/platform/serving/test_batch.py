@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from flight_delays.contract import CONTRACT
@@ -69,6 +70,16 @@ def test_chunks_give_the_rows_and_scores_of_one_piece(
     assert set(predicted["model"]) == {sealed.digest}
     with pytest.raises(MlopsError, match="must not come back as training data or labels"):
         read_raw(tmp_path / "answers.parquet")
+
+
+def test_a_score_does_not_depend_on_the_number_of_threads(finished: Project, sealed: Bundle) -> None:
+    """Not in its last bit, which a sum over trees has by the order in which threads add."""
+    known = pl.read_parquet(finished.root / "data" / "valid.parquet")
+    rows = columns(pl.concat([known] * (1 + 1000 // known.height)), CONTRACT.fields)
+
+    one, three = (Scorer(sealed, threads).scores(rows) for threads in (1, 3))
+
+    assert np.array_equal(one, three)
 
 
 def test_a_folder_is_read_in_the_order_of_its_files(finished: Project, sealed: Bundle, tmp_path: Path) -> None:

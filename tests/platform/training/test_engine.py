@@ -1,137 +1,240 @@
-"""An engine that comes from outside, as a distribution that is installed beside this one."""
+"""Engines: what runs by one gives what it gives here, whatever happens to a worker, and who cannot work says so."""
 
 from __future__ import annotations
 
+import os
 import pickle
-from datetime import timedelta
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import polars as pl
 import pytest
-from flight_delays.contract import CONTRACT
 from outside import Install, naming
 from slipway.base.errors import MlopsError
-from slipway.forge import git
-from slipway.serving import batch
-from slipway.settings.policy import QualityPolicy
 from slipway.settings.project import Project
-from slipway.training import backtest, engines, pipeline
-from slipway.training.bundle import Bundle
-from slipway.training.scoring import Scorer
-from slipway.training.tracking import connect, find_run
+from slipway.training import engines
+from slipway.training.engines import Mapper, WorkLostError
+from slipway.training.engines.work import code, work
 
-#: Works in another process, which gets everything by pickle; it holds two chunks at most.
+#: An engine of threads, which says what it was given.
 ELSEWHERE = """
-import multiprocessing
-from collections import deque
-from concurrent.futures import ProcessPoolExecutor
-from slipway.base.errors import MlopsError
-from slipway.data.stages import run_stage
+from concurrent.futures import ThreadPoolExecutor
 
-RAN, MAPPED = [], []
+SETTINGS, POOLS = [], []
 
-class Elsewhere:
-    stages = ["evaluate", "export"]
-
-    def run(self, project, force):
-        RAN.append(force)
-        for stage in self.stages:
-            run_stage(project, stage)
-        (project.root / "dvc.lock").write_text("schema: '2.0'")
-        return bool(self.stages)
-
-    def map(self, function, chunks):
-        waiting = deque()
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-            for chunk in chunks:
-                MAPPED.append(chunk)
-                waiting.append(pool.submit(function, chunk))
-                if len(waiting) == 2:
-                    yield waiting.popleft().result()
-            yield from (one.result() for one in waiting)
-
-def refuse(chunk):
-    raise MlopsError(f"{chunk} is refused", "mend it", exit_code=3)
+def threads(settings):
+    SETTINGS.append(settings)
+    POOLS.append(ThreadPoolExecutor(2))
+    return POOLS[-1]
 """
 
 
-def test_this_machine_does_the_work_where_no_engine_is_named(project: Project) -> None:
-    assert engines.of(project) is engines.LOCAL
+class Sums:
+    """Adds two numbers, and does what its chunk says before."""
+
+    def __call__(self, chunk: tuple[int, object]) -> int:
+        number, before = chunk
+        if isinstance(before, MlopsError | ValueError):
+            raise before
+        if isinstance(before, Path) and not before.exists():
+            before.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        if before == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return number + 1 if before != "lambda" else lambda: None  # type: ignore[return-value]
+
+
+@pytest.fixture
+def said() -> list[str]:
+    """What an engine says while it works."""
+    return []
+
+
+@pytest.fixture
+def processes(project: Project, said: list[str]) -> Iterator[Mapper]:
+    """Two processes of this machine."""
+    project.tool.engine_workers = 2
+    with engines.opened(project, said.append) as engine:
+        yield engine
+
+
+def test_this_process_does_the_work_where_no_engine_is_named(project: Project) -> None:
+    with engines.opened(project, print) as engine:
+        assert engine is engines.HERE
 
 
 def test_an_engine_that_nobody_brings_is_refused_with_those_there_are(project: Project, install: Install) -> None:
-    install(ELSEWHERE, engines.GROUP, "Elsewhere")
+    install(ELSEWHERE, engines.GROUP, "threads")
 
-    with pytest.raises(MlopsError, match=r"pyproject\.toml, tool\.mlops\.engine: there is no engine ray") as refused:
-        pipeline.run(naming(project, "ray"))
+    with (
+        pytest.raises(MlopsError, match=r"pyproject\.toml, tool\.mlops\.engine: there is no engine spark") as refused,
+        engines.opened(naming(project, "spark"), print),
+    ):
+        pass
 
-    assert refused.value.next_step.startswith("choose from local, outside0, or install")
+    assert refused.value.next_step.startswith("choose from local, dask, ray, slurm, outside0, or install")
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # MLflow's own
-def test_an_engine_from_outside_runs_the_stages(
-    project: Project, install: Install, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("engine", "module"), [("dask", "dask"), ("ray", "ray"), ("slurm", "dask_jobqueue")])
+def test_an_engine_whose_client_is_not_installed_is_refused_with_how_to_get_it(
+    project: Project, engine: str, module: str
 ) -> None:
-    outside = install(ELSEWHERE, engines.GROUP, "Elsewhere")
+    """In a process of its own, in which nothing of the engine is loaded."""
+    told = f"""
+import sys
+sys.modules[{module!r}] = None
+from slipway.settings.project import Project
+from slipway.training import engines
+with engines.opened(Project.find(), print):
+    pass
+"""
+    naming(project, engine)
+
+    ended = subprocess.run([sys.executable, "-c", told], cwd=project.root, capture_output=True, text=True, check=False)
+
+    assert f"tool.mlops.engine: {engine} needs {module}, which is not installed here" in ended.stderr
+    assert f"uv add --group train 'slipway-mlops[{engine}]'" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("engine", "address", "problem"),
+    [
+        ("dask", "tcp://127.0.0.1:{port}", r"no Dask cluster answers at tcp://127\.0\.0\.1:\d+: Connection refused"),
+        ("ray", "127.0.0.1:{port}", r"no Ray cluster answers at 127\.0\.0\.1:\d+: Connection refused"),
+        ("dask", "", r"tool\.mlops\.engine_address: nothing is no address of a Dask cluster"),
+        ("slurm", "", r"with engine slurm, nothing says how many jobs there may be"),
+    ],
+)
+def test_a_cluster_that_cannot_be_reached_is_refused(
+    project: Project, monkeypatch: pytest.MonkeyPatch, engine: str, address: str, problem: str
+) -> None:
+    with socket.socket() as taken:  # nobody listens at a port that is bound alone
+        taken.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("MLOPS_ENGINE", engine)
+        monkeypatch.setenv("MLOPS_ENGINE_ADDRESS", address.format(port=taken.getsockname()[1]))
+
+        with pytest.raises(MlopsError, match=problem), engines.opened(Project(project.root), print) as there:
+            list(there.map(Sums(), [(1, None)]))
+
+
+def test_an_engine_from_outside_gets_its_settings_and_is_given_a_chunk_when_there_is_room(
+    project: Project, install: Install
+) -> None:
+    outside = install(ELSEWHERE, engines.GROUP, "threads")
     made = naming(project, "outside0")
-    git.git(made.root, "init", "--quiet")
-    git.git(made.root, "commit", "--quiet", "--allow-empty", "-m", "Begin")
-    figures = made.root / "reports" / "metrics.json"
-    figures.unlink()
+    made.tool.engine_address, made.tool.engine_workers = "there", 2
+    taken: list[int] = []
 
-    checks = pipeline.run(made, force=True)
+    def chunks() -> Iterator[tuple[int, None]]:
+        for number in range(9):
+            taken.append(number)
+            yield number, None
 
-    assert outside.RAN == [True]
-    assert figures.is_file()
-    assert checks
-    assert find_run(made, connect(made), pipeline.pipeline_digest(made))
-    monkeypatch.setattr(outside.Elsewhere, "stages", [])
-    with pytest.raises(MlopsError, match="a stage of the pipeline failed"):
-        pipeline.run(made)
+    with engines.opened(made, print) as engine:
+        results = engine.map(Sums(), chunks())
+        assert next(results) == 1
+        assert taken == [0, 1, 2, 3]
+        assert [*results] == [2, 3, 4, 5, 6, 7, 8, 9]
 
-
-def test_an_engine_from_outside_maps_the_chunks_of_a_batch(
-    project: Project, sealed: Bundle, tmp_path: Path, install: Install, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    outside = install(ELSEWHERE, engines.GROUP, "Elsewhere")
-    monkeypatch.setattr(batch, "CHUNK", 30)
-    source, scorer = tmp_path / "rows.parquet", Scorer(sealed)
-    pl.read_parquet(project.root / "data" / "raw.parquet").head(100).write_parquet(source)
-    here, there = tmp_path / "here.parquet", tmp_path / "there.parquet"
-
-    batch.predict(scorer, source, here, with_score=True, log=print)
-    engine = engines.of(naming(project, "outside0"))
-    rows = batch.predict(scorer, source, there, with_score=True, log=print, engine=engine)
-
-    assert rows == 100
-    assert [chunk.rows for chunk in outside.MAPPED] == [30, 30, 30, 10]
-    assert pl.read_parquet(there).equals(pl.read_parquet(here))
+    (settings,) = outside.SETTINGS
+    assert (settings.address, settings.workers) == ("there", 2)
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        outside.POOLS[0].submit(print)
 
 
-@pytest.mark.skipif(CONTRACT.time is None, reason="rows without a time have no age")
-def test_an_engine_from_outside_maps_the_cut_offs_of_a_back_test(project: Project, install: Install) -> None:
-    outside = install(ELSEWHERE, engines.GROUP, "Elsewhere")
-    rules = project.policy
-    metric = next(iter(rules.gates.metrics))
-    rules.monitor.min_rows = 20
-    rules.monitor.quality = QualityPolicy(metric=metric, min_rows=1, action="propose", drop=0.03)
-    times = pl.read_parquet(project.root / "data" / "valid.parquet")[str(CONTRACT.time)]
-    window = timedelta(days=(times.max() - times.min()).days // 4)  # type: ignore[operator,union-attr]
+def test_a_worker_that_is_killed_costs_no_result(processes: Mapper, said: list[str], tmp_path: Path) -> None:
+    chunks = [(number, tmp_path / "killed" if number == 5 else None) for number in range(20)]
 
-    here = backtest.run(project, window, None, print)
-    project.tool.engine = "outside0"
-    there = backtest.run(project, window, None, print)
-
-    assert [sample.cut_off for sample in outside.MAPPED] == sorted({one.cut_off for one in here.measured})
-    assert there == here
+    assert [*processes.map(Sums(), chunks)] == [*range(1, 21)]
+    assert any("a worker was lost" in line for line in said)
 
 
-def test_what_a_function_refuses_elsewhere_is_refused_here(project: Project, install: Install) -> None:
-    outside = install(ELSEWHERE, engines.GROUP, "Elsewhere")
-    engine = engines.of(naming(project, "outside0"))
+def test_work_that_kills_every_worker_is_given_up_by_name(processes: Mapper) -> None:
+    results = processes.map(Sums(), [(1, None), (2, None), (3, "die"), (4, None)])
 
-    with pytest.raises(MlopsError, match="chunk 1 is refused") as refused:
-        [*engine.map(outside.refuse, ["chunk 1", "chunk 2"])]
+    assert [next(results), next(results)] == [2, 3]
+    with pytest.raises(WorkLostError, match=r"has not done \(3, 'die'\): its worker was lost 4 times"):
+        next(results)
 
-    assert (refused.value.next_step, refused.value.exit_code) == ("mend it", 3)
-    assert str(pickle.loads(pickle.dumps(refused.value))) == str(refused.value)
+
+def test_what_a_function_raises_is_raised_here_with_its_chunk_and_its_worker(processes: Mapper) -> None:
+    refusal = MlopsError("a row is broken", "mend it", exit_code=3)
+
+    with pytest.raises(MlopsError, match="a row is broken") as refused:
+        [*processes.map(Sums(), [(1, refusal)])]
+    with pytest.raises(ValueError, match="own fault") as raised:
+        [*processes.map(Sums(), [(1, ValueError("own fault"))])]
+
+    assert (refused.value.problem, refused.value.next_step, refused.value.exit_code) == (
+        "a row is broken",
+        "mend it",
+        3,
+    )
+    assert f"\n   at: on {socket.gethostname()}\n   at: in (1, " in str(refused.value)
+    assert any("raise before" in note for note in raised.value.__notes__)  # the trace there
+
+
+def test_a_result_that_cannot_be_sent_back_is_told(processes: Mapper) -> None:
+    with pytest.raises(WorkLostError, match="a result cannot be sent back: "):
+        [*processes.map(Sums(), [(1, "lambda")])]
+
+
+def test_a_function_that_cannot_be_sent_is_told(processes: Mapper) -> None:
+    with pytest.raises(WorkLostError, match="the work cannot be sent to a worker: "):
+        [*processes.map(lambda chunk: chunk, [1])]
+
+
+def test_a_worker_with_other_code_refuses() -> None:
+    other = code() | {"slipway": "sha256:0"}
+
+    is_done, found = pickle.loads(work(other, pickle.dumps(Sums()), pickle.dumps((1, None))))
+
+    assert not is_done
+    assert isinstance(found, WorkLostError)
+    assert f"the worker on {socket.gethostname()} has other code than this client: slipway sha256:" in found.problem
+
+
+def test_processes_end_with_a_client_that_is_killed(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    client = subprocess.Popen([sys.executable, "-c", CLIENT, str(pids)])
+    wait_for(lambda: pids.is_file() and len(pids.read_text().split()) == 2)
+
+    client.kill()
+    client.wait()
+
+    wait_for(lambda: not any(is_running(int(pid)) for pid in pids.read_text().split()))
+
+
+#: A client whose two processes write down who they are, and then wait for ever.
+CLIENT = """
+import sys, time
+from pathlib import Path
+from slipway.training.engines.base import EngineSettings
+from slipway.training.engines.local import local
+
+if __name__ == "__main__":
+    pool = local(EngineSettings("", 2, Path(), print))
+    pool.submit(time.sleep, 600), pool.submit(time.sleep, 600)
+    while len(pool._processes) < 2:
+        time.sleep(0.1)
+    Path(sys.argv[1]).write_text(" ".join(str(pid) for pid in pool._processes))
+    time.sleep(600)
+"""
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+def wait_for(holds: Callable[[], bool], limit_s: float = 120) -> None:
+    end = time.monotonic() + limit_s
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.1)

@@ -27,7 +27,7 @@ from slipway.settings.base import read_settings
 from slipway.settings.params import Params
 from slipway.settings.project import Project
 from slipway.settings.search import ParameterRange, SearchParams, Values
-from slipway.training import folds, search, study
+from slipway.training import engines, folds, search, study
 from slipway.training.folds import folds_of
 from slipway.training.search_result import SearchResult, conclude, gain_of, search_text
 from slipway.training.search_runs import SearchRuns
@@ -317,12 +317,12 @@ def test_rows_that_another_split_has_made_are_refused(small: Project, tmp_path: 
     stage = {"params": {"params.yaml": {"split": split}}, "outs": [{"path": search.TRAIN, "md5": digest}]}
     (project.root / "dvc.lock").write_bytes(msgspec.yaml.encode({"stages": {"split": stage}}))
     asked = search.require_asked(project)
-    assert search.Exam.of(project, asked).rows > 1000
+    assert search.Exam.of(project, asked, engines.HERE).rows > 1000
 
     params.write_text(params.read_text("utf-8").replace("test_share: 0.2", "test_share: 0.3"), "utf-8")
 
     with pytest.raises(MlopsError, match=r"data/train.parquet is not what split in params.yaml asks for"):
-        search.Exam.of(project, asked)
+        search.Exam.of(project, asked, engines.HERE)
 
 
 def test_no_stage_runs_again_for_another_search(finished: Project) -> None:

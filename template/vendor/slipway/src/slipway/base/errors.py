@@ -4,7 +4,7 @@
 class MlopsError(Exception):
     """Something a user can solve, said in one sentence with the next step.
 
-    Raise it where the fact is known; the command line shows it in one place.
+    Raise it where the fact is known; the command line shows it in one place, with notes that were added on its way.
     `exit_code` is 1 for "not possible" and 3 for "done, and the answer is no".
     """
 
@@ -15,4 +15,5 @@ class MlopsError(Exception):
         self.exit_code = exit_code
 
     def __str__(self) -> str:
-        return f"error: {self.problem}\n next: {self.next_step}"
+        where = "".join(f"\n   at: {note}" for note in getattr(self, "__notes__", ()))
+        return f"error: {self.problem}{where}\n next: {self.next_step}"

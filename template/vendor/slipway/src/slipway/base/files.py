@@ -14,12 +14,13 @@ Log = Callable[[str], None]
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, writer: str = "") -> Iterator[Path]:
     """Yield a path beside `path` to write to; it takes the place of `path` in one step when the block ends well.
 
-    A block that raises leaves `path` as it was, and no draft behind.
+    A block that raises leaves `path` as it was, and no draft behind. Where several may write at a time, `writer` tells
+    them apart.
     """
-    draft = path.with_name(f"{path.name}.draft")
+    draft = path.with_name(f"{path.name}{writer}.draft")
     try:
         yield draft
         draft.replace(path)

@@ -58,11 +58,12 @@ def batch(
     from slipway.training.scoring import Scorer
 
     project = Project.find()
-    engine, registry = engines.of(project), Registry.open(project)
-    found = registry.find(version)
-    scorer = Scorer(registry.fetch(found), threads=0)
     with_score, form = project.policy.serving.return_score, project.params.data.format
-    rows = batches.predict(scorer, source, target, with_score=with_score, log=say, engine=engine, form=form)
+    with engines.opened(project, say) as engine:
+        registry = Registry.open(project)
+        found = registry.find(version)
+        scorer = Scorer(registry.fetch(found), threads=engine.threads)
+        rows = batches.predict(scorer, source, target, with_score=with_score, log=say, engine=engine, form=form)
     typer.echo(f"{counted(rows, 'row')} predicted by version {found.number}, in {target}")
 
 

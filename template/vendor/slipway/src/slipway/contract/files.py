@@ -78,14 +78,27 @@ def columns_of(source: Path, form: FileFormat = PLAIN) -> dict[str, set[str]]:
     return found
 
 
-def read_chunks(file: RawFile, rows: int, form: FileFormat = PLAIN) -> Iterator[pl.DataFrame]:
+def known_rows(file: RawFile) -> int | None:
+    """How many rows a Parquet file says that it has; text says nothing."""
+    if not file.is_parquet:
+        return None
+    with _told_of(file):
+        return int(pl.scan_parquet(file.path, glob=False).select(pl.len()).collect().item())
+
+
+def read_chunks(
+    file: RawFile, rows: int, form: FileFormat = PLAIN, start: int = 0, length: int | None = None
+) -> Iterator[pl.DataFrame]:
     """Read the contract's columns of a file that may be larger than memory, `rows` rows at a time, in its order.
 
-    Text stays text; what a Parquet file holds as the contract does stays as it is, which is faster.
+    Text stays text; what a Parquet file holds as the contract does stays as it is, which is faster. With `start` and
+    `length` no more than that stretch of the file is read.
     """
     with _scanned(file, form, contract_columns(with_outcome=False)) as scanned:
         columns = _as_stored(file, scanned)
-        start, held = 0, pl.DataFrame()
+        if start or length is not None:
+            columns = columns.slice(start, length)
+        held = pl.DataFrame()
         for part in columns.collect_batches(chunk_size=rows, maintain_order=True):
             held = pl.concat([held, part]) if held.height else part
             while held.height >= rows:

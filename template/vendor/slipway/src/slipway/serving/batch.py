@@ -1,19 +1,20 @@
 """Predicting files of rows, with the contract, features and model that the server uses.
 
 The rows pass through in chunks, so memory does not grow with the files. Each chunk's answers are a part of
-their own, put in place whole; a run that was killed goes on behind the last part. In the end the parts
-become the target, which is put in place whole as well: it is never there unless it is complete.
+their own, put in place whole; a run that was killed leaves out the parts that are there. Workers of an engine read
+files, and stretches of Parquet files, and write their parts by themselves. In the end the parts become the target,
+which is put in place whole as well: it is never there unless it is complete.
 """
 
 from __future__ import annotations
 
 import shutil
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, TypeVar
+from uuid import uuid4
 
 import filelock
 import msgspec
@@ -21,23 +22,24 @@ import polars as pl
 
 from slipway.base.errors import MlopsError
 from slipway.base.files import Log, replacing, write
-from slipway.contract.files import MODEL_COLUMN, PLAIN, read_chunks
-from slipway.contract.found import files_of
+from slipway.base.progress import Progress
+from slipway.contract.files import MODEL_COLUMN, PLAIN, known_rows, read_chunks
+from slipway.contract.found import RawFile, files_of
 from slipway.contract.frames import Violation, columns, parse
 from slipway.kinds.base import Scores
 from slipway.kinds.multiclass import column
 from slipway.settings.params import FileFormat
 from slipway.team import CONTRACT
 from slipway.training import engines
-from slipway.training.engines import Engine
+from slipway.training.engines import Mapper
 from slipway.training.scoring import Scorer
 
 CHUNK = 100_000
+#: A worker has done with so many before it is given more.
+CHUNKS_AT_ONCE = 10
 PLAN = "plan.json"
-SAY_EVERY_S = 2.0
 
 T = TypeVar("T")
-Chunk = tuple[str, pl.DataFrame, list[Violation]]
 
 
 def predict(
@@ -47,7 +49,7 @@ def predict(
     *,
     with_score: bool,
     log: Log,
-    engine: Engine = engines.LOCAL,
+    engine: Mapper = engines.HERE,
     form: FileFormat = PLAIN,
 ) -> int:
     """Predict each row of `source`, a file or a folder of files written in `form`; write key and answer to `target`.
@@ -71,8 +73,7 @@ def predict(
         write(parts / PLAN, plan)
     try:
         with filelock.FileLock(parts / "lock", timeout=0):
-            chunks = _chunks(source, form)
-            rows = _predict_parts(ChunkScorer(scorer, with_score), chunks, _Broken(source), parts, engine, log)
+            rows = _predict_parts(PortionScorer(scorer, parts.absolute(), CHUNK, with_score, form), source, engine, log)
             _assemble(parts, target, scorer.bundle.digest)
     except filelock.Timeout:
         raise MlopsError(f"another `mlops batch` is writing {target}", "wait until it has ended") from None
@@ -88,29 +89,69 @@ def _plan(scorer: Scorer, source: Path, *, with_score: bool, form: FileFormat = 
     return msgspec.json.encode({"files": files, "form": form, "model": model, "score": with_score, "chunk": CHUNK})
 
 
-class Piece(NamedTuple):
-    """One chunk on its way: its typed rows, then their answers; no frame where there is nothing to predict."""
+class Portion(NamedTuple):
+    """What one worker does in one go: a file, or a stretch of a Parquet file; `length` is `None` for all of it."""
 
-    name: str
+    place: int
+    file: RawFile
+    start: int
+    length: int | None
+    #: Rows that break the contract have been found elsewhere: nothing will be written in the end.
+    is_in_vain: bool
+
+    def __str__(self) -> str:
+        rows = f", rows {self.start + 1:,} to {self.start + self.length:,}" if self.length else ""
+        return f"{self.file.path}{rows}"
+
+
+class Counted(NamedTuple):
+    """Rows of a portion, how many of them an earlier run has predicted, and the rules that some break."""
+
     rows: int
-    frame: pl.DataFrame | None
+    found: int
+    violations: list[Violation]
 
 
 @dataclass(frozen=True)
-class ChunkScorer:
-    """Turns rows into their keys and answers."""
+class PortionScorer:
+    """Writes the parts of a portion: keys and answers of `chunk` rows each. `tell` hears of each part at once."""
 
     scorer: Scorer
+    parts: Path
+    chunk: int
     with_score: bool
+    form: FileFormat
+    tell: Callable[[int, int], None] | None = None
 
-    def __call__(self, piece: Piece) -> Piece:
-        """Predict the rows of a chunk."""
-        if piece.frame is None:
-            return piece
-        scores = self.scorer.scores(columns(piece.frame, CONTRACT.fields))
+    def __call__(self, portion: Portion) -> Counted:
+        """Predict the rows of a portion, up to the first chunk that breaks the contract."""
+        if not self.parts.is_dir():
+            raise MlopsError(
+                f"{self.parts} is not there", "let the checkout and the target lie in folders that all nodes share"
+            )
+        rows, found, broken = 0, 0, list[Violation]()
+        for number, (frame, violations) in enumerate(_ahead(self._chunks(portion)), portion.start // self.chunk):
+            part = self.parts / f"{portion.place:06}-{number:08}.arrow"
+            broken += violations
+            was_there = frame.height if part.exists() else 0
+            if not (broken or was_there or portion.is_in_vain):
+                # Whole when it is there, whoever else may be at the same portion.
+                with replacing(part, f".{uuid4().hex}") as draft:
+                    self._predicted(frame).write_ipc(draft)
+            rows, found = rows + frame.height, found + was_there
+            if self.tell:
+                self.tell(frame.height, was_there)
+        return Counted(rows, found, broken)
+
+    def _chunks(self, portion: Portion) -> Iterator[tuple[pl.DataFrame, list[Violation]]]:
+        for raw in read_chunks(portion.file, self.chunk, self.form, portion.start, portion.length):
+            yield parse(raw, CONTRACT.fields, self.form)
+
+    def _predicted(self, frame: pl.DataFrame) -> pl.DataFrame:
+        scores = self.scorer.scores(columns(frame, CONTRACT.fields))
         answers = pl.Series(self.scorer.facts.answer, self.scorer.answers(scores))
-        predicted = piece.frame.select(CONTRACT.key).with_columns(answers)
-        return piece._replace(frame=predicted.with_columns(self._told(scores)) if self.with_score else predicted)
+        predicted = frame.select(CONTRACT.key).with_columns(answers)
+        return predicted.with_columns(self._told(scores)) if self.with_score else predicted
 
     def _told(self, scores: Scores) -> Iterator[pl.Series]:
         """The score of each row, and with classes the probability of each in a column of its own."""
@@ -119,26 +160,33 @@ class ChunkScorer:
             yield pl.Series(column(name), scores[:, place])
 
 
-def _predict_parts(
-    work: ChunkScorer, chunks: Iterator[Chunk], broken: _Broken, parts: Path, engine: Engine, log: Log
-) -> int:
-    """Predict what has no part yet, up to the first chunk that breaks the contract."""
-    rows, progress = 0, _Progress(log)
+def _predict_parts(work: PortionScorer, source: Path, engine: Mapper, log: Log) -> int:
+    """Predict what has no part yet; return the number of rows, or refuse them all."""
+    files = [(file, known_rows(file)) for file in files_of(source)]
+    known = [rows for _, rows in files if rows is not None]
+    progress = Progress(log, "row", sum(known) if len(known) == len(files) else None)
+    if engine is engines.HERE:
+        work = replace(work, tell=progress.add)
+    else:  # a worker may stand in another folder
+        files = [(replace(file, path=file.path.absolute()), rows) for file, rows in files]
+    rows, broken = 0, _Broken(source)
 
-    def pieces() -> Iterator[Piece]:
-        for name, frame, violations in _ahead(chunks):
-            broken.add(violations)
-            is_wanted = not broken and not (parts / name).exists()
-            yield Piece(name, frame.height, frame if is_wanted else None)
+    def portions() -> Iterator[Portion]:
+        for place, (file, length) in enumerate(files):
+            if not length:
+                yield Portion(place, file, 0, None, bool(broken))
+                continue
+            step = CHUNKS_AT_ONCE * work.chunk
+            for start in range(0, length, step):
+                yield Portion(place, file, start, min(step, length - start), bool(broken))
 
-    for piece in engine.map(work, pieces()):
-        if piece.frame is not None:
-            with replacing(parts / piece.name) as draft:  # so that a part that is there is whole
-                piece.frame.write_ipc(draft)
-        rows += piece.rows
-        progress.tell(rows)
+    for counted in engine.map(work, portions()):
+        broken.add(counted.violations)
+        rows += counted.rows
+        if work.tell is None:
+            progress.add(counted.rows, counted.found)
     if broken:
-        shutil.rmtree(parts)
+        shutil.rmtree(work.parts)
         raise broken.refusal()
     return rows
 
@@ -152,33 +200,12 @@ def _ahead(chunks: Iterator[T]) -> Iterator[T]:
             yield chunk
 
 
-def _chunks(source: Path, form: FileFormat) -> Iterator[Chunk]:
-    """Typed chunks of all files in their order, each with the name of its part and the rules that it breaks."""
-    for place, file in enumerate(files_of(source)):
-        for number, raw in enumerate(read_chunks(file, CHUNK, form)):
-            yield f"{place:06}-{number:08}.arrow", *parse(raw, CONTRACT.fields, form)
-
-
 def _assemble(parts: Path, target: Path, digest: str) -> None:
     """Turn the parts into the target, in their order and without holding them all; each row names its model."""
     answers = pl.scan_ipc(sorted(parts.glob("*.arrow"))).with_columns(pl.lit(digest).alias(MODEL_COLUMN))
     sink = answers.sink_csv if target.suffix == ".csv" else answers.sink_parquet
     with replacing(target) as draft:
         sink(draft)
-
-
-class _Progress:
-    """Says now and then how far it is."""
-
-    def __init__(self, log: Log) -> None:
-        self._log = log
-        self._started = self._said = time.monotonic()
-
-    def tell(self, rows: int) -> None:
-        now = time.monotonic()
-        if now - self._said >= SAY_EVERY_S:
-            self._said = now
-            self._log(f"{rows:,} rows, {rows / (now - self._started):,.0f} a second")
 
 
 class _Broken:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -22,7 +23,8 @@ from slipway.settings.policy import Policy
 class ToolSettings(Settings):
     """`[tool.mlops]` in `pyproject.toml`.
 
-    `target` is that of environment files which name none, and `engine` does the work: see `training/engines.py`.
+    `target` is that of environment files which name none. `engine` does the work, at `engine_address`, by so many
+    workers at a time: see `docs/engines.md`.
     """
 
     model: str
@@ -30,6 +32,16 @@ class ToolSettings(Settings):
     target: str = "native"
     image: str = ""
     engine: str = "local"
+    engine_address: str = ""
+    engine_workers: Annotated[int, msgspec.Meta(ge=1)] | None = None
+
+
+#: Variables of the environment for what differs by the machine that works on one checkout.
+FROM_OUTSIDE = {
+    "tracking_uri": "MLFLOW_TRACKING_URI",
+    "engine": "MLOPS_ENGINE",
+    "engine_address": "MLOPS_ENGINE_ADDRESS",
+}
 
 
 @dataclass(frozen=True)
@@ -80,11 +92,13 @@ class Project:
 
     @cached_property
     def tool(self) -> ToolSettings:
-        """`[tool.mlops]`, typed; `MLFLOW_TRACKING_URI` wins over the file."""
+        """`[tool.mlops]`, typed; what `FROM_OUTSIDE` names wins over the file."""
         table = tomllib.loads((self.root / "pyproject.toml").read_text("utf-8"))["tool"]["mlops"]
-        settings = msgspec.convert(table, ToolSettings)
-        override = os.environ.get("MLFLOW_TRACKING_URI")
-        return msgspec.structs.replace(settings, tracking_uri=override) if override else settings
+        outside = {key: value for key, name in FROM_OUTSIDE.items() if (value := os.environ.get(name))}
+        try:
+            return msgspec.convert(table | outside, ToolSettings)
+        except msgspec.ValidationError as error:
+            raise MlopsError(f"pyproject.toml, tool.mlops: {error}", "mend it there") from None
 
     @contextmanager
     def only_one(self, what: str, wait_s: float = 0) -> Iterator[None]:

@@ -25,7 +25,7 @@ from slipway.settings.project import Project
 from slipway.team import CONTRACT, metrics
 from slipway.training import engines, team_code
 from slipway.training.ageing import Backtest, Measurement, conclude, days_in
-from slipway.training.engines import Engine
+from slipway.training.engines import Mapper
 from slipway.training.train import learned_from
 
 #: More models than this take too long, and their windows would tell the same story.
@@ -76,8 +76,9 @@ def run(project: Project, window: timedelta, history: timedelta | None, log: Log
     past = Past(_rows(project, CONTRACT.time), CONTRACT.time, project.policy.monitor.min_rows)
     starts = cut_offs(past.frame[0, past.time], past.frame[-1, past.time], window, history)
     sign = project.policy.gates.metrics[rule.metric].sign
-    learn, engine = TeamModel(project.params, rule.metric), engines.of(project)
-    measured = list(measure(past, starts, window, history, learn, sign=sign, log=log, engine=engine))
+    learn = TeamModel(project.params, rule.metric)
+    with engines.opened(project, log) as engine:
+        measured = list(measure(past, starts, window, history, learn, sign=sign, log=log, engine=engine))
     if not any(one.age_days for one in measured):
         raise MlopsError(
             f"no two windows of {days_in(window):g} days have {past.min_rows:,} rows "
@@ -118,6 +119,9 @@ class PastRows(NamedTuple):
 
     cut_off: datetime
     rows: pl.DataFrame
+
+    def __str__(self) -> str:
+        return f"the model of {self.cut_off:%Y-%m-%d}"
 
 
 @dataclass(frozen=True)
@@ -162,7 +166,7 @@ def measure(
     *,
     sign: int,
     log: Log,
-    engine: Engine = engines.LOCAL,
+    engine: Mapper = engines.HERE,
 ) -> Iterator[Measurement]:
     """Train a model at each start, measure it on every window from there on, and yield them window by window.
 

@@ -9,12 +9,11 @@ from pathlib import Path
 from slipway.base import programs
 from slipway.base.errors import MlopsError
 from slipway.base.files import Log, sha256
-from slipway.data import origins
+from slipway.data import dvc, origins
 from slipway.data.prepare import require_prepared
 from slipway.data.stages import planned, run_stage
 from slipway.forge import git
 from slipway.settings.project import Project
-from slipway.training import engines
 from slipway.training.agreement import require_agreement
 from slipway.training.gates import GateResult, check_gates
 from slipway.training.tracking import PIPELINE, connect, experiment, find_run, record
@@ -26,7 +25,7 @@ def run(project: Project, force: bool = False, log: Log = print) -> list[GateRes
     require_prepared(project)
     for line in origins.remarks(project):
         log(f"mind: {line}")
-    engine, client = engines.of(project), connect(project)
+    client = connect(project)
     experiment(project, client)
     if unformatted := to_be_formatted(project.root):
         sys.stderr.write(
@@ -35,7 +34,7 @@ def run(project: Project, force: bool = False, log: Log = print) -> list[GateRes
         )
     with project.only_one("pipeline"):
         tags = _code_tags(project)
-        if not engine.run(project, force):
+        if not dvc.repro(project, force):
             record(project, client, tags, status="FAILED")
             raise MlopsError(
                 "a stage of the pipeline failed; its own message stands above", "mend it and run: mlops pipeline"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from slipway.training.team_code import features_of
 
 #: Which share of a feature's values may fall together, and how near to each other, as part of its spread.
 LOST, ALIKE = 0.01, 1e-6
+#: Fewer rows than this are not worth several threads.
+SHARED_FROM = 1_000
 
 
 def matrix(columns: Columns, names: Sequence[str] | None = None) -> tuple[list[str], Matrix]:
@@ -76,14 +79,18 @@ def load(folder: Path, facts: ModelFacts, kind: Kind, threads: int = 1) -> Scori
 
 
 class Scorer:
-    """A verified bundle, loaded and proven on its golden rows."""
+    """A verified bundle, loaded and proven on its golden rows.
+
+    With several `threads` each scores a part of the rows by itself. One row's score would otherwise depend, in its last
+    bit, on how many threads have added up the trees.
+    """
 
     def __init__(self, bundle: Bundle, threads: int = 1) -> None:
         self.bundle, self._threads = bundle, threads
         self.facts: ModelFacts = bundle.model
         self._columns = RowColumns(team.CONTRACT.fields)
         self.kind: Kind = kinds.named(self.facts.kind, self.facts.classes)
-        self._model = load(bundle.path, self.facts, self.kind, threads)
+        self._model = load(bundle.path, self.facts, self.kind)
         self._prove()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -92,7 +99,14 @@ class Scorer:
 
     def scores(self, columns: Columns) -> Scores:
         """Score rows given as columns of the contract."""
-        return self._model(matrix(columns, self.facts.features)[1])
+        return self.score_matrix(matrix(columns, self.facts.features)[1])
+
+    def score_matrix(self, rows: Matrix) -> Scores:
+        """Score rows whose features are computed."""
+        if self._threads == 1 or len(rows) < SHARED_FROM:
+            return self._model(rows)
+        with ThreadPoolExecutor(self._threads) as threads:
+            return np.concatenate([*threads.map(self._model, np.array_split(rows, self._threads))])
 
     def score_rows(self, rows: Sequence[Row]) -> Scores:
         """Score rows given as decoded requests."""

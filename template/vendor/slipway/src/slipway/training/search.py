@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import polars as pl
@@ -28,8 +28,9 @@ from slipway.kinds.base import Matrix
 from slipway.settings.project import Project
 from slipway.settings.search import ParameterRange, SearchParams
 from slipway.team import CONTRACT
-from slipway.training import team_code
+from slipway.training import engines, team_code
 from slipway.training.agreement import require_agreement
+from slipway.training.engines import Mapper, WorkLostError
 from slipway.training.folds import Fold, folds_of
 from slipway.training.search_result import SearchResult, conclude
 from slipway.training.search_runs import SearchRuns
@@ -49,8 +50,8 @@ def run(project: Project, trials: int | None, minutes: float | None, log: Log) -
     require_optuna()
     require_agreement(project, log)
     trials, minutes = trials or asked.trials, minutes or asked.minutes
-    with project.only_one("search"):
-        exam = Exam.of(project, asked)
+    with project.only_one("search"), engines.opened(project, log) as engine:
+        exam = Exam.of(project, asked, engine)
         history = TrialStore(
             project.state / "search" / f"{exam.key[:16]}.db", asked.ranges, exam.sign, exam.project.params.seed
         )
@@ -102,48 +103,34 @@ def by() -> str:
     return f"by {CONTRACT.time}" if CONTRACT.time else "by digest of their key"
 
 
+class FoldOfTrial(NamedTuple):
+    """Parameters, and the fold that measures them; `anew` for the other folds, with another seed."""
+
+    params: Mapping[str, Any]
+    number: int
+    anew: bool
+
+    def __str__(self) -> str:
+        return f"fold {self.number + 1} of {dict(self.params)}"
+
+
 @dataclass(frozen=True)
-class Exam:
-    """What every trial is asked: the training rows in folds, and the metric. `key` is that of the whole search."""
+class FoldModel:
+    """Fits the team's model on what a fold learns from, and measures it on the rest."""
 
     project: Project
     metric: str
-    sign: int
-    key: str
     names: list[str]
     matrix: Matrix
     truth: Column
     folds: list[Fold]
     anew: list[Fold]
 
-    @classmethod
-    def of(cls, project: Project, asked: SearchParams) -> Exam:
-        """Read the training rows, and compute their features once: a row's features depend on that row alone."""
-        path = project.root / TRAIN
-        if not path.is_file():
-            raise MlopsError("there are no training rows in this checkout", "mlops pipeline (or `dvc pull`)")
-        _require_current(project, path)
-        sign = project.policy.gates.metrics[asked.metric].sign
-        rows = pl.read_parquet(path)
-        rows = rows.drop_nulls(CONTRACT.time) if CONTRACT.time else rows
-        names, matrix, truth = learned_from(rows)
-        folds, anew = (folds_of(rows, count) for count in (asked.folds, _anew(asked.folds)))
-        return cls(project, asked.metric, sign, _key(project, asked, path), names, matrix, truth, folds, anew)
-
-    @property
-    def rows(self) -> int:
-        """How many training rows there are."""
-        return len(self.truth)
-
-    @property
-    def present(self) -> dict[str, Any]:
-        """The present values of what is searched."""
-        search, model = self.project.params.search, self.project.params.model
-        return {name: model[name] for name in (search.ranges if search else {})}
-
-    def value(self, params: Mapping[str, Any], fold: Fold, seed: int | None = None) -> float:
-        """Fit the team's model with these parameters on what a fold learns from, and measure it on the rest."""
-        estimator = team_code.model_of(self.project, params, seed)
+    def __call__(self, trial: FoldOfTrial) -> float:
+        """Return the value of the metric. Raises `MlopsError` where a fold has none."""
+        fold = (self.anew if trial.anew else self.folds)[trial.number]
+        seed = self.project.params.seed + 1 if trial.anew else None
+        estimator = team_code.model_of(self.project, trial.params, seed)
         kind = kinds.of(estimator, team.classes())
         learned = self.truth[fold.learned]
         if reason := kind.unlearnable(learned):
@@ -162,16 +149,68 @@ class Exam:
             )
         return float(value)
 
+
+@dataclass(frozen=True)
+class Exam:
+    """What every trial is asked: the training rows in folds, and the metric. `key` is that of the whole search."""
+
+    project: Project
+    sign: int
+    key: str
+    model: FoldModel
+    engine: Mapper
+
+    @classmethod
+    def of(cls, project: Project, asked: SearchParams, engine: Mapper) -> Exam:
+        """Read the training rows, and compute their features once: a row's features depend on that row alone."""
+        path = project.root / TRAIN
+        if not path.is_file():
+            raise MlopsError("there are no training rows in this checkout", "mlops pipeline (or `dvc pull`)")
+        _require_current(project, path)
+        sign = project.policy.gates.metrics[asked.metric].sign
+        rows = pl.read_parquet(path)
+        rows = rows.drop_nulls(CONTRACT.time) if CONTRACT.time else rows
+        learned = learned_from(rows)
+        folds, anew = (folds_of(rows, count) for count in (asked.folds, _anew(asked.folds)))
+        model = FoldModel(project, asked.metric, *learned, folds, anew)
+        return cls(project, sign, _key(project, asked, path), model, engine)
+
+    @property
+    def metric(self) -> str:
+        """What trials are measured by."""
+        return self.model.metric
+
+    @property
+    def rows(self) -> int:
+        """How many training rows there are."""
+        return len(self.model.truth)
+
+    @property
+    def folds(self) -> int:
+        """On how many folds a trial is measured."""
+        return len(self.model.folds)
+
+    @property
+    def present(self) -> dict[str, Any]:
+        """The present values of what is searched."""
+        search, model = self.project.params.search, self.project.params.model
+        return {name: model[name] for name in (search.ranges if search else {})}
+
+    def values(self, params: Mapping[str, Any]) -> Iterator[float]:
+        """Measure parameters fold by fold; an engine may be folds ahead of who asks."""
+        return self.engine.map(self.model, [FoldOfTrial(params, one, False) for one in range(len(self.model.folds))])
+
     def values_anew(self, params: Mapping[str, Any]) -> list[float]:
         """Measure parameters on other folds and with another seed than those by which they were chosen."""
-        return [self.value(params, fold, self.project.params.seed + 1) for fold in self.anew]
+        folds = range(len(self.model.anew))
+        return [*self.engine.map(self.model, [FoldOfTrial(params, one, True) for one in folds])]
 
 
 def _try(exam: Exam, history: TrialStore, runs: SearchRuns, trials: int, end: float | None, log: Log) -> None:
     """Make trials until there are enough of them, or the time is over; a present model that fails ends it all."""
     tried = history.tried
     if not tried:
-        values = [exam.value(exam.present, fold) for fold in exam.folds]
+        values = [*exam.values(exam.present)]
         tried.append(Tried(number=0, params=exam.present, outcome="measured", values=values))
         history.add(tried[0])
         runs.record(tried[0])
@@ -190,10 +229,12 @@ def _tried(exam: Exam, number: int, suggestion: Suggestion) -> Tried:
     """Measure what was suggested, fold by fold, for as long as there is hope."""
     params, values = suggestion.params, list[float]()
     try:
-        for fold in exam.folds:
-            values.append(exam.value(params, fold))
-            if len(values) < len(exam.folds) and suggestion.is_hopeless(values):
+        for value in exam.values(params):
+            values.append(value)
+            if len(values) < exam.folds and suggestion.is_hopeless(values):
                 return Tried(number=number, params=params, outcome="stopped", values=values)
+    except WorkLostError:
+        raise
     except Exception as error:  # noqa: BLE001 - a corner of the ranges that a library refuses is told, and not the end
         reason = error.problem if isinstance(error, MlopsError) else f"{type(error).__name__}: {error}"
         return Tried(number=number, params=params, outcome="failed", values=[], reason=reason.splitlines()[0][:300])
@@ -204,7 +245,7 @@ def _told(exam: Exam, found: Tried) -> str:
     if found.outcome == "failed":
         return f"failed ({found.reason})"
     if found.outcome == "stopped":
-        return f"stopped after {len(found.values)} of {len(exam.folds)} folds"
+        return f"stopped after {len(found.values)} of {exam.folds} folds"
     return f"{exam.metric} {shown(found.mean)}"
 
 
@@ -229,11 +270,11 @@ def _conclude(exam: Exam, history: TrialStore, present: list[float], log: Log) -
     ranked = best_of(tried, exam.sign)
     anew = None
     if ranked[0].params != exam.present:
-        log(f"search: measuring trial {ranked[0].number} anew, on {len(exam.anew)} folds")
+        log(f"search: measuring trial {ranked[0].number} anew, on {len(exam.model.anew)} folds")
         anew = exam.values_anew(ranked[0].params), present
     return conclude(
         exam.project.tool.model, exam.metric, exam.sign, tried, ranked, anew,
-        importance=history.importance(), key=exam.key, folds=f"{counted(len(exam.folds), 'fold')} {by()}",
+        importance=history.importance(), key=exam.key, folds=f"{counted(exam.folds, 'fold')} {by()}",
         rows=exam.rows,
     )  # fmt: skip
 

@@ -1,0 +1,105 @@
+"""What an engine is: Python's own executor, with what a cluster can say of itself."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+from urllib.parse import urlsplit
+
+from slipway.base.errors import MlopsError
+from slipway.base.files import Log
+
+#: How often a piece of work is begun again whose worker was lost. Dask and Ray count in their own way; see each.
+RETRIES = 3
+#: How long an address, and the first worker of a cluster, are waited for.
+ANSWER_S, WORKER_S = 5.0, 60.0
+
+Chunk = TypeVar("Chunk")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """What `[tool.mlops]` says of the engine: `address` is empty and `workers` is `None` where it says nothing.
+
+    `state` is a folder for files of this checkout that are not in Git.
+    """
+
+    address: str
+    workers: int | None
+    state: Path
+    log: Log
+
+
+class Engine(Executor):
+    """An executor on a cluster; `workers` is how many pieces of work it does at a time."""
+
+    workers: int
+
+    def share(self, content: bytes) -> Any:
+        """Send what many tasks need, once; a task that is submitted with what this returns gets the bytes."""
+        return content
+
+
+class Mapper(Protocol):
+    """Where functions over chunks run: this process, or the workers of an engine.
+
+    `threads` is how many threads a function may take there.
+    """
+
+    threads: int
+
+    def map(self, function: Callable[[Chunk], Result], chunks: Iterable[Chunk]) -> Iterator[Result]:
+        """Yield what `function` returns for each chunk, in the order of the chunks.
+
+        Function, chunks and results can be pickled. A chunk is taken when there is room for it: all of them may be
+        more than memory holds. Its `str()` is its name in what is told. What `function` raises is raised here, and
+        `WorkLostError` where the engine and not the function is at fault.
+        """
+        ...
+
+
+class Here:
+    """This process, which works on one chunk after the other."""
+
+    threads = os.cpu_count() or 1
+
+    def map(self, function: Callable[[Chunk], Result], chunks: Iterable[Chunk]) -> Iterator[Result]:
+        """See `Mapper`."""
+        return map(function, chunks)
+
+
+class WorkLostError(MlopsError):
+    """Work that an engine has not done, whatever the function does."""
+
+
+def require_answer(address: str, default_port: int, engine: str) -> None:
+    """Refuse an address of a cluster that is none, or at which nobody listens."""
+    place = urlsplit(address if "://" in address else f"//{address}")
+    try:
+        host, port = place.hostname, place.port or default_port
+    except ValueError:
+        host, port = None, 0
+    if not host:
+        raise MlopsError(
+            f"pyproject.toml, tool.mlops.engine_address: {address or 'nothing'} is no address of a {engine} cluster",
+            f'name it, like engine_address = "tcp://10.0.0.5:{default_port}"',
+        )
+    try:
+        socket.create_connection((host, port), timeout=ANSWER_S).close()
+    except OSError as error:
+        raise unreachable(engine, address, error.strerror or str(error)) from None
+
+
+def unreachable(engine: str, address: str, reason: object) -> MlopsError:
+    """What is said of a cluster that does not answer."""
+    first = (str(reason).splitlines() or [""])[0] or type(reason).__name__
+    return MlopsError(
+        f"no {engine} cluster answers at {address}: {first}",
+        "start it, name another in tool.mlops.engine_address, or work here for once: MLOPS_ENGINE=local",
+    )

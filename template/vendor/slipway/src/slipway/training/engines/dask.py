@@ -1,0 +1,68 @@
+"""Dask: the workers of a scheduler that runs already."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+import dask
+from distributed import Client
+
+from slipway.base.errors import MlopsError
+from slipway.training.engines.base import WORKER_S, Engine, EngineSettings, require_answer, unreachable
+
+#: Beyond this a function goes to each worker once, and not with each task.
+SHARED_FROM = 1 << 20
+
+
+def dask_engine(settings: EngineSettings) -> DaskEngine:
+    """The workers of the scheduler at `tool.mlops.engine_address`."""
+    require_answer(settings.address, 8786, "Dask")
+    address = settings.address if "://" in settings.address else f"tcp://{settings.address}"
+    try:
+        client = Client(address, timeout=WORKER_S, set_as_default=False)
+    except Exception as error:
+        raise unreachable("Dask", address, error) from error
+    return DaskEngine(client, address)
+
+
+class DaskEngine(Engine):
+    """A client of a scheduler, which begins a task again whose worker was lost, three times if it is set so.
+
+    That number is the scheduler's own: `distributed.scheduler.allowed-failures`.
+    """
+
+    def __init__(self, client: Client, place: str) -> None:
+        # What a chunk weighs is known; Dask would warn of each.
+        dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 GiB"})
+        logging.getLogger("distributed").setLevel(logging.ERROR)
+        self._client = client
+        try:
+            client.wait_for_workers(1, timeout=WORKER_S)
+        except TimeoutError:
+            self.shutdown()
+            raise MlopsError(
+                f"the Dask cluster at {place} has no worker within {WORKER_S:g} s",
+                "start workers there: dask worker ADDRESS --nthreads 1",
+            ) from None
+        self.workers = sum(client.nthreads().values())
+        self._executor = client.get_executor(pure=False)
+
+    def share(self, content: bytes) -> Any:
+        """See `Engine`."""
+        if len(content) < SHARED_FROM:
+            return content
+        # As a task of its own, the scheduler can have it done again: what is scattered is lost with its workers.
+        return self._client.submit(bytes, content, pure=False)
+
+    def submit(self, function: Callable[..., Any], /, *given: Any, **named: Any) -> Future[Any]:
+        """See `Executor`."""
+        future: Future[Any] = self._executor.submit(function, *given, **named)
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Leave the cluster; the scheduler drops what is not done."""
+        del wait, cancel_futures
+        self._client.close()

@@ -1,0 +1,179 @@
+"""Real clusters that do the work of an engine: Dask's and Ray's scheduler with two workers, and Slurm's daemons."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from parts import needs, needs_root, part
+from rendering import ROOT
+from running import free_port
+from servers import process
+
+HERE = Path(sys.executable).parent
+PAGE = ROOT / "template" / "vendor" / "slipway" / "docs" / "engines.md"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """How a client finds it: variables of its environment, and what its command begins with."""
+
+    env: dict[str, str] = field(default_factory=dict)
+    prefix: tuple[str, ...] = ()
+
+
+@contextmanager
+def two_processes(folder: Path) -> Iterator[Cluster]:
+    """No cluster: two processes of this machine."""
+    del folder
+    yield Cluster({"MLOPS_ENGINE": "local", "WORKERS": "2"})
+
+
+@contextmanager
+def dask_cluster(folder: Path, programs: Path = HERE) -> Iterator[Cluster]:
+    """The scheduler of the page, and its two workers, each under a nanny; `programs` is where the commands lie."""
+    port = free_port()
+    start, work = page_commands("dask")
+    with ExitStack() as running:
+        running.enter_context(
+            process(placed(start, "127.0.0.1", port, programs), listens(port), folder / "scheduler.log")
+        )
+        log = folder / "workers.log"
+        workers = [*placed(work, "127.0.0.1", port, programs), "--local-directory", str(folder / "spill")]
+        running.enter_context(process(workers, lambda: log.read_text().count("Registered to") == 2, log))
+        yield Cluster({"MLOPS_ENGINE": "dask", "MLOPS_ENGINE_ADDRESS": f"tcp://127.0.0.1:{port}"})
+
+
+@contextmanager
+def ray_cluster(folder: Path) -> Iterator[Cluster]:
+    """The head of the page, and its node twice with a processor each, in a network of their own.
+
+    For Ray listens on every interface.
+    """
+    needs("ip")
+    needs_root("a network of its own")
+    # Paths of its sockets have no more than 107 characters.
+    place = tempfile.mkdtemp(prefix="ray")
+    env = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DISABLE_DOCKER_CPU_WARNING": "1"}
+    start, join = page_commands("ray")
+    small = ("--block", "--object-store-memory=100000000")
+    with ExitStack() as running:
+        running.callback(shutil.rmtree, place, ignore_errors=True)
+        inside = running.enter_context(network(folder))
+        nodes = {"head": [*placed(start, "127.0.0.1", 6379), *small, "--num-cpus=0", f"--temp-dir={place}"]}
+        for one in (2, 3):
+            nodes[f"node{one}"] = [*placed(join, f"127.0.0.{one}", 6379), *small, "--num-cpus=1"]
+        for name, command in nodes.items():  # two that start at the same moment take the same socket
+            log = folder / f"{name}.log"
+            running.enter_context(process([*inside, *command], says("will now block forever", log), log, env))
+        yield Cluster({"MLOPS_ENGINE": "ray", "MLOPS_ENGINE_ADDRESS": "127.0.0.1:6379", **env}, inside)
+
+
+def page_commands(engine: str) -> list[str]:
+    """The two commands by which the page starts a cluster."""
+    return re.findall(rf"^uv run ({engine} .*)$", PAGE.read_text("utf-8"), flags=re.MULTILINE)
+
+
+def placed(command: str, host: str, port: int, programs: Path = HERE) -> list[str]:
+    """A command of the page with addresses of this machine: the scheduler's is 127.0.0.1, the worker's `host`."""
+    for there, here in {"10.0.0.5": "127.0.0.1", "10.0.0.6": host, "8786": str(port)}.items():
+        command = command.replace(there, here)
+    program, *options = command.split()
+    return [str(programs / program), *options]
+
+
+@contextmanager
+def slurm_cluster(folder: Path) -> Iterator[Cluster]:
+    """A controller and a node, whose jobs are as real as any."""
+    needs("munged", "slurmctld", "slurmd", "sbatch")
+    needs_root("Slurm")
+    key, conf, name = folder / "munge.key", folder / "slurm.conf", socket.gethostname().partition(".")[0]
+    key.write_bytes(os.urandom(1024))
+    key.chmod(0o400)
+    ports = free_port(), free_port()
+    for made in ("state", "spool"):
+        (folder / made).mkdir()
+    conf.write_text(SLURM.format(name=name, folder=folder, controller=ports[0], node=ports[1]), encoding="utf-8")
+    env = {"SLURM_CONF": str(conf)}
+    files = {"socket": "m.sock", "pid-file": "m.pid", "log-file": "munge.log", "seed-file": "m.seed"}
+    munge = [str(part("munged")), "--foreground", "--force", "--key-file", str(key)]
+    munge += [f"--{option}={folder / file}" for option, file in files.items()]
+    with (
+        process(munge, (folder / "m.sock").exists, folder / "munged.log"),
+        process([str(part("slurmctld")), "-D"], listens(ports[0]), folder / "controller.log", env),
+        process([str(part("slurmd")), "-D"], lambda: is_idle(env), folder / "node.log", env),
+    ):
+        asked = {"DASK_JOBQUEUE__SLURM__INTERFACE": "lo", "DASK_JOBQUEUE__SLURM__MEMORY": "1 GB"}
+        yield Cluster({"MLOPS_ENGINE": "slurm", "WORKERS": "2", **asked, **env})
+
+
+SLURM = """\
+ClusterName=tests
+SlurmctldHost={name}(127.0.0.1)
+SlurmctldPort={controller}
+SlurmdPort={node}
+# Without these two they listen on every interface.
+CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+AuthInfo=socket={folder}/m.sock
+CredType=cred/munge
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/controller.pid
+SlurmdPidFile={folder}/node.pid
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SwitchType=switch/none
+MpiDefault=none
+ReturnToService=2
+SelectType=select/cons_tres
+AccountingStorageType=accounting_storage/none
+JobAcctGatherType=jobacct_gather/none
+NodeName={name} NodeAddr=127.0.0.1 CPUs=2 RealMemory=3000 State=UNKNOWN
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+"""
+
+
+@contextmanager
+def network(folder: Path) -> Iterator[tuple[str, ...]]:
+    """A network of its own, with a loopback address; yields what a command begins with to be in it."""
+    pid = folder / "pid"
+    command = ["unshare", "--net", "sh", "-c", f"ip link set lo up && echo $$ >{pid} && exec sleep infinity"]
+    with process(command, lambda: pid.is_file() and pid.read_text().endswith("\n"), folder / "network.log"):
+        yield ("nsenter", f"--net=/proc/{pid.read_text().strip()}/ns/net", "--")
+
+
+def listens(port: int) -> Callable[[], bool]:
+    """Whether something listens at a port of the loopback address."""
+
+    def does() -> bool:
+        with socket.socket() as asking:
+            return asking.connect_ex(("127.0.0.1", port)) == 0
+
+    return does
+
+
+def says(text: str, log: Path) -> Callable[[], bool]:
+    """Whether a log has a text in it."""
+    return lambda: text in log.read_text("utf-8", errors="replace")
+
+
+def is_idle(env: dict[str, str]) -> bool:
+    """Whether Slurm has a node that waits for jobs."""
+    asked = subprocess.run(
+        [str(part("sinfo")), "--noheader", "--format=%t"],
+        env=os.environ | env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return asked.stdout.strip() == "idle"

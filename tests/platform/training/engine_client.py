@@ -1,0 +1,134 @@
+"""Does each kind of work once by the engine that the environment names, and prints a digest of each result.
+
+    PROJECT BUNDLE FOLDER [MARKS]
+
+With MARKS, a folder, the first worker that comes to each kind of work is killed in the middle of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import polars as pl
+from slipway.serving import batch
+from slipway.settings.project import Project
+from slipway.settings.search import ParameterRange, SearchParams
+from slipway.team import CONTRACT
+from slipway.training import backtest, engines, search
+from slipway.training.bundle import Bundle
+from slipway.training.engines import Mapper
+from slipway.training.scoring import Scorer
+
+ROWS = 2_000
+
+
+@dataclass(frozen=True)
+class Kill:
+    """Kills the process that calls it first, of all on all machines."""
+
+    mark: Path
+
+    def __call__(self, *given: object) -> None:
+        del given
+        try:
+            self.mark.touch(exist_ok=False)
+        except FileExistsError:
+            return
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@dataclass(frozen=True)
+class Dying:
+    """A function whose first caller dies when it has done the work, and not yet sent the result."""
+
+    function: Callable[[Any], Any]
+    kill: Kill
+
+    def __call__(self, chunk: Any) -> Any:
+        result = self.function(chunk)
+        self.kill()
+        return result
+
+
+@dataclass
+class Deadly:
+    """An engine that loses a worker in the middle of each kind of work."""
+
+    engine: Mapper
+    marks: Path
+    threads: int = 1
+
+    def map(self, function: Callable[[Any], Any], chunks: Iterable[Any]) -> Iterator[Any]:
+        kill = Kill(self.marks / type(function).__name__)
+        if isinstance(function, batch.PortionScorer):  # after the first of its parts
+            return self.engine.map(replace(function, tell=kill), chunks)
+        return self.engine.map(Dying(function, kill), chunks)
+
+
+def scored(project: Project, bundle: Bundle, folder: Path, engine: Mapper) -> str:
+    """The answers and scores of rows in a Parquet file and in a CSV."""
+    source, target = folder / "rows", folder / "answers.parquet"
+    source.mkdir()
+    known = pl.read_parquet(project.root / "data" / "raw.parquet")
+    rows = pl.concat([known] * (1 + ROWS // known.height)).head(ROWS)
+    rows.write_parquet(source / "1.parquet")
+    rows.head(50).write_csv(source / "2.csv")
+    batch.CHUNK, batch.CHUNKS_AT_ONCE = 100, 3
+    batch.predict(Scorer(bundle), source, target, with_score=True, log=say, engine=engine)
+    answers = pl.read_parquet(target)
+    assert answers.height == ROWS + 50
+    return digest(answers.write_ipc(None).getvalue())
+
+
+def aged(project: Project, engine: Mapper) -> str:
+    """A back-test with a few cut-offs."""
+    times = pl.read_parquet(project.root / "data" / "valid.parquet")[str(CONTRACT.time)]
+    window = timedelta(days=(times.max() - times.min()).days // 5)  # type: ignore[operator,union-attr]
+    past = backtest.Past(backtest._rows(project, str(CONTRACT.time)), str(CONTRACT.time), 20)
+    starts = backtest.cut_offs(past.frame[0, past.time], past.frame[-1, past.time], window, None)
+    learn = backtest.TeamModel(project.params, next(iter(project.policy.gates.metrics)))
+    found = [*backtest.measure(past, starts, window, None, learn, sign=1, log=say, engine=engine)]
+    assert len(found) > 3
+    return digest(msgspec.json.encode(found))
+
+
+def searched(project: Project, engine: Mapper) -> str:
+    """The folds of two trials."""
+    asked = SearchParams(
+        metric=next(iter(project.policy.gates.metrics)), ranges={"n_estimators": ParameterRange(low=2, high=20)}
+    )
+    exam = search.Exam.of(project, asked, engine)
+    values = [[*exam.values({"n_estimators": trees})] for trees in (5, 6)]
+    return digest(msgspec.json.encode([*values, exam.values_anew({"n_estimators": 5})]))
+
+
+def digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+
+
+def main() -> None:
+    root, bundle, folder = map(Path, sys.argv[1:4])
+    project = Project(root)
+    project.tool.engine_workers = int(os.environ["WORKERS"]) if "WORKERS" in os.environ else None
+    with engines.opened(project, say) as engine:
+        used = Deadly(engine, Path(sys.argv[4])) if len(sys.argv) > 4 else engine
+        found = {
+            "batch": scored(project, Bundle(bundle), folder, used),
+            "back-test": aged(project, used),
+            "search": searched(project, used),
+        }
+    sys.stdout.write(json.dumps(found))

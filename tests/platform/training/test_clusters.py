@@ -1,0 +1,71 @@
+"""The same work by each engine, on real clusters of which workers are killed: the results are those of one process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clusters import Cluster, dask_cluster, ray_cluster, slurm_cluster, two_processes
+from flight_delays.contract import CONTRACT
+from slipway.settings.project import Project
+from slipway.training.bundle import Lineage, seal
+
+LIMIT_S = 600
+KINDS = {"PortionScorer", "Aged", "FoldModel"}
+
+pytestmark = pytest.mark.skipif(CONTRACT.time is None, reason="rows without a time have no age")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def importable(an_environment_of_its_own: None) -> None:
+    """Let the workers import what the client sends."""
+    os.environ["PYTHONPATH"] += os.pathsep + str(Path(__file__).parent)
+
+
+@pytest.fixture(scope="module")
+def known(finished: Project, importable: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A bundle, and what one process finds with it."""
+    folder = tmp_path_factory.mktemp("known")
+    digest = "0" * 64
+    lineage = Lineage(
+        commit=digest[:40], repository="tests", run_id=digest[:32], pipeline=digest, data=[], lock=digest, python="3",
+        platform="any",
+    )  # fmt: skip
+    made = seal(finished.bundle, folder / "bundle", lineage)
+    return made.path, found(finished, made.path, folder, Cluster())
+
+
+def found(project: Project, bundle: Path, folder: Path, cluster: Cluster, *marks: Path) -> dict[str, Any]:
+    client = [sys.executable, "-c", "from engine_client import main; main()"]
+    command = [*cluster.prefix, *client, *map(str, (project.root, bundle, folder, *marks))]
+    done = subprocess.run(
+        command, env=os.environ | cluster.env, capture_output=True, text=True, timeout=LIMIT_S, check=False
+    )
+    assert done.returncode == 0, done.stderr[-5000:]
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+@pytest.mark.parametrize("opened", [two_processes, dask_cluster, ray_cluster, slurm_cluster])
+def test_an_engine_whose_workers_are_killed_finds_what_one_process_finds(
+    opened: Callable[[Path], AbstractContextManager[Cluster]],
+    known: tuple[Path, dict[str, Any]],
+    finished: Project,
+    tmp_path: Path,
+) -> None:
+    bundle, expected = known
+    for made in ("cluster", "work", "marks"):
+        (tmp_path / made).mkdir()
+
+    with opened(tmp_path / "cluster") as cluster:
+        result = found(finished, bundle, tmp_path / "work", cluster, tmp_path / "marks")
+
+    assert {mark.name for mark in (tmp_path / "marks").iterdir()} == KINDS  # each time one was killed
+    assert result == expected
