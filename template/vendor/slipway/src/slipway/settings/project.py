@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -23,6 +24,7 @@ class ToolSettings(Settings):
     """`[tool.mlops]` in `pyproject.toml`.
 
     `target` is that of environment files which name none, and `engine` does the work: see `training/engines.py`.
+    `delivery` says what changes a cluster: who deploys (`push`), or a controller in it that pulls from Git.
     """
 
     model: str
@@ -30,6 +32,7 @@ class ToolSettings(Settings):
     target: str = "native"
     image: str = ""
     engine: str = "local"
+    delivery: Literal["push", "argocd", "flux"] = "push"
 
 
 @dataclass(frozen=True)
