@@ -12,7 +12,8 @@ Answers = dict[str, str]
 
 #: Kinds of data remote that stand for the others where choices meet: the rest differ in rows of one table.
 MET = ("local", "s3")
-# Answers that are typed, not chosen, and lead elsewhere in copier.yml or a template; and the rest of the remotes.
+# Answers that are typed, not chosen, and lead elsewhere in copier.yml or a template; the rest of the remotes; and
+# deliveries, which differ in one file and one line.
 TYPED: list[Answers] = [
     {"data_remote": "s3", "s3_endpoint": "http://127.0.0.1:9000"},
     {"data_remote_url": "/srv/flight data"},
@@ -27,6 +28,8 @@ TYPED: list[Answers] = [
     {"data_remote": "ssh", "size": "regulated"},
     {"data_remote": "webdav", "problem": "regression"},
     {"data_remote": "http", "target": "compose"},
+    {"target": "kubernetes", "delivery": "argocd"},
+    {"target": "kubernetes", "delivery": "flux", "size": "regulated"},
 ]
 
 
@@ -45,7 +48,8 @@ def pairwise() -> list[Answers]:
 def _pairs(form: dict[str, Any] | None = None, together: int = 2) -> list[Answers]:
     choices = {question.key: list(question.choices.values()) for question in questions(form) if question.choices}
     choices["data_remote"] = [kind for kind in choices["data_remote"] if kind in MET]
-    axes = [[((key, value),) for value in values] for key, values in choices.items() if key not in ("size", "target")]
+    shaped = ("size", "target", "delivery")
+    axes = [[((key, value),) for value in values] for key, values in choices.items() if key not in shaped]
     # A size without containers asks for no target, so the two are one choice.
     sizes, targets = choices.get("size", []), choices.get("target", [])
     shapes: list[tuple[tuple[str, str], ...]] = [

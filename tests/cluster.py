@@ -19,8 +19,10 @@ from urllib.parse import urlsplit
 import pytest
 from engine import CACHE, Registry
 from parts import needs, needs_root, part
+from rendering import git
 from running import Result, ran
 from servers import process
+from yaml import safe_load
 
 #: As in `.ci/kubernetes`.
 PROGRAMS = CACHE / "kubernetes-1.20.2"
@@ -130,6 +132,46 @@ def _tar(files: dict[str, bytes]) -> bytes:
             entry.size, entry.mode = len(content), 0o755
             archive.addfile(entry, io.BytesIO(content))
     return packed.getvalue()
+
+
+class Puller:
+    """Stands in for Argo CD and Flux: makes a namespace what a folder of a branch says, and prunes the rest.
+
+    It looks every second, as long as the block lasts.
+    """
+
+    def __init__(self, node: Node, repository: Path, overlay: str, checkout: Path) -> None:
+        self._node = node
+        self._checkout, self._overlay = checkout, checkout / overlay
+        git(checkout.parent, "clone", "--quiet", "--branch", "main", str(repository), str(checkout))
+        self._applied, self._there = "", set[str]()
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._pull_often)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over.set()
+        self._thread.join()
+
+    def _pull_often(self) -> None:
+        while not self._is_over.wait(1):
+            git(self._checkout, "pull", "--quiet", "--ff-only")
+            commit = git(self._checkout, "rev-parse", "HEAD")
+            if commit != self._applied:
+                self._make_so()
+                self._applied = commit
+
+    def _make_so(self) -> None:
+        made = self._node.kubectl("kustomize", str(self._overlay)).stdout
+        how = ("--server-side", "--force-conflicts", "--field-manager=puller", "--output=name", "-f", "-")
+        now = set(self._node.kubectl("apply", *how, stdin=made).stdout.split())
+        namespace = safe_load((self._overlay / "kustomization.yaml").read_text("utf-8"))["namespace"]
+        if gone := self._there - now:
+            self._node.kubectl("delete", "--namespace", namespace, *sorted(gone))
+        self._there = now
 
 
 class Door:

@@ -78,8 +78,10 @@ def test_a_size_decides_which_parts_there_are(project: Path, answers: Answers) -
     parts = {part_of(name) for name in files(project)} - {None}
 
     example = "predicts_pictures" if answers.get("problem") == "image" else "has_flights"
-    asked_for = {"uses_kubernetes"} if answers.get("target") == "kubernetes" else set()
-    others = set(only()) - {"predicts_pictures", "has_flights", "uses_kubernetes"}
+    in_cluster = answers.get("target") == "kubernetes"
+    pulled = {f"uses_{answers['delivery']}"} & set(only()) if "delivery" in answers else set()
+    asked_for = {"uses_kubernetes"} | pulled if in_cluster else set()
+    others = set(only()) - {"predicts_pictures", "has_flights", "uses_kubernetes", "uses_argocd", "uses_flux"}
     assert parts == {example} | (set() if answers.get("size") == "small" else others | asked_for)
 
 

@@ -196,6 +196,20 @@ def test_an_answer_switched_on_and_off_returns_the_same_tree(
     assert git(project, "rev-parse", "HEAD^{tree}") == before
 
 
+def test_a_project_in_containers_moves_to_a_cluster_without_a_change_of_the_teams(
+    released: Template, start: Callable[..., Path]
+) -> None:
+    project = start(released.version, target="compose")
+
+    proposal = following.propose_update(following.prepare(project, answers=["target=kubernetes", "delivery=flux"]))
+
+    assert proposal
+    changed = [line.split() for line in git(project, "diff", "--name-status", "HEAD", proposal.branch).splitlines()]
+    assert {path for how, path in changed if how == "M"} == {".copier-answers.yml", ".gitattributes", "pyproject.toml"}
+    assert {"/".join(path.split("/")[:2]) for how, path in changed if how == "A"} == {"deploy/kubernetes"}
+    assert {how for how, _ in changed} == {"M", "A"}
+
+
 def test_another_answer_is_proposed_and_taken_back(released: Template, start: Callable[..., Path]) -> None:
     project = start(released.version)
     before = git(project, "rev-parse", "HEAD^{tree}")

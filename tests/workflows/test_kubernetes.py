@@ -6,21 +6,26 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from clients import Client, asked_by, wait_until
-from cluster import Door, Node, kubernetes_node
+from cluster import Door, Node, Puller, kubernetes_node
 from containers import ContainerProject, image_name, log_in
 from engine import Engine, Registry
 from rendering import git
 from running import make_bucket, prepare, train
 from servers import s3_store
+from yaml import safe_dump_all, safe_load_all
 
 NAMESPACE = "flight-delays-staging"
-IMAGE = "deploy/kubernetes/overlays/staging/image.yaml"
+FOLDER = "deploy/kubernetes/overlays/staging"
+IMAGE, OVERLAY = f"{FOLDER}/image.yaml", f"{FOLDER}/kustomization.yaml"
+#: Those of their objects that Kubernetes 1.20 knows.
+ENVIRONMENTS, KINDS = ("production", "staging"), {"Deployment", "NetworkPolicy", "Service"}
 FILE = "deploy/environments/staging.yaml"
 
 
@@ -52,6 +57,20 @@ class ClusterProject(ContainerProject):
         host, row = self.node.address_of("model", NAMESPACE), json.dumps(self.flights(1)[0])
         habits = [(True, 0.0), (True, 0.0), (False, 0.0), (True, 1.0)]
         return [Client(80, row, keeps, pause + 0.02, host=host) for keeps, pause in habits]
+
+    def varied_clients(self) -> list[Client]:
+        """Clients that each ask about another flight, so that a share of them meets a challenger."""
+        host = self.node.address_of("model", NAMESPACE)
+        return [Client(80, json.dumps(row), False, 1.0, host=host) for row in self.flights(30)]
+
+
+#: Ends the processes that answer, in a container, and not the one that keeps them.
+KILL_SERVERS = """
+import os, pathlib, signal
+for entry in pathlib.Path("/proc").glob("[0-9]*"):
+    if int(entry.name) != os.getpid() and b"slipway.serving.run" in (entry / "cmdline").read_bytes():
+        os.kill(int(entry.name), signal.SIGKILL)
+"""
 
 
 def digests_in(project: ClusterProject, commit: str = "HEAD") -> tuple[str, str]:
@@ -101,8 +120,7 @@ def move_staging(project: ClusterProject) -> None:
     project.edit(FILE, "target: native", "target: kubernetes")
     project.edit(FILE, "workers: 1", "workers: 1\n  labels: true")
     project.edit(FILE, "champion: null", "access:\n  anyone: true\n\nchampion: null")
-    overlay = "deploy/kubernetes/overlays/staging/kustomization.yaml"
-    project.edit(overlay, "transformers:", "replicas: [{name: model, count: 2}]\ntransformers:")
+    project.edit(OVERLAY, "transformers:", "replicas: [{name: model, count: 2}]\ntransformers:")
     project.commit("Run staging in the cluster")
 
 
@@ -140,8 +158,9 @@ def image_of(project: ClusterProject) -> str:
 
 
 def versions_of(project: ClusterProject) -> set[int]:
-    """The versions that pods say they are."""
-    return {json.loads(pod["metadata"]["annotations"]["mlops.run"])["version"] for pod in project.pods()}
+    """The versions that pods are told to be."""
+    told = [{one["name"]: one["value"] for one in pod["spec"]["containers"][0]["env"]} for pod in project.pods()]
+    return {int(one["MLOPS_VERSION"]) for one in told}
 
 
 def all_hear(clients: list[Client], version: int) -> None:
@@ -217,7 +236,7 @@ def test_an_image_that_answers_wrongly_gets_no_request(cluster: ClusterProject) 
     git(cluster.root, "reset", "--quiet", "--hard", before)
 
     assert (unlike.exit_code, refused.exit_code) == (1, 1)
-    assert f"{IMAGE} does not name the image of staging.yaml" in unlike.stderr
+    assert f"{IMAGE} does not say what staging.yaml says" in unlike.stderr
     assert "this code cannot serve bundle sha256:" in refused.stderr
     assert "version 1 goes on serving" in refused.stderr
     assert [client.failures for client in clients] == [[]] * 4
@@ -243,6 +262,120 @@ def test_what_pods_answered_is_in_the_bucket_and_they_say_so(cluster: ClusterPro
     wait_until(is_traced, limit_s=90)
     # A pod says that it is there within half a minute of its start.
     wait_until(is_told_of, limit_s=90)
+
+
+def test_the_server_accepts_what_each_overlay_makes_and_would_refuse_a_slip(cluster: ClusterProject) -> None:
+    """Those kinds that it knows; a selector that finds no pod passes the schemas, and not the server."""
+    folder, how = cluster.root / "deploy/kubernetes/overlays", ("apply", "--server-side", "--dry-run=server", "-f", "-")
+    cluster.node.kubectl("create", "namespace", "flight-delays-production")
+    made = {name: list(safe_load_all(cluster.kubectl("kustomize", str(folder / name)))) for name in ENVIRONMENTS}
+    known = [one for found in made.values() for one in found if one["kind"] in KINDS]
+    slip = deepcopy(next(one for one in known if one["kind"] == "Deployment"))
+    slip["spec"]["selector"]["matchLabels"] = {"app.kubernetes.io/name": "other"}
+
+    accepted = cluster.node.kubectl(*how, stdin=safe_dump_all(known), check=False)
+    refused = cluster.node.kubectl(*how, "--force-conflicts", stdin=safe_dump_all([slip]), check=False)
+
+    assert (accepted.exit_code, accepted.stderr) == (0, "")
+    assert len(accepted.stdout.splitlines()) == len(known) == 2 * len(KINDS)
+    assert "`selector` does not match template `labels`" in refused.stderr
+
+
+def test_a_canary_answers_its_share_which_changes_while_pods_run(cluster: ClusterProject) -> None:
+    """Where it dies, the champion answers in its place."""
+    with asked_by(cluster.varied_clients()) as clients:
+        cluster.challenge("staging", "--version", "2", "--mode", "canary", "--share", "0.2")
+        names = [pod["metadata"]["name"] for pod in cluster.pods()]
+        few = share_of(clients, 2)
+        cluster.challenge("staging", "--version", "2", "--mode", "canary", "--share", "0.7")
+        many = share_of(clients, 2)
+        same = [pod["metadata"]["name"] for pod in cluster.pods()]
+        status = cluster.mlops("status").stdout
+        cluster.kubectl("exec", names[0], "--container=challenger", "--", "python", "-c", KILL_SERVERS)
+        share_of(clients, 1)
+        cluster.challenge("staging", "--end")
+        all_hear(clients, 1)
+
+    assert 0.05 < few < 0.4
+    assert 0.55 < many < 0.85
+    assert same == names
+    assert "with version 2 as canary of 70%" in status
+    assert [client.failures for client in clients] == [[]] * len(clients)
+    assert [len(pod["spec"]["containers"]) for pod in cluster.pods()] == [1, 1]
+
+
+def share_of(clients: list[Client], version: int) -> float:
+    """The part of the next requests that a version answers."""
+    before = [len(client.versions) for client in clients]
+    wait_until(lambda: sum(len(client.versions) for client in clients) - sum(before) > 150, limit_s=120)
+    heard = [one for client, seen in zip(clients, before, strict=True) for one in client.versions[seen:]]
+    return heard.count(version) / len(heard)
+
+
+def test_what_is_merged_is_pulled_and_what_proves_nothing_leaves_the_old_pods(
+    cluster: ClusterProject, tmp_path: Path
+) -> None:
+    """By a loop in the place of a controller; whoever waits for it cannot enter the cluster."""
+    nobody = {"KUBECONFIG": os.devnull}
+    git(tmp_path, "init", "--quiet", "--bare", "--initial-branch", "main", "origin")
+    git(cluster.root, "remote", "add", "origin", str(tmp_path / "origin"))
+    cluster.edit("pyproject.toml", "[tool.mlops]\n", '[tool.mlops]\ndelivery = "flux"\n')
+    cluster.edit(OVERLAY, "transformers:", "configMapGenerator: [{name: extra, literals: [a=b]}]\ntransformers:")
+    cluster.commit("Let the cluster pull")
+    git(cluster.root, "push", "--quiet", "origin", "HEAD:main")
+    promoted = cluster.mlops("promote", "staging", "--version", "2", env=nobody).stdout
+    git(cluster.root, "merge", "--quiet", "--no-edit", "promote/staging-v2")
+    git(cluster.root, "push", "--quiet", "origin", "HEAD:main")
+    merged = git(cluster.root, "rev-parse", "--short=9", "HEAD").strip()
+
+    with asked_by(cluster.clients()) as clients, Puller(cluster.node, tmp_path / "origin", FOLDER, tmp_path / "here"):
+        deployed = cluster.mlops("deploy", "staging", env=nobody)
+        all_hear(clients, 2)
+        extra, good = cluster.kubectl("get", "configmaps", "-o", "name"), image_of(cluster)
+        spoil_in_git(cluster)
+        wait_until(lambda: "this code cannot serve bundle" in said_by_pods(cluster), limit_s=180)
+        before = [len(client.versions) for client in clients]
+        wait_until(lambda: all(len(one.versions) > count for one, count in zip(clients, before, strict=True)))
+        status = cluster.mlops("status", env=nobody).stdout
+        rolled = cluster.mlops("rollback", "staging", env=nobody).stdout
+        git(cluster.root, "push", "--quiet", "origin", "HEAD:main")
+        wait_until(lambda: images_of(cluster) == {good}, limit_s=120)
+
+    assert "version 2 is proposed for staging" in promoted
+    assert "staging answers with version 2" in deployed.stdout
+    assert "should run version 2, runs version 2" in status
+    assert f"by commit {merged}" in status
+    assert "committed: staging names version 2 again" in rolled
+    assert ("extra" in extra, "extra" in cluster.kubectl("get", "configmaps", "-o", "name")) == (True, False)
+    assert [client.failures for client in clients] == [[]] * 4
+    assert all({*client.versions} <= {1, 2} and client.versions[-1] == 2 for client in clients)
+    cluster.edit("pyproject.toml", 'delivery = "flux"\n', "")
+    git(cluster.root, "remote", "remove", "origin")
+    cluster.commit("Deploy by hand again")
+    cluster.release("staging", "--version", "1")
+
+
+def spoil_in_git(cluster: ClusterProject) -> None:
+    """Merge what names an image that answers wrongly, and send it to where the cluster pulls; the extra object goes."""
+    good, bad = image_of(cluster), spoilt(cluster)
+    cluster.name_image(bad)
+    cluster.edit(IMAGE, good.rpartition("@")[2], bad.rpartition("@")[2])
+    cluster.edit(OVERLAY, "configMapGenerator: [{name: extra, literals: [a=b]}]\n", "")
+    cluster.commit("Name it in the overlay, too")
+    git(cluster.root, "push", "--quiet", "origin", "HEAD:main")
+
+
+def images_of(cluster: ClusterProject) -> set[str]:
+    return {pod["spec"]["containers"][0]["image"] for pod in cluster.pods()}
+
+
+def said_by_pods(cluster: ClusterProject) -> str:
+    """What pods that were started again had to say before."""
+    again = [
+        pod for pod in cluster.pods() if any(one["restartCount"] for one in pod["status"].get("containerStatuses", []))
+    ]
+    named = [pod["metadata"]["name"] for pod in again]
+    return "".join(cluster.kubectl("logs", name, "--previous", "--tail=50") for name in named)
 
 
 def test_moving_away_leaves_nothing_in_the_cluster(cluster: ClusterProject) -> None:

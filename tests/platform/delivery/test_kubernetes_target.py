@@ -1,15 +1,20 @@
-"""What no cluster is asked for: it is refused before anything changes there."""
+"""What no cluster is asked for: it is refused before anything changes there. What one pulls, nobody applies."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import kubernetes_validate
 import msgspec
 import pytest
+import yaml
+from rendering import ROOT
 from slipway.base.errors import MlopsError
-from slipway.delivery import beside, deploy, environments, target
-from slipway.delivery.target import Run
+from slipway.delivery import beside, deploy, environments, rollback, target, variables
+from slipway.delivery.kubernetes import rivals
+from slipway.delivery.target import Rival, Run
 from slipway.forge import git
 from slipway.settings.project import Project
 from slipway.training.bundle import Bundle
@@ -75,13 +80,6 @@ def test_a_log_in_a_folder_is_refused(project: Project, named: Callable[..., Non
     assert "names no bucket" in refusal(project)
 
 
-def test_a_challenger_is_refused(project: Project, named: Callable[..., None]) -> None:
-    challenger = f"challenger:\n  version: 2\n  digest: sha256:{'2' * 64}\n  commit: {'b' * 40}\n  mode: shadow\n"
-    named(extra=ACCESS + challenger)
-
-    assert "it can try no challenger there" in refusal(project)
-
-
 def test_a_hash_is_refused(project: Project, named: Callable[..., None]) -> None:
     named()
     found, release = Project.find(project.root), environments.champion(project, "staging")
@@ -100,7 +98,7 @@ def test_an_overlay_that_names_another_image_is_refused(project: Project, named:
     path.write_text(path.read_text("utf-8").replace("1" * 64, "2" * 64), encoding="utf-8")
     commit(project)
 
-    assert refusal(project) == f"{IMAGE} does not name the image of staging.yaml"
+    assert refusal(project) == f"{IMAGE} does not say what staging.yaml says"
 
 
 def test_a_change_of_manifests_that_is_in_no_commit_is_refused(project: Project, named: Callable[..., None]) -> None:
@@ -130,3 +128,103 @@ def test_an_environment_elsewhere_asks_no_cluster(
     monkeypatch.setenv("PATH", str(tmp_path))
 
     assert deploy.running(project, "staging") == []
+
+
+@pytest.fixture
+def pulled(project: Project, named: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Project:
+    """Staging is in a cluster that pulls; kubectl there is none, and git alone is found."""
+    named()
+    settings = project.root / "pyproject.toml"
+    text = settings.read_text("utf-8").replace("[tool.mlops]\n", '[tool.mlops]\ndelivery = "flux"\n')
+    settings.write_text(text, encoding="utf-8")
+    found = Project(project.root)
+    (project.root / IMAGE).write_text(beside.files(found, "staging", environments.load(found, "staging"))[IMAGE])
+    commit(project)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/git").symlink_to(str(shutil.which("git")))
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    return found
+
+
+def pods_are_told(project: Project) -> Run:
+    """The run that the overlay's file tells of."""
+    image, told = yaml.safe_load_all((project.root / IMAGE).read_text("utf-8"))
+    (container,) = yaml.safe_load(told["patch"])["spec"]["template"]["spec"]["containers"]
+    found = {one["name"]: one["value"] for one in container["env"]}
+    name = "{newName}@{digest}".format(**image["imageTag"])
+    return variables.read(found, bundle="", host="", port=0, image=name)
+
+
+def test_a_file_that_is_pulled_tells_pods_what_a_deployment_would(pulled: Project) -> None:
+    path = pulled.root / "policy.yaml"
+    path.write_text(path.read_text("utf-8") + "privacy: {fields: {carrier: drop}}\n", encoding="utf-8")
+    changed = Project(pulled.root)
+    beside_it = beside.lagging(changed, "staging", environments.load(changed, "staging"))
+    (pulled.root / IMAGE).write_text(beside.files(changed, "staging", environments.load(changed, "staging"))[IMAGE])
+
+    run, release = pods_are_told(changed), environments.champion(changed, "staging")
+
+    assert beside_it == [IMAGE]
+    assert (run.version, run.digest, run.commit) == (release.version, release.digest, release.commit)
+    assert (run.image, run.limits, run.privacy) == (RELEASE, changed.policy.serving, {"carrier": "drop"})
+
+
+def test_what_pods_cannot_do_is_refused_before_it_is_proposed(pulled: Project) -> None:
+    path = pulled.environments / "staging.yaml"
+    path.write_text(path.read_text("utf-8").replace(ACCESS, ""), encoding="utf-8")
+    release = environments.champion(pulled, "staging")
+
+    with pytest.raises(MlopsError, match="does not say `anyone: true` below access"):
+        environments.propose_change(pulled, "staging", {"champion": release}, "promote/it", "Promote", "a title")
+
+
+def test_a_rollback_of_what_is_pulled_is_a_commit_of_both_files(pulled: Project) -> None:
+    first = environments.champion(pulled, "staging")
+    second = msgspec.structs.replace(first, version=2, image=f"acme/flights@sha256:{'2' * 64}")
+    environments.propose_change(pulled, "staging", {"champion": second}, "promote/it", "Promote", "a title")
+    git.git(pulled.root, "merge", "--quiet", "promote/it")
+
+    told_second = pods_are_told(pulled)
+    rollback.roll_back(pulled, "staging", quiet)
+
+    assert (told_second.version, told_second.image) == (2, second.image)
+    assert (pods_are_told(pulled).version, environments.champion(pulled, "staging")) == (1, first)
+    changed = git.git(pulled.root, "show", "--format=", "--name-only").split()
+    assert changed == ["deploy/environments/staging.yaml", IMAGE]
+
+
+@pytest.mark.parametrize("version", [f"1.{minor}" for minor in range(32, 38)])
+def test_a_deployment_with_a_challenger_is_what_every_supported_version_understands(
+    project: Project, version: str
+) -> None:
+    deployment = yaml.safe_load((ROOT / "template/deploy/kubernetes/base/deployment.yaml").read_text("utf-8"))
+    run = Run(
+        environment="staging", version=2, digest="", commit="", bundle="", python="", host="v2.sock", port=0, source="",
+        limits=project.policy.serving, image=RELEASE, role="challenger",
+    )  # fmt: skip
+    rival = Rival(run=run, mode="canary", share=0.1)
+
+    rivals.add(deployment, rival)
+
+    champion, beside = deployment["spec"]["template"]["spec"]["containers"]
+    assert (beside["image"], beside["securityContext"]) == (RELEASE, champion["securityContext"])
+    assert "readinessProbe" not in beside, "a challenger that fails would take its champion out of service"
+    for one in (deployment, rivals.config_map(rival)):
+        kubernetes_validate.validate(one, version, strict=True)
+
+
+def test_what_a_controller_keeps_is_not_stopped_from_here(pulled: Project) -> None:
+    with pytest.raises(MlopsError, match="a controller in the cluster keeps staging") as refused:
+        target.find("kubernetes").stop(pulled, "staging")
+
+    assert "deploy/kubernetes/flux.yaml" in refused.value.next_step
+
+
+def test_a_cluster_that_pulls_tries_no_challenger_and_another_does(pulled: Project) -> None:
+    wanted = environments.load(pulled, "staging")
+    pushed = msgspec.structs.replace(pulled.tool, delivery="push")
+
+    with pytest.raises(MlopsError, match="it can try no challenger there"):
+        target.require_challengers(pulled, "staging", wanted)
+    pulled.__dict__["tool"] = pushed
+    target.require_challengers(pulled, "staging", wanted)

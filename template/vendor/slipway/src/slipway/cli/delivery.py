@@ -72,6 +72,7 @@ def rollback(
     push: Annotated[bool, typer.Option("--push", help="Send the commit to origin, as a job does.")] = False,
 ) -> None:
     """Serve the previous model of an environment, and commit that."""
+    from slipway.delivery import environments, target
     from slipway.delivery import rollback as rolling
 
     project = Project.find()
@@ -79,10 +80,14 @@ def rollback(
         offer(project, rolling.propose(project, environment))
         return
     release = rolling.roll_back(project, environment, say)
-    _say_who_answers(project, environment, release)
+    is_pulled = target.is_pulled(project, environments.load(project, environment))
+    if not is_pulled:
+        _say_who_answers(project, environment, release)
     typer.echo(f"committed: {environment} names version {release.version} again")
     if push:
         typer.echo(rolling.publish(project, environment, release))
+    if is_pulled:
+        typer.echo(f" next: mlops deploy {environment}, once that is on main: it waits until the cluster has pulled it")
 
 
 def _say_who_answers(project: Project, environment: str, release: Release) -> None:

@@ -13,7 +13,7 @@ def files(project: Project, name: str, wanted: Environment) -> dict[str, str]:
     where = target.of(project, wanted)
     if wanted.champion is None or not hasattr(where, "files_beside"):
         return {}
-    made: dict[str, str] = where.files_beside(project, name, wanted.champion)
+    made: dict[str, str] = where.files_beside(project, name, wanted)
     return made
 
 
@@ -27,9 +27,13 @@ def require_level(project: Project, name: str, wanted: Environment) -> None:
     """Refuse an environment whose files do not agree: nobody knows which of them was reviewed."""
     if behind := lagging(project, name, wanted):
         raise MlopsError(
-            f"{behind[0]} does not name the image of {name}.yaml",
+            f"{behind[0]} does not say what {name}.yaml says{_and_policy(project, wanted)}",
             f"mlops promote {name}, which proposes both in one commit; then merge that",
         )
+
+
+def _and_policy(project: Project, wanted: Environment) -> str:
+    return " and policy.yaml" if target.is_pulled(project, wanted) else ""
 
 
 def _read(project: Project, path: str) -> str:

@@ -73,10 +73,8 @@ def _make_so(
     admission = access.admit(project, wanted, run)
     log_place = move.switch(run, rival)
     try:
-        with target.reach(project, target.name_for(project, wanted), run) as at:
-            _smoke_test(at, bundle, admission, log_place)
-            _require_guard(at, log_place)
-            labels.require_taken(at, admission, log_place)
+        if not target.is_pulled(project, wanted):
+            _prove(project, wanted, run, bundle, admission, log_place)
     except MlopsError:
         move.take_back(name)
         ledger.write(project, name, release, ledger.TAKEN_BACK)
@@ -236,6 +234,15 @@ def _rival(project: Project, name: str, wanted: Environment) -> Rival | None:
     path = f"environments/{name}/v{challenger.version}-{challenger.digest[-8:]}.sock"
     beside = msgspec.structs.replace(run, role="challenger", host=path, port=0, workers=1)
     return Rival(run=beside, mode=challenger.mode, share=challenger.share, key=challenger.key)
+
+
+def _prove(
+    project: Project, wanted: Environment, run: Run, bundle: Bundle, admission: Admission, log_place: str
+) -> None:
+    with target.reach(project, target.name_for(project, wanted), run) as at:
+        _smoke_test(at, bundle, admission, log_place)
+        _require_guard(at, log_place)
+        labels.require_taken(at, admission, log_place)
 
 
 def _smoke_test(run: Run, bundle: Bundle, admission: Admission, log: str) -> None:

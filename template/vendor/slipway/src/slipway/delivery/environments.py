@@ -14,8 +14,8 @@ from slipway.base.errors import MlopsError
 from slipway.delivery import beside, target
 from slipway.forge import git, proposals
 from slipway.forge.proposals import Proposal, after_merge
-from slipway.registry import packaging
-from slipway.registry.models import Registry, Version
+from slipway.registry import packaging, signing
+from slipway.registry.models import Registry, Version, bundle_of
 from slipway.settings import edit
 from slipway.settings.base import read_settings
 from slipway.settings.environment import Challenger, Environment, Release
@@ -81,6 +81,7 @@ def promote(
         if this_platform:
             release = _with_this_platform(project, name, release)
         current = load(project, name)
+        require_signed(project, release, current)
         if current.champion == release and not beside.lagging(project, name, current):
             return None, release
         changes: dict[str, Release | None] = {"champion": release}
@@ -233,6 +234,12 @@ def decoded(text: str) -> Environment:
 
 def _as_release(tried: Challenger) -> Release:
     return Release(**{field: getattr(tried, field) for field in Release.__struct_fields__})
+
+
+def require_signed(project: Project, release: Release, wanted: Environment) -> None:
+    """Refuse what the policy wants signed and is not, where a cluster pulls: nobody looks after the merge."""
+    if project.policy.signature and target.is_pulled(project, wanted):
+        signing.verify(project, release, bundle_of(project, release.version, release.digest)[0])
 
 
 def require_committed(project: Project, name: str) -> None:

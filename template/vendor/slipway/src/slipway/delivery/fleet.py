@@ -7,11 +7,14 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from queue import Empty, SimpleQueue
 
+from msgspec.structs import replace
+
 from slipway.base.buckets import is_bucket
 from slipway.base.errors import MlopsError
 from slipway.base.numbers import counted
-from slipway.delivery import deploy, environments
+from slipway.delivery import deploy, environments, target
 from slipway.delivery.beats import HeartbeatKeeper
+from slipway.forge import git
 from slipway.log import heartbeats
 from slipway.log.heartbeats import STALE_S, Heartbeat, ServedVersion
 from slipway.settings.environment import Environment, Release
@@ -72,7 +75,22 @@ def _asked(address: str, names: Sequence[str]) -> dict[str, list[Heartbeat]] | M
 
 def _lines(project: Project, name: str, beats: Sequence[Heartbeat], now: datetime) -> list[str]:
     wanted = environments.load(project, name)
-    return [_line(beat, wanted, now) for beat in sorted(beats, key=lambda beat: (beat.machine, beat.started))]
+    told = [_with_commit(project, beat, wanted) for beat in beats] if target.is_pulled(project, wanted) else beats
+    return [_line(beat, wanted, now) for beat in sorted(told, key=lambda beat: (beat.machine, beat.started))]
+
+
+def _with_commit(project: Project, beat: Heartbeat, wanted: Environment) -> Heartbeat:
+    """A heartbeat with the commit that names its bundle: none can stand in a file that a cluster pulls by it."""
+    digest = wanted.champion.digest if wanted.champion else ""
+    path = environments.relative(project, beat.environment)
+    found = git.since(project.root, path, lambda text: _digest(text) == digest, "--first-parent")
+    commit = found[0] if found else ""
+    return replace(beat, served=[replace(one, commit=commit) if one.digest == digest else one for one in beat.served])
+
+
+def _digest(text: str) -> str:
+    champion = environments.decoded(text).champion
+    return champion.digest if champion else ""
 
 
 def _line(beat: Heartbeat, wanted: Environment, now: datetime) -> str:

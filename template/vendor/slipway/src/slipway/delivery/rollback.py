@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from slipway.base.errors import MlopsError
 from slipway.base.files import Log
-from slipway.delivery import deploy, environments, newest
+from slipway.delivery import deploy, environments, newest, target
 from slipway.delivery.ledger import Hold
 from slipway.forge import git, hosting
 from slipway.forge.proposals import Proposal
@@ -49,7 +49,7 @@ def roll_back(project: Project, name: str, log: Log = print) -> Release:
     """Serve the previous champion, then commit that to this branch; returns it. Safe to run again.
 
     It is served first: where that fails, Git still says what runs, and where Git fails, the ledger of this machine
-    keeps the version that was left from coming back.
+    keeps the version that was left from coming back. Where a cluster pulls, the commit is all there is to do.
     """
     git.require_branch(project.root)
     with project.only_one("promote"):
@@ -57,8 +57,10 @@ def roll_back(project: Project, name: str, log: Log = print) -> Release:
         newest.require_not_before(project, name)  # an old run of a workflow that is run again
         left, release = environments.champion(project, name), previous(project, name)
         text = environments.changed_file(project, name, _changes(project, name, release))
-        hold = Hold(release=left, at="", named_by=newest.named_by(project, name, left))
-        deploy.put_back(project, name, environments.decoded(text), hold, log)
+        environments.require_signed(project, release, environments.load(project, name))
+        if not target.is_pulled(project, environments.load(project, name)):
+            hold = Hold(release=left, at="", named_by=newest.named_by(project, name, left))
+            deploy.put_back(project, name, environments.decoded(text), hold, log)
         _commit(project, name, text, release)
     return release
 
@@ -70,9 +72,15 @@ def publish(project: Project, name: str, release: Release) -> str:
         return hosting.of(project).publish(branch)
     except MlopsError as error:
         raise MlopsError(
-            f"{name} answers with version {release.version}, but the commit that says so was not sent: {error.problem}",
+            f"{_state(project, name, release)}, but the commit that says so was not sent: {error.problem}",
             f"git push origin HEAD:{branch}, then merge {branch}; do not roll back again, which goes one more back",
         ) from error
+
+
+def _state(project: Project, name: str, release: Release) -> str:
+    if target.is_pulled(project, environments.load(project, name)):
+        return f"{name} shall go back to version {release.version}"
+    return f"{name} answers with version {release.version}"
 
 
 def branch_of(name: str, release: Release) -> str:
@@ -93,7 +101,7 @@ def _commit(project: Project, name: str, text: str, release: Release) -> None:
             path.write_bytes(old)
         reason = error.problem if isinstance(error, MlopsError) else str(error)
         raise MlopsError(
-            f"{name} answers with version {release.version}, but the commit that says so was not made: {reason}",
+            f"{_state(project, name, release)}, but the commit that says so was not made: {reason}",
             f"solve this, then mlops rollback {name} again: it commits what runs",
         ) from error
 

@@ -19,7 +19,7 @@ from slipway.base.errors import MlopsError
 from slipway.base.files import Log
 from slipway.log.posted import LabelForm
 from slipway.settings.access import Issuer, Tls, Token
-from slipway.settings.environment import Environment, Platform, Release
+from slipway.settings.environment import Environment, Platform
 from slipway.settings.policy import Hidden, ServingPolicy
 from slipway.settings.project import Project
 
@@ -214,7 +214,7 @@ class ClusterTarget(Target, Protocol):
     """A target on other machines, which need not be reached by the addresses of environments' files.
 
     Its image holds the bundle, too (`holds_bundle`). Without `tries_challengers`, an environment that names one is
-    refused there.
+    refused there. Where it `pulls`, `switch` waits until something else has made it so, and nothing is `reached`.
     """
 
     @property
@@ -225,7 +225,10 @@ class ClusterTarget(Target, Protocol):
     def tries_challengers(self) -> bool:
         """Whether a second version can run beside the champion."""
 
-    def files_beside(self, project: Project, environment: str, champion: Release) -> dict[str, str]:
+    def pulls(self, project: Project) -> bool:
+        """Whether something in the cluster makes it what Git says, so that nobody here does."""
+
+    def files_beside(self, project: Project, environment: str, wanted: Environment) -> dict[str, str]:
         """The text of each file that has to say the same as the environment's, by its path."""
 
     def address(self, project: Project, environment: str) -> str:
@@ -249,9 +252,15 @@ def address_of(project: Project, environment: str, wanted: Environment) -> str:
     return f"http://{wanted.serve.host}:{wanted.serve.port}"
 
 
+def is_pulled(project: Project, wanted: Environment) -> bool:
+    """Whether something in a cluster makes an environment what Git says, so that nobody here does."""
+    where = of(project, wanted)
+    return hasattr(where, "pulls") and cast(ClusterTarget, where).pulls(project)
+
+
 def require_challengers(project: Project, environment: str, wanted: Environment) -> None:
     """Refuse a challenger where the target runs one version alone."""
-    if not getattr(of(project, wanted), "tries_challengers", True):
+    if not getattr(of(project, wanted), "tries_challengers", True) or is_pulled(project, wanted):
         raise MlopsError(
             f"{name_for(project, wanted)} runs one version of {environment}, so it can try no challenger there",
             f"mlops challenge {environment} --end; or try it in an environment with another target",

@@ -103,7 +103,7 @@ def _environments(project: Project) -> Iterator[AuditFinding]:
         )  # fmt: skip
         behind = beside.lagging(project, name, wanted)
         for path in beside.files(project, name, wanted):
-            what = f"{path} names the image that {name}.yaml names"
+            what = f"{path} says what {name}.yaml says"
             yield AuditFinding(what, path not in behind, f"mlops promote {name}")
         if found is not None and same:
             yield _code(project, registry, found)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -24,7 +24,8 @@ class ToolSettings(Settings):
     """`[tool.mlops]` in `pyproject.toml`.
 
     `target` is that of environment files which name none. `engine` does the work, at `engine_address`, by so many
-    workers at a time: see `docs/engines.md`.
+    workers at a time: see `docs/engines.md`. `delivery` says what changes a cluster: who deploys (`push`), or a
+    controller in it that pulls from Git.
     """
 
     model: str
@@ -34,6 +35,7 @@ class ToolSettings(Settings):
     engine: str = "local"
     engine_address: str = ""
     engine_workers: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    delivery: Literal["push", "argocd", "flux"] = "push"
 
 
 #: Variables of the environment for what differs by the machine that works on one checkout.

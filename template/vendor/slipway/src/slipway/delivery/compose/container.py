@@ -17,17 +17,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import msgspec
-
 from slipway.base import http as client
 from slipway.base.errors import MlopsError
-from slipway.delivery import uploads
+from slipway.delivery import uploads, variables
 from slipway.delivery.beats import HeartbeatKeeper
+from slipway.delivery.compose.told import ToldChallenger
 from slipway.delivery.folder import EnvironmentFolder
 from slipway.delivery.processes import KILL_AFTER_S, START_S, TICK_S, Group, log, open_listener
 from slipway.delivery.target import Run
-from slipway.log.posted import LabelForm
-from slipway.settings.policy import Hidden, ServingPolicy
 
 BUNDLE = "/bundle"
 PORT = 8000
@@ -56,7 +53,9 @@ def _uploading(run: Run) -> Iterator[HeartbeatKeeper | None]:
 
 
 def _keep(run: Run, beats: HeartbeatKeeper | None) -> None:
-    group = Group(run, open_listener(run), EnvironmentFolder(STATE, run.environment), socket.gethostname())
+    place = EnvironmentFolder(STATE, run.environment)
+    group = Group(run, open_listener(run), place, os.environ.get("MLOPS_COUNTS") or socket.gethostname())
+    challenger = ToldChallenger(place)
     is_stopping = False
 
     def stop(*_: object) -> None:
@@ -69,8 +68,9 @@ def _keep(run: Run, beats: HeartbeatKeeper | None) -> None:
     while not is_stopping:
         if is_proven:
             group.keep()
+            rival = challenger.keep()
             if beats:
-                beats.keep(run, None)
+                beats.keep(run, rival)
         elif group.is_alive and not group.is_hung:
             group.read_messages()
             is_proven = group.is_ready
@@ -107,47 +107,20 @@ def check() -> None:
         digest = answer.json()["digest"] if answer.status == http.HTTPStatus.OK else ""
     except (OSError, ValueError) as error:
         raise MlopsError(f"the server of this container is not ready: {error}", "read its log") from None
-    if digest != _setting("MLOPS_DIGEST"):
+    if digest != os.environ.get("MLOPS_DIGEST"):
         raise MlopsError(f"the server of this container answers with {digest or 'nothing yet'}", "deploy again")
 
 
 def _run() -> Run:
     """What this container runs; a challenger listens on a path in the folder that it shares with the champion."""
-    path = os.environ.get("MLOPS_SOCKET", "")
     if not Path(BUNDLE).is_dir():
         raise MlopsError(
             f"there is no bundle at {BUNDLE}, in the image or beside it",
             "mlops build --push makes an image with one where an environment is in a cluster; then promote again",
         )
     os.chdir(STATE)
-    return Run(
-        environment=_setting("MLOPS_ENVIRONMENT"),
-        version=int(_setting("MLOPS_VERSION")),
-        digest=_setting("MLOPS_DIGEST"),
-        commit=_setting("MLOPS_COMMIT"),
-        bundle=BUNDLE,
-        python=sys.executable,
-        host=path or "0.0.0.0",  # noqa: S104 - inside the container; the platform decides who reaches it
-        port=0 if path else PORT,
-        source=_setting("MLOPS_SOURCE"),
-        limits=msgspec.json.decode(_setting("MLOPS_LIMITS"), type=ServingPolicy),
-        workers=int(os.environ.get("MLOPS_WORKERS", "1")),
-        privacy=msgspec.json.decode(os.environ.get("MLOPS_PRIVACY", "{}"), type=dict[str, Hidden]),
-        role="challenger" if path else "champion",
-        guarded=bool(os.environ.get("MLOPS_GUARDED")),
-        labels=msgspec.json.decode(os.environ.get("MLOPS_LABELS") or "null", type=LabelForm | None),
-        platform_digest=os.environ.get("MLOPS_PLATFORM_DIGEST", ""),
-        file_commit=os.environ.get("MLOPS_FILE_COMMIT", ""),
-    )
-
-
-def _setting(name: str) -> str:
-    try:
-        return os.environ[name]
-    except KeyError:
-        raise MlopsError(
-            f"the environment of this container has no {name}", "start it with `mlops deploy`, or set the variable"
-        ) from None
+    everywhere = "0.0.0.0"  # noqa: S104 - inside the container; the platform decides who reaches it
+    return variables.read(os.environ, bundle=BUNDLE, host=everywhere, port=PORT, python=sys.executable)
 
 
 if __name__ == "__main__":

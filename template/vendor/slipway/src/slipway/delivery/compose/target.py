@@ -21,11 +21,11 @@ import time
 from pathlib import Path
 
 import msgspec
-from prometheus_client.parser import text_string_to_metric_families
 
 from slipway.base import http
 from slipway.base.errors import MlopsError
 from slipway.base.files import Log
+from slipway.delivery import known, variables
 from slipway.delivery.compose import image_check, images
 from slipway.delivery.compose.stack import CHALLENGER, Stack, short_name
 from slipway.delivery.docker import docker, require_network
@@ -163,28 +163,17 @@ def _settings(project: Project, run: Run, place: Stack) -> dict[str, str]:
         "RUN": msgspec.json.encode(run).decode(),
         "IMAGE": run.image,
         "USER": user,
-        "ENVIRONMENT": run.environment,
-        "VERSION": str(run.version),
-        "DIGEST": run.digest,
-        "COMMIT": run.commit,
-        "SOURCE": run.source,
-        "LIMITS": msgspec.json.encode(run.limits).decode(),
         "BUNDLE": run.bundle,
-        "WORKERS": str(run.workers),
-        "GUARDED": "yes" if run.guarded else "",
-        "SOCKET": run.host if run.role == "challenger" else "",
         "PREDICTIONS": str(predictions),
         "REFUSED": str(refused),
-        "LABELS": msgspec.json.encode(run.labels).decode() if run.labels else "",
         "LABEL_LOG": str(labels),
         "SERVERS": str(place.servers),
         "KEYS": str(keys),
-        "PRIVACY": msgspec.json.encode(run.privacy).decode(),
         "PROXY": str(place.proxy),
         "ADDRESS": f"{run.host}:{run.port}",
         "NETWORK": project.tool.model,
     }
-    return {f"MLOPS_{name}": value for name, value in settings.items()}
+    return variables.of(run) | {f"MLOPS_{name}": value for name, value in settings.items()}
 
 
 def _user() -> str:
@@ -218,7 +207,7 @@ def _challenge(project: Project, place: Stack, rival: Rival, champion: Run, time
     place.direct(rival)
     wanted = (str(rival.run.version), rival.mode, rival.share)
     deadline = time.monotonic() + NOTICE_S
-    while _known_challenger(champion) != wanted:
+    while known.challenger_in(_ask(champion, "/metrics")[1]) != wanted:
         if time.monotonic() > deadline:
             _end_challenge(place)
             raise MlopsError(
@@ -249,15 +238,6 @@ def _turn_to(place: Stack, colour: str, run: Run, settings: dict[str, str]) -> N
             docker("kill", "--signal", "USR2", f"{place.name}-proxy-1")
             is_signalled = True
         time.sleep(0.05)
-
-
-def _known_challenger(champion: Run) -> tuple[str, str, float] | None:
-    """Version, mode and share of the challenger that the champion says it has."""
-    for family in text_string_to_metric_families(_ask(champion, "/metrics")[1]):
-        if family.name == "mlops_challenger_share":
-            found = family.samples[0]
-            return found.labels["version"], found.labels["mode"], found.value
-    return None
 
 
 def _server_behind(run: Run) -> str:

@@ -13,7 +13,8 @@ import yaml
 from slipway.base import programs
 from slipway.base.errors import MlopsError
 from slipway.base.programs import Done
-from slipway.delivery.target import Run
+from slipway.delivery import variables
+from slipway.delivery.target import Rival, Run
 from slipway.settings.project import Project
 
 FOLDER = "deploy/kubernetes"
@@ -21,8 +22,10 @@ FOLDER = "deploy/kubernetes"
 NAME = "model"
 PORT = 8000
 SERVICE_PORT = 80
-#: The annotation of a pod that tells which `Run` it is.
-TOLD = "mlops.run"
+#: The container of a challenger, and the ConfigMap that tells of it.
+CHALLENGER, RIVAL = "challenger", "model-challenger"
+#: Where a pod finds its bundle.
+BUNDLE = "/bundle"
 
 _SELECTOR = f"app.kubernetes.io/name={NAME}"
 _INSTALL = "install kubectl: https://kubernetes.io/docs/tasks/tools"
@@ -37,16 +40,42 @@ class Pod:
     def __init__(self, found: dict[str, Any]) -> None:
         metadata, status = found["metadata"], found.get("status", {})
         self.name: str = metadata["name"]
-        told = metadata.get("annotations", {}).get(TOLD)
-        self.run = msgspec.json.decode(told, type=Run) if told else None
+        self.run = _run(found["spec"], metadata["namespace"])
+        self.challenger = _run(found["spec"], metadata["namespace"], CHALLENGER)
         self.is_leaving = "deletionTimestamp" in metadata
         conditions = {one["type"]: one["status"] for one in status.get("conditions", [])}
         self.is_ready = conditions.get("Ready") == "True" and not self.is_leaving
-        container: dict[str, Any] = next(iter(status.get("containerStatuses", [])), {})
-        self.restarts = int(container.get("restartCount", 0))
-        waiting = container.get("state", {}).get("waiting", {})
-        self.waits_for = str(waiting.get("reason", ""))
-        self.why = str(waiting.get("message", ""))
+        containers: list[dict[str, Any]] = status.get("containerStatuses", [])
+        worst = max(containers, key=lambda one: (_waits(one).get("message", "") != "", _restarts(one)), default={})
+        #: The container that tells why this pod is not ready.
+        self.container = str(worst.get("name", NAME))
+        self.restarts = max(map(_restarts, containers), default=0)
+        self.waits_for = str(_waits(worst).get("reason", ""))
+        self.why = str(_waits(worst).get("message", ""))
+
+
+def _waits(container: dict[str, Any]) -> dict[str, str]:
+    """For what a container waits, and why that does not come; nothing for one that runs."""
+    found: dict[str, str] = container.get("state", {}).get("waiting", {})
+    return found
+
+
+def _restarts(container: dict[str, Any]) -> int:
+    return int(container["restartCount"])
+
+
+def host(namespace: str) -> str:
+    """Where pods of the cluster find the server of a namespace."""
+    return f"{NAME}.{namespace}.svc"
+
+
+def _run(pod: dict[str, Any], namespace: str, name: str = NAME) -> Run | None:
+    """Which run the variables of a container tell of; `None` where none do."""
+    container: dict[str, Any] = next((one for one in pod["containers"] if one["name"] == name), {})
+    found = {one["name"]: one.get("value", "") for one in container.get("env", [])}
+    if "MLOPS_DIGEST" not in found:
+        return None
+    return variables.read(found, bundle=BUNDLE, host=host(namespace), port=SERVICE_PORT, image=container["image"])
 
 
 class Cluster:
@@ -103,8 +132,12 @@ class Cluster:
     def wanted(self) -> Run | None:
         """What the Deployment wants its pods to be, whether or not they are."""
         found = self.deployment()
-        told = found and found["spec"]["template"]["metadata"].get("annotations", {}).get(TOLD)
-        return msgspec.json.decode(told, type=Run) if told else None
+        return _run(found["spec"]["template"]["spec"], self.namespace) if found else None
+
+    def rival(self) -> Rival | None:
+        """The challenger that pods are told of, whether or not they have one."""
+        told = self._ask("get", "configmap", RIVAL, "--ignore-not-found", _PATIENCE, "-o", "json").raw
+        return msgspec.json.decode(json.loads(told)["data"]["rival.json"], type=Rival) if told.strip() else None
 
     def pods(self) -> list[Pod]:
         """The pods of the model, the oldest first."""
@@ -116,10 +149,11 @@ class Cluster:
         """Let the pods of before the last change be those that are wanted."""
         self._ask("rollout", "undo", f"deployment/{NAME}")
 
-    def said_by(self, pod: str) -> str:
-        """What a container had to say before it ended, or so far."""
-        before = self._ask("logs", pod, "--previous", "--tail=50", check=False)
-        return (before if not before.code else self._ask("logs", pod, "--tail=50", check=False)).output
+    def said_by(self, pod: Pod) -> str:
+        """What the container of a pod that is worst off had to say before it ended, or so far."""
+        what = ("logs", pod.name, f"--container={pod.container}", "--tail=50")
+        before = self._ask(*what, "--previous", check=False)
+        return (before if not before.code else self._ask(*what, check=False)).output
 
     def command(self, *arguments: str) -> list[str]:
         """The words of a kubectl command for this namespace."""
@@ -127,7 +161,7 @@ class Cluster:
 
     def logs(self) -> str:
         """The command that shows what the pods had to say."""
-        return " ".join(self.command("logs", "--selector", _SELECTOR, "--prefix", "--tail=100"))
+        return " ".join(self.command("logs", "--selector", _SELECTOR, "--all-containers", "--prefix", "--tail=100"))
 
     def _ask(self, *arguments: str, check: bool = True, stdin: bytes | None = None) -> Done:
         return kubectl(*self.command(*arguments)[1:], check=check, stdin=stdin)

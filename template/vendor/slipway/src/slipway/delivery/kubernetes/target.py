@@ -5,13 +5,12 @@
 
 A change of versions is a rolling update: a new pod answers its golden rows before an old one goes. If none does, the
 pods of before are wanted again. The cluster knows what runs, so whatever is killed at whatever moment, the next
-`switch` finds out what is true and goes on from there.
+`switch` finds out what is true and goes on from there. Where a controller pulls, it waits for that: see `pulled.py`.
 """
 
 from __future__ import annotations
 
 import re
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -21,45 +20,35 @@ from typing import Any
 import msgspec
 
 from slipway.base import programs
-from slipway.base.buckets import is_bucket
 from slipway.base.errors import MlopsError
 from slipway.base.files import Log
-from slipway.delivery import environments
-from slipway.delivery.kubernetes.cluster import FOLDER, NAME, PORT, SERVICE_PORT, TOLD, Cluster, Pod
+from slipway.delivery import environments, target
+from slipway.delivery.kubernetes import forwards, manifest, pulled, rivals
+from slipway.delivery.kubernetes.cluster import BUNDLE, FOLDER, NAME, SERVICE_PORT, Cluster, Pod, host
+from slipway.delivery.kubernetes.pulled import Pulled
 from slipway.delivery.target import Rival, Run
 from slipway.forge import git
-from slipway.settings.environment import Release
+from slipway.settings.environment import Environment
 from slipway.settings.project import Project
 from slipway.training.bundle import Bundle
 
 #: Pods run the code in their image, and serve the bundle in it.
 needs_image = True
 holds_bundle = True
-tries_challengers = False
+tries_challengers = True
 
 #: How long a rollout may take: fetching the image to each node, and starting.
 ROLLOUT_S = 300
 
+#: How long it may take until pods notice another ConfigMap: a node looks at those that it knows once a minute.
+NOTICE_S = 150
+
 #: How long a registry may be away while a node fetches an image.
 FETCH_S = 45
-
-PAGE = "vendor/slipway/docs/kubernetes.md"
 
 #: What a pod may wait for and never get.
 _HOPELESS = ("CrashLoopBackOff", "InvalidImageName", "CreateContainerConfigError", "CreateContainerError")
 _NO_IMAGE = ("ErrImagePull", "ImagePullBackOff")
-
-IMAGE = """\
-# The image of {environment}, by its digest. `mlops promote` and `mlops rollback` write it with the environment's file.
-apiVersion: builtin
-kind: ImageTagTransformer
-metadata:
-  name: image
-imageTag:
-  name: {name}
-  newName: {image}
-  digest: {digest}
-"""
 
 
 class Deployed(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,52 +70,27 @@ class Deployed(msgspec.Struct, frozen=True, kw_only=True):
         return self.run.digest
 
 
-def files_beside(project: Project, environment: str, champion: Release) -> dict[str, str]:
+def pulls(project: Project) -> bool:
+    """Whether a controller in the cluster makes it what Git says, so that nobody here does."""
+    return project.tool.delivery != "push"
+
+
+def files_beside(project: Project, environment: str, wanted: Environment) -> dict[str, str]:
     """The file that names the image of a champion, by its path: it is reviewed with the environment's."""
-    place = Cluster(project, environment)
-    if not champion.image or not place.is_there:
-        return {}
-    image, _, digest = champion.image.partition("@")
-    text = IMAGE.format(environment=environment, name=NAME, image=image, digest=digest)
-    return {place.image: text}
+    return manifest.files(project, environment, wanted)
 
 
 def prepare(project: Project, run: Run, bundle: Bundle) -> Run:
     """Refuse what pods cannot do; the run gets the address that it has in its cluster."""
     del bundle
     place = Cluster(project, run.environment)
-    host = f"{NAME}.{place.namespace}.svc"
     changed = [path for path in git.changes(project.root) if path.startswith(f"{FOLDER}/")]
     if changed:
         raise MlopsError(
             f"{changed[0]} has changes that are in no commit", "commit them first: what runs is what was reviewed"
         )
-    _refuse_what_pods_lack(project, run)
-    return msgspec.structs.replace(run, host=host, port=SERVICE_PORT, bundle="/bundle")
-
-
-def _refuse_what_pods_lack(project: Project, run: Run) -> None:
-    path, access = environments.relative(project, run.environment), environments.load(project, run.environment).access
-    if run.platform:
-        raise MlopsError(
-            f"pods run the platform in their image, so no other can serve version {run.version}",
-            f"leave `platform` out of {path}, or register the version once more and build its image",
-        )
-    if access is None or not access.anyone:
-        raise MlopsError(
-            f"pods answer whoever reaches them, and {path} does not say `anyone: true` below access",
-            f"say so there; {FOLDER}/base/network.yaml says who reaches them. {PAGE} tells more",
-        )
-    if not is_bucket(run.limits.log):
-        raise MlopsError(
-            "pods keep no files, and serving.log in policy.yaml names no bucket for what they log",
-            f"name one, and add slipway-mlops[bucket] to the project: {PAGE}",
-        )
-    if hashed := [name for name, rule in run.privacy.items() if rule == "hash"]:
-        raise MlopsError(
-            f"privacy.fields in policy.yaml hashes {hashed[0]} with a key that this machine has and pods do not",
-            "drop it from the log instead",
-        )
+    manifest.refuse_what_pods_lack(project, run, environments.load(project, run.environment).access)
+    return msgspec.structs.replace(run, host=host(place.namespace), port=SERVICE_PORT, bundle=BUNDLE)
 
 
 def switch(
@@ -138,60 +102,82 @@ def switch(
     of these answers for some seconds more. If it cannot prove itself, the old ones stay and the reason is raised. Safe
     to run again.
     """
-    if rival:
-        raise MlopsError("pods try no challenger", f"mlops challenge {run.environment} --end")
+    if pulls(project):
+        pulled.wait(project, run, log)
+        return
     place = Cluster(project, run.environment)
-    before, wanted_before = status(project, run.environment), place.wanted()
+    before, wanted_before = _deployed(project, place), place.wanted()
     said = "answers"
+    # Told in other words, each pod would be replaced.
     if before and before.run.matches(run):
-        said, run = "already answers", before.run  # told in other words, each pod would be replaced
-    place.apply(_told(one, run) for one in place.manifests())
+        said, run = "already answers", before.run
+    if rival and before and before.challenger and before.challenger.run.matches(rival.run):
+        rival = msgspec.structs.replace(rival, run=before.challenger.run)
+    place.apply(_objects(place, run, rival))
     try:
         _await_rollout(place, run, timeout_s)
+        _await_notice(place, rival)
     except MlopsError as error:
         stays = f"; version {before.version} goes on serving" if before else ""
-        _go_back(place, before.run if before else None, wanted_before)
+        _go_back(place, before, wanted_before)
         raise MlopsError(
             f"version {run.version} was not deployed to {run.environment}: {error.problem}{stays}", error.next_step
         ) from None
     log(f"version {run.version} {said} at {address(project, run.environment)}")
+    if rival:
+        log(f"version {rival.run.version} challenges it: {rival.mode} of {rival.share:.0%}")
+    else:
+        place.delete([rivals.config_map(None)])
 
 
-def _go_back(place: Cluster, before: Run | None, wanted_before: Run | None) -> None:
+def _go_back(place: Cluster, before: Deployed | None, wanted_before: Run | None) -> None:
     """Want what answers, and nothing where nothing does."""
     if before is None:
-        place.delete(place.manifests())
-    elif before == wanted_before:
+        place.delete([*place.manifests(), rivals.config_map(None)])
+    elif before.run == wanted_before:
         place.undo()  # exactly as it was, whatever else of the overlay has changed
+        if before.challenger:
+            place.apply([rivals.config_map(before.challenger)])
     else:
-        place.apply(_told(one, before) for one in place.manifests())
+        place.apply(_objects(place, before.run, before.challenger))
 
 
-def _told(found: dict[str, Any], run: Run) -> dict[str, Any]:
-    """The Deployment with what the environment's file and the policy say; every other object as it is."""
-    if (found["kind"], found["metadata"]["name"]) != ("Deployment", NAME):
-        return found
-    template = found["spec"]["template"]
-    template["metadata"].setdefault("annotations", {})[TOLD] = msgspec.json.encode(run).decode()
-    (container,) = (one for one in template["spec"]["containers"] if one["name"] == NAME)
+def _objects(place: Cluster, run: Run, rival: Rival | None) -> list[dict[str, Any]]:
+    """What the overlay makes, with what the environment's file and the policy say."""
+    found = place.manifests()
+    for one in found:
+        if (one["kind"], one["metadata"]["name"]) == ("Deployment", NAME):
+            _tell(one, run)
+            if rival:
+                rivals.add(one, rival)
+    return [*found, *([rivals.config_map(rival)] if rival else [])]
+
+
+def _tell(deployment: dict[str, Any], run: Run) -> None:
+    """Let pods of a Deployment be a run."""
+    (container,) = (one for one in deployment["spec"]["template"]["spec"]["containers"] if one["name"] == NAME)
     container["image"] = run.image
-    settings = {
-        "ENVIRONMENT": run.environment,
-        "VERSION": str(run.version),
-        "DIGEST": run.digest,
-        "COMMIT": run.commit,
-        "SOURCE": run.source,
-        "LIMITS": msgspec.json.encode(run.limits).decode(),
-        "WORKERS": str(run.workers),
-        "PRIVACY": msgspec.json.encode(run.privacy).decode(),
-        "LABELS": msgspec.json.encode(run.labels).decode() if run.labels else "",
-        "FILE_COMMIT": run.file_commit,
-        "PLATFORM_DIGEST": run.platform_digest,
-    }
-    container.setdefault("env", []).extend(
-        {"name": f"MLOPS_{name}", "value": value} for name, value in settings.items()
-    )
-    return found
+    added = manifest.told(run)
+    own = [one for one in container.get("env", []) if one["name"] not in added]
+    container["env"] = own + [{"name": name, "value": value} for name, value in added.items()]
+
+
+def _await_notice(place: Cluster, rival: Rival | None) -> None:
+    """Return when every pod says that it has this challenger, with this share."""
+    if rival is None:
+        return
+    wanted = (str(rival.run.version), rival.mode, rival.share)
+    deadline = time.monotonic() + NOTICE_S
+    for pod in [one for one in place.pods() if one.is_ready]:
+        with forwards.to(place, pod) as port:
+            while forwards.challenger_at(port) != wanted:
+                if time.monotonic() > deadline:
+                    raise MlopsError(
+                        f"pod {pod.name} takes no notice of version {rival.run.version} beside it within {NOTICE_S} "
+                        "seconds",
+                        f"see whether its image is older than challengers in pods: {place.logs()}",
+                    )
+                time.sleep(1)
 
 
 def _await_rollout(place: Cluster, run: Run, timeout_s: float) -> None:
@@ -221,7 +207,7 @@ def _refuse_failed(place: Cluster, pod: Pod, *, is_patient: bool) -> None:
         )
     if pod.restarts == 0 and pod.waits_for not in _HOPELESS:
         return
-    said = place.said_by(pod.name)
+    said = place.said_by(pod)
     found = re.search(r"^error: (.*)\n next: (.*)$", said, flags=re.MULTILINE)
     if found:
         raise MlopsError(found[1], found[2])
@@ -230,15 +216,20 @@ def _refuse_failed(place: Cluster, pod: Pod, *, is_patient: bool) -> None:
     )
 
 
-def status(project: Project, environment: str) -> Deployed | None:
+def status(project: Project, environment: str) -> Deployed | Pulled | None:
     """What answers in an environment; `None` when nothing does. No cluster is asked before something is promoted there.
 
-    While one version takes over from another, it is the one with more pods that are ready.
+    While one version takes over from another, it is the one with more pods that are ready. What a controller pulls is
+    told by its pods.
     """
     place = Cluster(project, environment)
     image = project.root / place.image
     if not place.is_there or not image.is_file() or "digest: sha256:" not in image.read_text("utf-8"):
         return None
+    return pulled.status(project, environment) if pulls(project) else _deployed(project, place)
+
+
+def _deployed(project: Project, place: Cluster) -> Deployed | None:
     told = [pod for pod in _pods(project, place) if pod.run]
     ready = [pod for pod in told if pod.is_ready] or [pod for pod in told if not pod.is_leaving]
     if not ready:
@@ -246,7 +237,10 @@ def status(project: Project, environment: str) -> Deployed | None:
     counts = Counter(msgspec.json.encode(pod.run) for pod in ready)
     most = msgspec.json.decode(counts.most_common(1)[0][0], type=Run)
     pods = [pod for pod in ready if pod.run == most]
-    return Deployed(run=most, pods=[pod.name for pod in pods], restarts=sum(pod.restarts for pod in pods))
+    rival = place.rival() if all(pod.challenger for pod in pods) else None
+    return Deployed(
+        run=most, pods=[pod.name for pod in pods], restarts=sum(pod.restarts for pod in pods), challenger=rival
+    )
 
 
 def _pods(project: Project, place: Cluster) -> list[Pod]:
@@ -265,26 +259,16 @@ def _pods(project: Project, place: Cluster) -> list[Pod]:
 def reached(project: Project, run: Run) -> Iterator[Run]:
     """A pod of what answers, at an address of this machine for as long as the block lasts."""
     place = Cluster(project, run.environment)
-    pods = [pod.name for pod in place.pods() if pod.is_ready and pod.run and pod.run.digest == run.digest]
+    pods = [pod for pod in place.pods() if pod.is_ready and pod.run and pod.run.digest == run.digest]
     if not pods:
         raise MlopsError(f"no pod of version {run.version} is ready in {place.namespace}", place.logs())
-    command = place.command("port-forward", f"pod/{pods[-1]}", f":{PORT}", "--address", "127.0.0.1")
-    with subprocess.Popen(  # noqa: S603 - arguments without a shell
-        command, env=programs.environment(*programs.CLOUDS), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    ) as forwarding:
-        try:
-            said = next(iter(forwarding.stdout or ()), b"").decode()
-            found = re.search(r"127\.0\.0\.1:(\d+) ->", said)
-            if not found:
-                raise MlopsError(f"kubectl port-forward reaches no pod: {said.strip()}", " ".join(command))
-            yield msgspec.structs.replace(run, host="127.0.0.1", port=int(found[1]))
-        finally:
-            forwarding.terminate()
+    with forwards.to(place, pods[-1]) as port:
+        yield msgspec.structs.replace(run, host="127.0.0.1", port=port)
 
 
 def address(project: Project, environment: str) -> str:
     """Where pods of the cluster find the server of an environment."""
-    return f"http://{NAME}.{Cluster(project, environment).namespace}.svc"
+    return f"http://{host(Cluster(project, environment).namespace)}"
 
 
 def log_of(project: Project, environment: str) -> str:
@@ -295,7 +279,12 @@ def log_of(project: Project, environment: str) -> str:
 def stop(project: Project, environment: str) -> bool:
     """Remove what the overlay has put into the cluster; returns whether anything was running."""
     place = Cluster(project, environment)
+    if target.is_pulled(project, environments.load(project, environment)):
+        raise MlopsError(
+            f"a controller in the cluster keeps {environment} as Git has it, and would start it again",
+            f"delete what tells it to, which is in {FOLDER}/{project.tool.delivery}.yaml",
+        )
     was_running = status(project, environment) is not None
     if was_running:
-        place.delete(place.manifests())
+        place.delete([*place.manifests(), rivals.config_map(None)])
     return was_running

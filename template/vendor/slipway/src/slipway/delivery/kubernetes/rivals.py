@@ -1,0 +1,48 @@
+"""A challenger in pods: a container beside the champion's, and a ConfigMap that says which requests it gets.
+
+Both share the pod's folder for state, in which they meet as on one machine. Another share is another ConfigMap, which
+reaches pods that run.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+import msgspec
+
+from slipway.delivery.kubernetes import manifest
+from slipway.delivery.kubernetes.cluster import CHALLENGER, NAME, RIVAL
+from slipway.delivery.target import Rival
+
+#: Only the champion is asked by anybody outside, and brings the log of both into the bucket.
+_OF_THE_CHAMPION = ("env", "envFrom", "livenessProbe", "ports", "readinessProbe", "startupProbe")
+
+
+def config_map(rival: Rival | None) -> dict[str, Any]:
+    """The ConfigMap that tells of a challenger; without one, what names it to remove it."""
+    named = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": RIVAL}}
+    return named | ({"data": {"rival.json": msgspec.json.encode(rival).decode()}} if rival else {})
+
+
+def add(deployment: dict[str, Any], rival: Rival) -> None:
+    """Put a challenger beside the champion of a Deployment."""
+    pod = deployment["spec"]["template"]["spec"]
+    champion = next(one for one in pod["containers"] if one["name"] == NAME)
+    beside = {key: deepcopy(value) for key, value in champion.items() if key not in _OF_THE_CHAMPION}
+    told = {**manifest.told(rival.run), "MLOPS_COUNTS": CHALLENGER}
+    beside |= {
+        "name": CHALLENGER,
+        "image": rival.run.image,
+        "env": [{"name": name, "value": value} for name, value in told.items()],
+        # Until it has proven itself the pod is not ready. Later, where it fails, the champion answers in its place.
+        "startupProbe": {
+            "exec": {"command": ["python", "-m", "slipway.delivery.compose.container", "check"]},
+            "periodSeconds": 2,
+            "timeoutSeconds": 10,
+            "failureThreshold": 60,
+        },
+    }
+    champion["volumeMounts"].append({"name": CHALLENGER, "mountPath": f"/{CHALLENGER}", "readOnly": True})
+    pod["containers"].append(beside)
+    pod["volumes"].append({"name": CHALLENGER, "configMap": {"name": RIVAL}})
