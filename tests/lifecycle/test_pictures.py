@@ -222,7 +222,8 @@ def test_a_second_version_is_compared_by_test_rows_and_on_requests(
     live = json.loads(digits.mlops("compare", "--live", "staging", "--json").stdout)
     traced = digits.mlops("trace", answer["id"]).stdout
 
-    assert "device is cuda, and this PyTorch sees no GPU on this machine" in without.stderr
+    assert "the model in model.py cannot learn from these rows: Torch not compiled with CUDA enabled" in without.stderr
+    assert "next: mend model.py, features.py or what params.yaml hands to model.py" in without.stderr
     assert offline["how"] == "scored"
     assert offline["better"]["log_loss"] == "first"
     assert [(one["version"], one["predictions"], one["labelled"]) for one in live["arms"]] == [

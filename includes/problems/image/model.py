@@ -74,8 +74,6 @@ class Network(ClassifierMixin, BaseEstimator):
 
 def build(seed: int, **params: Any) -> Network:
     """Return the untrained model; `params` is the `model` part of params.yaml."""
-    if params["device"] != "cpu" and not torch.accelerator.is_available():
-        raise ValueError(f"device is {params['device']}, and this PyTorch sees no GPU on this machine")
     return Network(seed, **params)
 
 

@@ -13,11 +13,10 @@ def metrics(truth: Column, scores: Column, threshold: Column) -> dict[str, float
     """Measure the probability of each class, a column each, against the place in CLASSES of what happened.
 
     - `log_loss`: how surprised the model is by what happened; lower is better, and 0 is certain and right.
-    - `accuracy`: share of right answers.
     - `macro_roc_auc`: the chance that a row of a class gets more of it than one of another, on average of the classes.
     - `macro_f1`, `macro_precision`, `macro_recall`: averages in which each class counts the same, however rare it is.
-    - `precision_x`: share of what was called x that was x, for each class x; its spaces are underscores.
-    - `recall_x`: share of what was x that was called x.
+    - `precision_late`: share of flights called late that were late, and so on for each class.
+    - `recall_late`: share of late flights that were called late, and so on for each class.
 
     `threshold` has that of each class: the answer is the class with the most in proportion to it.
     A group in which a class is missing has no `macro_roc_auc`: it is left out.
@@ -29,7 +28,6 @@ def metrics(truth: Column, scores: Column, threshold: Column) -> dict[str, float
     precision, recall = right / np.maximum(answered, 1), right / np.maximum(happened, 1)
     measured = {
         "log_loss": np.log(1 / np.maximum(scores[np.arange(len(truth)), truth], 1e-7)).mean(),
-        "accuracy": (called == truth).mean(),
         "macro_f1": (2 * right / np.maximum(happened + answered, 1)).mean(),
         "macro_precision": precision.mean(),
         "macro_recall": recall.mean(),

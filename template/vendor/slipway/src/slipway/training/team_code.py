@@ -157,7 +157,7 @@ def fit(name: str, estimator: Any, names: list[str], rows: Matrix, truth: Column
         said = str(error).strip().splitlines() or [type(error).__name__]
         raise MlopsError(
             f"the {name} in model.py cannot learn from these rows: {said[0]}",
-            "mend model.py or features.py" + (advice if gaps else ""),
+            "mend model.py, features.py or what params.yaml hands to model.py" + (advice if gaps else ""),
         ) from error
 
 
