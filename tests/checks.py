@@ -21,8 +21,8 @@ PARSERS: dict[str, Callable[[str], object]] = {
     ".ipynb": json.loads,
     ".json": json.loads,
     ".toml": tomllib.loads,
-    ".yaml": yaml.safe_load,
-    ".yml": yaml.safe_load,
+    ".yaml": lambda text: list(yaml.safe_load_all(text)),
+    ".yml": lambda text: list(yaml.safe_load_all(text)),
     "config": _config,
 }
 

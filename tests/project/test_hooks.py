@@ -110,13 +110,28 @@ def test_a_named_version_is_no_secret_but_a_key_beside_it_is(project: Path) -> N
         f"champion:\n  version: 1\n  digest: sha256:{digest}\n  commit: {digest[:40]}\n  image: a/b@sha256:{digest}\n"
     )
     text = (project / path).read_text("utf-8").replace("champion: null\n", named)
-
     answers = []
     for content in (text, f"{text}key: {digest[:40]}\n"):
         (project / path).write_text(content, encoding="utf-8")
         git(project, "add", path)
         answers.append(run_hooks(project, skip="mypy"))
     git(project, "checkout", "--quiet", "HEAD", "--", path)
+
+    assert [done.returncode for done in answers] == [0, 1], answers[0].stdout
+    assert "no secrets" in next(line for line in answers[1].stdout.splitlines() if line.endswith("Failed"))
+
+
+def test_what_a_cluster_pulls_is_no_secret_but_a_key_beside_it_is(project: Path) -> None:
+    path = "deploy/image.yaml"
+    digest = hashlib.sha256(b"a bundle").hexdigest()
+    told = f"- {{name: MLOPS_DIGEST, value: 'sha256:{digest}'}}\n- {{name: MLOPS_COMMIT, value: '{digest[:40]}'}}\n"
+
+    answers = []
+    for content in (f"a: 1\n---\n{told}", f"a: 1\n---\n{told}- {{name: KEY, value: '{digest[:40]}'}}\n"):
+        (project / path).write_text(content, encoding="utf-8")
+        git(project, "add", path)
+        answers.append(run_hooks(project, skip="mypy"))
+    git(project, "rm", "--quiet", "--force", path)
 
     assert [done.returncode for done in answers] == [0, 1], answers[0].stdout
     assert "no secrets" in next(line for line in answers[1].stdout.splitlines() if line.endswith("Failed"))

@@ -332,6 +332,7 @@ def test_what_is_merged_is_pulled_and_what_proves_nothing_leaves_the_old_pods(
         deployed = cluster.mlops("deploy", "staging", env=nobody)
         all_hear(clients, 2)
         extra, good = cluster.kubectl("get", "configmaps", "-o", "name"), image_of(cluster)
+        hooks = cluster.run("prek", "run", "--files", IMAGE, check=False)
         spoil_in_git(cluster)
         wait_until(lambda: "this code cannot serve bundle" in said_by_pods(cluster), limit_s=180)
         before = [len(client.versions) for client in clients]
@@ -342,6 +343,7 @@ def test_what_is_merged_is_pulled_and_what_proves_nothing_leaves_the_old_pods(
         wait_until(lambda: images_of(cluster) == {good}, limit_s=120)
 
     assert "version 2 is proposed for staging" in promoted
+    assert hooks.exit_code == 0, hooks.stdout
     assert "staging answers with version 2" in deployed.stdout
     assert "should run version 2, runs version 2" in status
     assert f"by commit {merged}" in status

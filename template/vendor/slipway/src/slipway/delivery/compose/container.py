@@ -54,6 +54,7 @@ def _uploading(run: Run) -> Iterator[HeartbeatKeeper | None]:
 
 def _keep(run: Run, beats: HeartbeatKeeper | None) -> None:
     place = EnvironmentFolder(STATE, run.environment)
+    place.folder.mkdir(parents=True, exist_ok=True)  # a challenger beside this may be the first to need it, or the last
     group = Group(run, open_listener(run), place, os.environ.get("MLOPS_COUNTS") or socket.gethostname())
     challenger = ToldChallenger(place)
     is_stopping = False
