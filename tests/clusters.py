@@ -110,7 +110,11 @@ def slurm_cluster(folder: Path) -> Iterator[Cluster]:
         process([str(part("slurmctld")), "-D"], listens(ports[0]), folder / "controller.log", env),
         process([str(part("slurmd")), "-D"], lambda: is_idle(env), folder / "node.log", env),
     ):
-        asked = {"DASK_JOBQUEUE__SLURM__INTERFACE": "lo", "DASK_JOBQUEUE__SLURM__MEMORY": "1 GB"}
+        # A job has nothing of a client's environment.
+        inside = [f"export {name}='{os.environ[name]}'" for name in ("PYTHONPATH",) if name in os.environ]
+        inside.append(f"export SLURM_CONF='{conf}'")
+        own = {"INTERFACE": "lo", "MEMORY": "1 GB", "JOB_SCRIPT_PROLOGUE": repr(inside)}
+        asked = {f"DASK_JOBQUEUE__SLURM__{name}": value for name, value in own.items()}
         yield Cluster({"MLOPS_ENGINE": "slurm", "WORKERS": "2", **asked, **env})
 
 
