@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clusters import Cluster, dask_cluster, ray_cluster, slurm_cluster, two_processes
+from clusters import Cluster, dask_cluster, dask_scheduler, ray_cluster, slurm_cluster, two_processes
 from flight_delays.contract import CONTRACT
 from slipway.base.errors import MlopsError
 from slipway.settings.project import Project
 from slipway.training import engines
 from slipway.training.bundle import Lineage, seal
+from slipway.training.engines import dask
 
 LIMIT_S = 600
 KINDS = {"PortionScorer", "Aged", "FoldModel"}
@@ -84,4 +85,17 @@ def test_a_partition_that_slurm_does_not_know_is_refused(
 
         refusal = r"Slurm takes no job from here: .*Invalid partition"
         with pytest.raises(MlopsError, match=refusal), engines.opened(project, print) as engine:
+            [*engine.map(abs, [-1])]
+
+
+def test_a_dask_cluster_without_workers_is_refused(
+    finished: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dask, "WORKER_S", 5.0)
+    with dask_scheduler(tmp_path) as address:
+        monkeypatch.setenv("MLOPS_ENGINE", "dask")
+        monkeypatch.setenv("MLOPS_ENGINE_ADDRESS", address)
+
+        refusal = rf"the Dask cluster at {address} has had no worker for 5 s"
+        with pytest.raises(MlopsError, match=refusal), engines.opened(Project(finished.root), print) as engine:
             [*engine.map(abs, [-1])]

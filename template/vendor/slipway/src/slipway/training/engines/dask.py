@@ -46,10 +46,11 @@ class DaskEngine(Engine):
         waited = 0.0
         while not (workers := client.nthreads()):
             if waited >= limit_s:
+                place = client.scheduler.address
                 self.shutdown()
                 raise MlopsError(
-                    f"the Dask cluster at {client.scheduler.address} has had no worker for {waited:g} s",
-                    "start some there: dask worker ADDRESS --nthreads 1",
+                    f"the Dask cluster at {place} has had no worker for {waited:g} s",
+                    f"start some: dask worker {place} --nthreads 1",
                 )
             if waited and not waited % SILENT_S:
                 log(f"engine: no worker yet, after {waited:,.0f} s")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from math import inf
 
 import dask
@@ -32,7 +31,6 @@ def slurm_engine(settings: EngineSettings) -> SlurmEngine:
         )
     place = settings.state / "slurm"
     place.mkdir(parents=True, exist_ok=True)
-    logging.getLogger("distributed").setLevel(logging.ERROR)
     own = dask.config.get("jobqueue.slurm")
     try:
         cluster = SLURMCluster(
