@@ -18,7 +18,6 @@ from slipway.base.errors import MlopsError
 from slipway.settings.project import Project
 from slipway.training import engines
 from slipway.training.bundle import Lineage, seal
-from slipway.training.engines import dask
 
 LIMIT_S = 600
 KINDS = {"PortionScorer", "Aged", "FoldModel"}
@@ -91,7 +90,7 @@ def test_a_partition_that_slurm_does_not_know_is_refused(
 def test_a_dask_cluster_without_workers_is_refused(
     finished: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dask, "WORKER_S", 5.0)
+    monkeypatch.setattr("slipway.training.engines.dask.WORKER_S", 5.0)
     with dask_scheduler(tmp_path) as address:
         monkeypatch.setenv("MLOPS_ENGINE", "dask")
         monkeypatch.setenv("MLOPS_ENGINE_ADDRESS", address)
