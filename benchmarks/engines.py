@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PATHS = ("benchmarks", "tests", "template/vendor/slipway/src", "tests/platform/teams/binary")
+PATHS = ("benchmarks", "docs", "tests", "template/vendor/slipway/src", "tests/platform/teams/binary")
 PIECE_S = 0.05
 ENGINES = ("one process", "local", "dask", "ray", "slurm")
 HEADS = ("first piece after s", "ms for a piece of nothing", "beyond the ideal of 50 ms pieces", "MB/s there and back")

@@ -39,16 +39,22 @@ def two_processes(folder: Path) -> Iterator[Cluster]:
 @contextmanager
 def dask_cluster(folder: Path, programs: Path = HERE) -> Iterator[Cluster]:
     """The scheduler of the page, and its two workers, each under a nanny; `programs` is where the commands lie."""
-    port = free_port()
-    start, work = page_commands("dask")
-    with ExitStack() as running:
-        running.enter_context(
-            process(placed(start, "127.0.0.1", port, programs), listens(port), folder / "scheduler.log")
-        )
-        log = folder / "workers.log"
+    _, work = page_commands("dask")
+    log = folder / "workers.log"
+    with dask_scheduler(folder, programs) as address:
+        port = int(address.rpartition(":")[2])
         workers = [*placed(work, "127.0.0.1", port, programs), "--local-directory", str(folder / "spill")]
-        running.enter_context(process(workers, lambda: log.read_text().count("Registered to") == 2, log))
-        yield Cluster({"MLOPS_ENGINE": "dask", "MLOPS_ENGINE_ADDRESS": f"tcp://127.0.0.1:{port}"})
+        with process(workers, lambda: log.read_text().count("Registered to") == 2, log):
+            yield Cluster({"MLOPS_ENGINE": "dask", "MLOPS_ENGINE_ADDRESS": address})
+
+
+@contextmanager
+def dask_scheduler(folder: Path, programs: Path = HERE) -> Iterator[str]:
+    """The scheduler of the page alone; yields its address."""
+    port = free_port()
+    start, _ = page_commands("dask")
+    with process(placed(start, "127.0.0.1", port, programs), listens(port), folder / "scheduler.log"):
+        yield f"tcp://127.0.0.1:{port}"
 
 
 @contextmanager
@@ -110,7 +116,11 @@ def slurm_cluster(folder: Path) -> Iterator[Cluster]:
         process([str(part("slurmctld")), "-D"], listens(ports[0]), folder / "controller.log", env),
         process([str(part("slurmd")), "-D"], lambda: is_idle(env), folder / "node.log", env),
     ):
-        asked = {"DASK_JOBQUEUE__SLURM__INTERFACE": "lo", "DASK_JOBQUEUE__SLURM__MEMORY": "1 GB"}
+        # A job has nothing of a client's environment.
+        inside = [f"export {name}='{os.environ[name]}'" for name in ("PYTHONPATH",) if name in os.environ]
+        inside.append(f"export SLURM_CONF='{conf}'")
+        own = {"INTERFACE": "lo", "MEMORY": "1 GB", "JOB_SCRIPT_PROLOGUE": repr(inside)}
+        asked = {f"DASK_JOBQUEUE__SLURM__{name}": value for name, value in own.items()}
         yield Cluster({"MLOPS_ENGINE": "slurm", "WORKERS": "2", **asked, **env})
 
 

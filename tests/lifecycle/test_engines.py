@@ -1,6 +1,7 @@
 """A project follows the page about engines, and has a cluster of its own do its batch."""
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,7 +13,10 @@ from running import TIMEOUT_S, RunningProject
 def test_the_cluster_of_the_page_predicts_what_one_process_predicts_and_refuses_other_code(
     trained_project: RunningProject, tmp_path: Path
 ) -> None:
-    project, rows = trained_project, "data/test.parquet"
+    project, rows = trained_project, "rows"
+    (project.root / rows).mkdir()
+    for number in range(8):  # so that each worker has loaded the code before that is another
+        shutil.copyfile(project.root / "data" / "test.parquet", project.root / rows / f"{number}.parquet")
     (package,) = re.findall(
         r"^uv add --group train '(slipway-mlops\[dask\])'$", PAGE.read_text("utf-8"), flags=re.MULTILINE
     )

@@ -11,10 +11,13 @@ import hashlib
 import json
 import os
 import signal
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +37,7 @@ ROWS = 2_000
 
 @dataclass(frozen=True)
 class Kill:
-    """Kills the process that calls it first, of all on all machines."""
+    """Kills the process that calls it first, of all on all machines; in a job of Slurm the whole job."""
 
     mark: Path
 
@@ -44,6 +47,9 @@ class Kill:
             self.mark.touch(exist_ok=False)
         except FileExistsError:
             return
+        if job := os.environ.get("SLURM_JOB_ID"):
+            subprocess.run(["scancel", "--full", "--signal=KILL", job], check=True)
+            time.sleep(600)
         os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -124,6 +130,8 @@ def main() -> None:
     root, bundle, folder = map(Path, sys.argv[1:4])
     project = Project(root)
     project.tool.engine_workers = int(os.environ["WORKERS"]) if "WORKERS" in os.environ else None
+    if project.tool.engine in ("dask", "slurm"):  # the functions here are small, and a large one goes another way
+        vars(import_module("slipway.training.engines.dask"))["SHARED_FROM"] = 1_000
     with engines.opened(project, say) as engine:
         used = Deadly(engine, Path(sys.argv[4])) if len(sys.argv) > 4 else engine
         found = {

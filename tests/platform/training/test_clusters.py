@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clusters import Cluster, dask_cluster, ray_cluster, slurm_cluster, two_processes
+from clusters import Cluster, dask_cluster, dask_scheduler, ray_cluster, slurm_cluster, two_processes
 from flight_delays.contract import CONTRACT
+from slipway.base.errors import MlopsError
 from slipway.settings.project import Project
+from slipway.training import engines
 from slipway.training.bundle import Lineage, seal
 
 LIMIT_S = 600
@@ -49,7 +51,7 @@ def found(project: Project, bundle: Path, folder: Path, cluster: Cluster, *marks
         command, env=os.environ | cluster.env, capture_output=True, text=True, timeout=LIMIT_S, check=False
     )
     assert done.returncode == 0, done.stderr[-5000:]
-    result: dict[str, Any] = json.loads(done.stdout)
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])  # Ray says there what became of workers
     return result
 
 
@@ -69,3 +71,30 @@ def test_an_engine_whose_workers_are_killed_finds_what_one_process_finds(
 
     assert {mark.name for mark in (tmp_path / "marks").iterdir()} == KINDS  # each time one was killed
     assert result == expected
+
+
+def test_a_partition_that_slurm_does_not_know_is_refused(
+    finished: Project, importable: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with slurm_cluster(tmp_path) as cluster:
+        for name, value in (cluster.env | {"MLOPS_ENGINE_ADDRESS": "nowhere"}).items():
+            monkeypatch.setenv(name, value)
+        project = Project(finished.root)
+        project.tool.engine_workers = 2
+
+        refusal = r"Slurm takes no job from here: .*Invalid partition"
+        with pytest.raises(MlopsError, match=refusal), engines.opened(project, print) as engine:
+            [*engine.map(abs, [-1])]
+
+
+def test_a_dask_cluster_without_workers_is_refused(
+    finished: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("slipway.training.engines.dask.WORKER_S", 5.0)
+    with dask_scheduler(tmp_path) as address:
+        monkeypatch.setenv("MLOPS_ENGINE", "dask")
+        monkeypatch.setenv("MLOPS_ENGINE_ADDRESS", address)
+
+        refusal = rf"the Dask cluster at {address} has had no worker for 5 s"
+        with pytest.raises(MlopsError, match=refusal), engines.opened(Project(finished.root), print) as engine:
+            [*engine.map(abs, [-1])]

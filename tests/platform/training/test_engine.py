@@ -12,13 +12,17 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import polars as pl
 import pytest
 from outside import Install, naming
 from slipway.base.errors import MlopsError
+from slipway.serving import batch
 from slipway.settings.project import Project
 from slipway.training import engines
+from slipway.training.bundle import Bundle
 from slipway.training.engines import Mapper, WorkLostError
 from slipway.training.engines.work import code, work
+from slipway.training.scoring import Scorer
 
 #: An engine of threads, which says what it was given.
 ELSEWHERE = """
@@ -224,6 +228,51 @@ if __name__ == "__main__":
     Path(sys.argv[1]).write_text(" ".join(str(pid) for pid in pool._processes))
     time.sleep(600)
 """
+
+
+#: Predicts a file by two processes, in pieces of twenty rows.
+BATCH = """
+import sys
+from pathlib import Path
+from slipway.serving import batch
+from slipway.settings.project import Project
+from slipway.training import engines
+from slipway.training.bundle import Bundle
+from slipway.training.scoring import Scorer
+
+if __name__ == "__main__":
+    root, bundle, source, target = map(Path, sys.argv[1:])
+    batch.CHUNK, batch.CHUNKS_AT_ONCE = 10, 2
+    project = Project(root)
+    project.tool.engine_workers = 2
+    with engines.opened(project, print) as engine:
+        batch.predict(Scorer(Bundle(bundle)), source, target, with_score=True, log=print, engine=engine)
+"""
+
+
+def test_a_batch_whose_client_is_killed_goes_on_with_the_parts_that_are_there(
+    project: Project, sealed: Bundle, tmp_path: Path
+) -> None:
+    source, target, undisturbed = (tmp_path / f"{name}.parquet" for name in ("rows", "answers", "undisturbed"))
+    known = pl.read_parquet(project.root / "data" / "raw.parquet")
+    pl.concat([known] * (1 + 4_000 // known.height)).head(4_000).write_parquet(source)
+    batch.predict(Scorer(sealed), source, undisturbed, with_score=True, log=print)
+    command = [sys.executable, "-c", BATCH, *map(str, (project.root, sealed.path, source, target))]
+    with subprocess.Popen(command) as client:
+        wait_for(lambda: len([*tmp_path.glob(".answers.parquet.parts/*.arrow")]) > 20)
+        client.kill()
+    assert not target.exists()
+    part = min(tmp_path.glob(".answers.parquet.parts/*.arrow"))
+    other = tmp_path / "other.arrow"
+    pl.read_ipc(part).with_columns(score=pl.lit(2.0, pl.Float32)).write_ipc(other)
+    other.replace(part)
+
+    subprocess.run(command, check=True)
+
+    expected, found = pl.read_parquet(undisturbed), pl.read_parquet(target)
+    is_kept = found["score"] == 2.0
+    assert is_kept.sum() == 10  # done once, and not again
+    assert found.filter(~is_kept).equals(expected.filter(~is_kept))
 
 
 def is_running(pid: int) -> bool:

@@ -18,6 +18,8 @@ from slipway.base.files import Log
 RETRIES = 3
 #: How long an address, and the first worker of a cluster, are waited for.
 ANSWER_S, WORKER_S = 5.0, 60.0
+#: After so long without a result, or a worker, it is said what is waited for.
+SILENT_S = 30.0
 
 Chunk = TypeVar("Chunk")
 Result = TypeVar("Result")

@@ -5,16 +5,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any
 
 import dask
 from distributed import Client
 
 from slipway.base.errors import MlopsError
-from slipway.training.engines.base import WORKER_S, Engine, EngineSettings, require_answer, unreachable
+from slipway.base.files import Log
+from slipway.training.engines.base import SILENT_S, WORKER_S, Engine, EngineSettings, require_answer, unreachable
 
 #: Beyond this a function goes to each worker once, and not with each task.
 SHARED_FROM = 1 << 20
+LOOK_S = 5.0
 
 
 def dask_engine(settings: EngineSettings) -> DaskEngine:
@@ -25,29 +28,36 @@ def dask_engine(settings: EngineSettings) -> DaskEngine:
         client = Client(address, timeout=WORKER_S, set_as_default=False)
     except Exception as error:
         raise unreachable("Dask", address, error) from error
-    return DaskEngine(client, address)
+    return DaskEngine(client, settings.log, WORKER_S)
 
 
 class DaskEngine(Engine):
     """A client of a scheduler, which begins a task again whose worker was lost, three times if it is set so.
 
-    That number is the scheduler's own: `distributed.scheduler.allowed-failures`.
+    That number is the scheduler's own: `distributed.scheduler.allowed-failures`. The first worker is waited for, at
+    most for `limit_s` seconds.
     """
 
-    def __init__(self, client: Client, place: str) -> None:
+    def __init__(self, client: Client, log: Log, limit_s: float) -> None:
         # What a chunk weighs is known; Dask would warn of each.
         dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 GiB"})
         logging.getLogger("distributed").setLevel(logging.ERROR)
         self._client = client
-        try:
-            client.wait_for_workers(1, timeout=WORKER_S)
-        except TimeoutError:
-            self.shutdown()
-            raise MlopsError(
-                f"the Dask cluster at {place} has no worker within {WORKER_S:g} s",
-                "start workers there: dask worker ADDRESS --nthreads 1",
-            ) from None
-        self.workers = sum(client.nthreads().values())
+        waited = 0.0
+        while not (workers := client.nthreads()):
+            if waited >= limit_s:
+                place = client.scheduler.address
+                self.shutdown()
+                raise MlopsError(
+                    f"the Dask cluster at {place} has had no worker for {waited:g} s",
+                    f"start some: dask worker {place} --nthreads 1",
+                )
+            if waited and not waited % SILENT_S:
+                log(f"engine: no worker yet, after {waited:,.0f} s")
+            with suppress(TimeoutError):
+                client.wait_for_workers(1, timeout=LOOK_S)
+            waited += LOOK_S
+        self.workers = sum(workers.values())
         self._executor = client.get_executor(pure=False)
 
     def share(self, content: bytes) -> Any:

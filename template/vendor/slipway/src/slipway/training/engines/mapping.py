@@ -11,13 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from slipway.base.files import Log
-from slipway.training.engines.base import RETRIES, Chunk, Engine, Result, WorkLostError
+from slipway.training.engines.base import RETRIES, SILENT_S, Chunk, Engine, Result, WorkLostError
 from slipway.training.engines.work import code, work
 
 #: For each worker, so that none waits for this process.
 CHUNKS_UNDER_WAY = 2
-#: After so long without a result it is said what is waited for.
-SILENT_S = 30.0
 
 
 @dataclass
