@@ -36,10 +36,6 @@ def shipped(
     root = render(target="compose", image=image_name(registry), data_remote_url=remote)
     log_in(engine, registry)
     with_proxy(engine)
-    # As `uv add 'slipway-mlops[bucket]'` does.
-    settings = root / "pyproject.toml"
-    text = settings.read_text(encoding="utf-8")
-    settings.write_text(text.replace('"slipway-mlops"', '"slipway-mlops[bucket]"'), encoding="utf-8")
     prepared = prepare(root, demanding=True)
     project = ContainerProject(prepared.root, engine, registry)
     # All clients of a test share one address; how many of them there may be is another test's question.

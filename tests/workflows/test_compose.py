@@ -4,19 +4,16 @@ import json
 import os
 import re
 import signal
-import socket
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
-from pathlib import Path
+from contextlib import closing
 
 import pytest
 from clients import asking, metric, port, recorded, two_answers_later, versions, wait_until
 from containers import ContainerProject
 from rendering import git
-from running import give_free_ports, make_bucket
-from servers import s3_store
+from running import give_free_ports
 
 edge = pytest.mark.edge
 
@@ -361,32 +358,6 @@ def test_each_of_several_workers_answers_and_their_counts_are_one(deployed: Cont
     deployed.mlops("deploy", "staging", "--force")  # an older commit, which is refused otherwise
 
     assert listed.count("slipway.serving.run") == 2
-
-
-def test_the_machine_uploads_what_containers_log(deployed: ContainerProject, tmp_path: Path) -> None:
-    """Containers reach no network: `mlops upload --follow` beside them does, and says what is served here."""
-    with s3_store(tmp_path) as store, ExitStack() as until_the_end:
-        way_in = store.owner | {"AWS_ENDPOINT_URL": store.endpoint, "AWS_REGION": "us-east-1"}
-        make_bucket(deployed, store.endpoint, "logs", store.owner)
-        until_the_end.callback(deployed.mlops, "deploy", "staging", "--force")  # `changed` goes back to an older commit
-        until_the_end.enter_context(deployed.changed("policy.yaml", "serving:\n", "serving:\n  log: s3://logs/p\n"))
-        deployed.mlops("deploy", "staging", env=way_in)
-        answer = deployed.request("POST", "/predict", deployed.flights(1)[0]).body
-        version = f"version {answer['model']['version']}"
-
-        def trace() -> str:
-            return deployed.mlops("trace", answer["id"], check=False, env=way_in).stdout
-
-        with deployed.started("upload", "staging", "--follow", env=way_in) as uploading:
-            wait_until(lambda: f"flight-delays {version}" in trace(), limit_s=60)
-            told = deployed.mlops("status", env=way_in).stdout
-            uploading.terminate()
-            ended = uploading.wait(timeout=60)
-        kept = deployed.mlops("upload", "staging", env=way_in).stdout
-
-    assert f"{socket.gethostname()}, champion {version}" in told
-    assert ended == 0
-    assert kept == "uploaded to s3://logs/p: 0 objects\n"
 
 
 def test_one_line_moves_an_environment_to_another_target_and_back(deployed: ContainerProject) -> None:

@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import re
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from copy import deepcopy
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 from clients import Client, asked_by, wait_until
 from cluster import Door, Node, Puller, kubernetes_node
-from containers import ContainerProject, image_name, log_in
+from containers import ContainerProject, image_name, log_in, with_proxy
 from engine import Engine, Registry
 from rendering import git
 from running import make_bucket, prepare, train
@@ -381,7 +382,7 @@ def said_by_pods(cluster: ClusterProject) -> str:
 
 
 def test_moving_away_leaves_nothing_in_the_cluster(cluster: ClusterProject) -> None:
-    """The last one: staging is a process of this machine afterwards."""
+    """Staging is a process of this machine afterwards."""
     cluster.edit(FILE, "target: kubernetes", "target: native")
     cluster.commit("Run staging as a process again")
 
@@ -393,3 +394,25 @@ def test_moving_away_leaves_nothing_in_the_cluster(cluster: ClusterProject) -> N
     assert answered == 1
     assert cluster.pods() == []
     assert cluster.kubectl("get", "deployments,services,networkpolicies", "-o", "name") == ""
+
+
+def test_in_containers_the_machine_uploads_what_is_logged(cluster: ClusterProject) -> None:
+    """Containers of Compose reach no network: `mlops upload --follow` beside them does, and says what is served."""
+    with_proxy(cluster.engine)
+    cluster.edit(FILE, "target: native", "target: compose")
+    cluster.commit("Run staging in containers of this machine")
+    cluster.mlops("deploy", "staging")
+    answer = cluster.request("POST", "/predict", cluster.flights(1)[0]).body["id"]
+
+    spool = cluster.root / ".mlops" / "predictions" / "staging"
+    waiting = [path.name for path in spool.glob("*.segment")]
+    with cluster.started("upload", "staging", "--follow") as uploading:
+        wait_until(lambda: not [*spool.glob("*.segment"), *spool.glob("*.closed")], limit_s=90)
+        traced, told = cluster.mlops("trace", answer).stdout, cluster.mlops("status").stdout
+        uploading.terminate()
+        ended = uploading.wait(timeout=60)
+    cluster.mlops("stop", "staging")
+
+    assert (bool(waiting), ended) == (True, 0)
+    assert "flight-delays version 1" in traced
+    assert f"{socket.gethostname()}, champion version 1" in told
