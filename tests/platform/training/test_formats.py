@@ -192,6 +192,7 @@ def test_it_answers_beside_a_model_in_onnx_in_one_process(kept: Kept, finished: 
 #: Ends with the names of what was unpickled while a bundle's model was loaded and asked.
 WATCHED = """
 import sys
+import catboost, lightgbm, skops.io, xgboost  # LightGBM imports Dask where that is there, which unpickles its operators
 found = []
 sys.addaudithook(lambda event, args: found.append(".".join(args[1:])) if event == "pickle.find_class" else None)
 from pathlib import Path
