@@ -19,8 +19,8 @@ HARM = {
     ),
     "no scores": (
         f"{PLATFORM}/training/scoring.py",
-        "return self._model(matrix(columns, self.facts.features)[1])",
-        "return self._model(matrix(columns, self.facts.features)[1] * 2)",
+        "return self.score_matrix(matrix(columns, self.facts.features)[1])",
+        "return self.score_matrix(matrix(columns, self.facts.features)[1] * 2)",
         "the golden rows got no answer",
     ),
     "other answers": (
