@@ -10,10 +10,12 @@ import msgspec
 import pytest
 from slipway.base.buckets import Bucket
 from slipway.base.errors import MlopsError
+from slipway.delivery import fleet
 from slipway.delivery.kubernetes import pulled
 from slipway.delivery.target import Run
+from slipway.forge.git import git
 from slipway.log.heartbeats import STALE_S, Heartbeat, ServedVersion
-from slipway.settings.environment import Environment, ServeAddress
+from slipway.settings.environment import Environment, Release, ServeAddress
 from slipway.settings.project import Project
 
 FOLDERS = (f"pulled{number}" for number in count())
@@ -107,3 +109,21 @@ def test_an_environment_elsewhere_has_no_pods(place: Project, say: Say) -> None:
     path.write_text(path.read_text("utf-8").replace("kubernetes", "native"), encoding="utf-8")
 
     assert pulled.status(place, "test") is None
+
+
+def test_status_tells_which_commit_names_what_pods_are(place: Project, say: Say) -> None:
+    champion = Release(version=2, digest=NEW, commit="c" * 40, image="registry/flights@sha256:" + "1" * 64)
+    path = place.environments / "test.yaml"
+    wanted = msgspec.yaml.decode(path.read_bytes(), type=Environment)
+    path.write_bytes(msgspec.yaml.encode(msgspec.structs.replace(wanted, champion=champion)))
+    git(place.root, "init", "--quiet")
+    git(place.root, "add", "--force", str(path))
+    git(place.root, "commit", "--quiet", "--no-verify", "--message", "Name version 2")
+    head = git(place.root, "rev-parse", "HEAD").strip()
+    say(POD, 2, NEW)
+    say(OTHER_POD, 1, OLD)
+
+    new, old = fleet.describe(place, ["test"], datetime.now(UTC))["test"]
+
+    assert f"{POD}, champion version 2 {NEW[:19]} by commit {head[:9]}, " in new
+    assert "by commit" not in old

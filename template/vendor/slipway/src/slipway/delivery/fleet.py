@@ -75,17 +75,20 @@ def _asked(address: str, names: Sequence[str]) -> dict[str, list[Heartbeat]] | M
 
 def _lines(project: Project, name: str, beats: Sequence[Heartbeat], now: datetime) -> list[str]:
     wanted = environments.load(project, name)
-    told = [_with_commit(project, beat, wanted) for beat in beats] if target.is_pulled(project, wanted) else beats
-    return [_line(beat, wanted, now) for beat in sorted(told, key=lambda beat: (beat.machine, beat.started))]
+    if target.is_pulled(project, wanted) and wanted.champion:
+        beats = _with_commit(project, name, beats, wanted.champion.digest)
+    return [_line(beat, wanted, now) for beat in sorted(beats, key=lambda beat: (beat.machine, beat.started))]
 
 
-def _with_commit(project: Project, beat: Heartbeat, wanted: Environment) -> Heartbeat:
-    """A heartbeat with the commit that names its bundle: none can stand in a file that a cluster pulls by it."""
-    digest = wanted.champion.digest if wanted.champion else ""
-    path = environments.relative(project, beat.environment)
+def _with_commit(project: Project, name: str, beats: Sequence[Heartbeat], digest: str) -> list[Heartbeat]:
+    """Heartbeats with the commit that names the champion: none can stand in a file that a cluster pulls by it."""
+    path = environments.relative(project, name)
     found = git.since(project.root, path, lambda text: _digest(text) == digest, "--first-parent")
-    commit = found[0] if found else ""
-    return replace(beat, served=[replace(one, commit=commit) if one.digest == digest else one for one in beat.served])
+
+    def named(one: ServedVersion) -> ServedVersion:
+        return replace(one, commit=found[0]) if found and one.digest == digest else one
+
+    return [replace(beat, served=[*map(named, beat.served)]) for beat in beats]
 
 
 def _digest(text: str) -> str:
