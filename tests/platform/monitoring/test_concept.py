@@ -479,7 +479,9 @@ def test_a_class_that_happens_more_often_is_told_though_as_many_answers_are_righ
     log.select("score", PROBABILITIES).write_parquet(champion.reference)
     told = reported(champion, log.with_columns(pl.lit(champion.digest).alias("digest")), policy, found)
     assert f"  class very late: {100 * very_late.now:.1f} % happened" in report_text(told)
-    assert "What happened by class: 2 of 3 classes are not as expected" in monitor_page(told)
+    page = monitor_page(told)
+    assert "What happened by class: 2 of 3 classes are not as expected" in page
+    assert page.index("<h3>By score</h3>") < page.index("<h3>By class</h3>")
 
 
 def test_classes_raise_no_more_false_alarms_than_the_policy_says(tmp_path: Path, policy: Policy) -> None:
