@@ -83,6 +83,19 @@ def test_an_engine_that_nobody_brings_is_refused_with_those_there_are(project: P
     assert refused.value.next_step.startswith("choose from local, dask, ray, slurm, outside0, or install")
 
 
+def test_an_engine_that_a_variable_names_is_told_by_the_variable(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    naming(project, "dask")
+    monkeypatch.setenv("MLOPS_ENGINE", "spark")
+
+    with (
+        pytest.raises(MlopsError, match=r"^error: the variable MLOPS_ENGINE: there is no engine spark"),
+        engines.opened(Project(project.root), print),
+    ):
+        pass
+
+
 @pytest.mark.parametrize(("engine", "module"), [("dask", "dask"), ("ray", "ray"), ("slurm", "dask_jobqueue")])
 def test_an_engine_whose_client_is_not_installed_is_refused_with_how_to_get_it(
     project: Project, engine: str, module: str

@@ -46,6 +46,12 @@ FROM_OUTSIDE = {
 }
 
 
+def source_of(key: str) -> str:
+    """Where a setting of `[tool.mlops]` stands, of which something is told."""
+    variable = FROM_OUTSIDE.get(key, "")
+    return f"the variable {variable}" if os.environ.get(variable) else f"pyproject.toml, tool.mlops.{key}"
+
+
 @dataclass(frozen=True)
 class Project:
     """A checkout of the project; everything local that is not under Git lives in `.mlops/`."""

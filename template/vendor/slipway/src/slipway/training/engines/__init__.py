@@ -17,7 +17,7 @@ from importlib import import_module
 from slipway.base import plugins
 from slipway.base.errors import MlopsError
 from slipway.base.files import Log
-from slipway.settings.project import Project
+from slipway.settings.project import Project, source_of
 from slipway.training.engines.base import Engine, EngineSettings, Here, Mapper, WorkLostError
 from slipway.training.engines.mapping import There
 
@@ -66,13 +66,13 @@ def _found(name: str) -> Opening:
             found: Opening = getattr(import_module(module), attribute)
         except ModuleNotFoundError as error:
             raise MlopsError(
-                f"pyproject.toml, tool.mlops.engine: {name} needs {error.name}, which is not installed here",
+                f"{source_of('engine')}: {name} needs {error.name}, which is not installed here",
                 f"uv add --group train 'slipway-mlops[{name}]'",
             ) from None
         return found
     if name not in (outside := plugins.names(GROUP)):
         raise MlopsError(
-            f"pyproject.toml, tool.mlops.engine: there is no engine {name}",
+            f"{source_of('engine')}: there is no engine {name}",
             f"choose from {', '.join([*_OWN, *outside])}, or install what provides {name} in the group {GROUP}",
         )
     loaded: Opening = plugins.load(GROUP, name)

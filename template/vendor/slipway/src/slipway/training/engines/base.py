@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from slipway.base.errors import MlopsError
 from slipway.base.files import Log
+from slipway.settings.project import source_of
 
 #: How often a piece of work is begun again whose worker was lost. Dask and Ray count in their own way; see each.
 RETRIES = 3
@@ -89,7 +90,7 @@ def require_answer(address: str, default_port: int, engine: str) -> None:
         host, port = None, 0
     if not host:
         raise MlopsError(
-            f"pyproject.toml, tool.mlops.engine_address: {address or 'nothing'} is no address of a {engine} cluster",
+            f"{source_of('engine_address')}: {address or 'nothing'} is no address of a {engine} cluster",
             f'name it, like engine_address = "tcp://10.0.0.5:{default_port}"',
         )
     try:
