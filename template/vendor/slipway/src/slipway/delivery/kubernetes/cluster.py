@@ -46,17 +46,25 @@ class Pod:
         conditions = {one["type"]: one["status"] for one in status.get("conditions", [])}
         self.is_ready = conditions.get("Ready") == "True" and not self.is_leaving
         containers: list[dict[str, Any]] = status.get("containerStatuses", [])
+        # The one that tells why this pod is not ready.
         worst = max(containers, key=lambda one: (_waits(one).get("message", "") != "", _restarts(one)), default={})
-        #: The container that tells why this pod is not ready.
-        self.container = str(worst.get("name", NAME))
         self.restarts = max(map(_restarts, containers), default=0)
         self.waits_for = str(_waits(worst).get("reason", ""))
         self.why = str(_waits(worst).get("message", ""))
+        #: What that container said before it ended. Its log may be gone by the time somebody asks for it.
+        self.last_words = str(_ended(worst).get("message", ""))
 
 
 def _waits(container: dict[str, Any]) -> dict[str, str]:
     """For what a container waits, and why that does not come; nothing for one that runs."""
     found: dict[str, str] = container.get("state", {}).get("waiting", {})
+    return found
+
+
+def _ended(container: dict[str, Any]) -> dict[str, Any]:
+    """How a container ended last; nothing for one that never did."""
+    ends = (container.get(state, {}).get("terminated") for state in ("state", "lastState"))
+    found: dict[str, Any] = next(filter(None, ends), {})
     return found
 
 
@@ -149,12 +157,6 @@ class Cluster:
         """Let the pods of before the last change be those that are wanted."""
         self._ask("rollout", "undo", f"deployment/{NAME}")
 
-    def said_by(self, pod: Pod) -> str:
-        """What the container of a pod that is worst off had to say before it ended, or so far."""
-        what = ("logs", pod.name, f"--container={pod.container}", "--tail=50")
-        before = self._ask(*what, "--previous", check=False)
-        return (before if not before.code else self._ask(*what, check=False)).output
-
     def command(self, *arguments: str) -> list[str]:
         """The words of a kubectl command for this namespace."""
         return ["kubectl", "--namespace", self.namespace, *arguments]
@@ -181,4 +183,4 @@ def kubectl(*arguments: str, check: bool = True, stdin: bytes | None = None) -> 
     return done
 
 
-_VERBS = ("kustomize", "apply", "delete", "get", "rollout", "logs")
+_VERBS = ("kustomize", "apply", "delete", "get", "rollout")

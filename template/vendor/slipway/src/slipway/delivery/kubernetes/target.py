@@ -188,7 +188,7 @@ def _await_rollout(place: Cluster, run: Run, timeout_s: float) -> None:
             return
         # Pods may have been started by an earlier deployment of the same run.
         for pod in (one for one in place.pods() if one.run == run and not one.is_ready):
-            _refuse_failed(place, pod, is_patient=passed < FETCH_S)
+            _refuse_failed(pod, is_patient=passed < FETCH_S)
         time.sleep(0.5)
     raise MlopsError(f"its pods were not ready within {timeout_s:g} seconds", place.logs())
 
@@ -200,20 +200,18 @@ def _is_rolled_out(found: dict[str, Any]) -> bool:
     return is_seen and counts == [wanted] * 3
 
 
-def _refuse_failed(place: Cluster, pod: Pod, *, is_patient: bool) -> None:
+def _refuse_failed(pod: Pod, *, is_patient: bool) -> None:
     if pod.waits_for in _NO_IMAGE and not is_patient:
         raise MlopsError(
             f"its image cannot be fetched: {pod.why}", "see whether nodes reach the registry and may pull from it"
         )
     if pod.restarts == 0 and pod.waits_for not in _HOPELESS:
         return
-    said = place.said_by(pod)
-    found = re.search(r"^error: (.*)\n next: (.*)$", said, flags=re.MULTILINE)
+    found = re.search(r"^error: (.*)\n next: (.*)$", pod.last_words, flags=re.MULTILINE)
     if found:
         raise MlopsError(found[1], found[2])
-    raise MlopsError(
-        f"a server of it ended: {programs.last_words(said) or pod.why or pod.waits_for}", "solve this, then try again"
-    )
+    words = programs.last_words(pod.last_words) or pod.why or pod.waits_for
+    raise MlopsError(f"a server of it ended: {words}", "solve this, then try again")
 
 
 def status(project: Project, environment: str) -> Deployed | Pulled | None:
