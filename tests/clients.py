@@ -3,6 +3,7 @@
 import http.client
 import json
 import re
+import ssl
 import threading
 import time
 import urllib.request
@@ -30,12 +31,16 @@ class Client:
     pause_s: float = PAUSE_S
     token: str = ""
     host: str = "127.0.0.1"
+    context: ssl.SSLContext | None = None
     versions: list[int] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
     def ask(self, is_over: threading.Event) -> None:
         """Send requests until it is over."""
-        with closing(http.client.HTTPConnection(self.host, self.port, timeout=10)) as connection:
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=10)
+        if self.context:
+            connection = http.client.HTTPSConnection(self.host, self.port, timeout=10, context=self.context)
+        with closing(connection):
             while not is_over.is_set():
                 self._ask_once(connection)
                 if not self.keeps_connection:

@@ -5,14 +5,16 @@ import json
 import os
 import re
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from certificates import certified
 from clients import Client, asked_by, wait_until
 from cluster import Door, Node, Puller, kubernetes_node
 from containers import ContainerProject, image_name, log_in, with_proxy
@@ -38,6 +40,7 @@ class ClusterProject(ContainerProject):
     registry_door: Door
     bucket_door: Door
     credentials: dict[str, str]
+    tokens: dict[str, str] = field(default_factory=dict)
 
     def environment(self) -> dict[str, str]:
         """With kubectl for this cluster, and with what lets one into the bucket of the log."""
@@ -55,14 +58,38 @@ class ClusterProject(ContainerProject):
 
     def clients(self) -> list[Client]:
         """Clients of every habit, at the address of the Service."""
-        host, row = self.node.address_of("model", NAMESPACE), json.dumps(self.flights(1)[0])
+        row = json.dumps(self.flights(1)[0])
         habits = [(True, 0.0), (True, 0.0), (False, 0.0), (True, 1.0)]
-        return [Client(80, row, keeps, pause + 0.02, host=host) for keeps, pause in habits]
+        return [self.client(row, keeps, pause + 0.02) for keeps, pause in habits]
 
     def varied_clients(self) -> list[Client]:
         """Clients that each ask about another flight, so that a share of them meets a challenger."""
-        host = self.node.address_of("model", NAMESPACE)
-        return [Client(80, json.dumps(row), False, 1.0, host=host) for row in self.flights(30)]
+        return [self.client(json.dumps(row), False, 1.0) for row in self.flights(30)]
+
+    def client(self, row: str, keeps: bool, pause_s: float) -> Client:
+        """A client that asks as the file of staging wants it: by HTTPS and with a token, once that says so."""
+        host, port = self.node.address_of("model", NAMESPACE), 443 if self.tokens else 80
+        context = ssl.create_default_context(cafile=self.certificate) if self.tokens else None
+        return Client(port, row, keeps, pause_s, next(iter(self.tokens.values()), ""), host, context)
+
+    @property
+    def certificate(self) -> Path:
+        """The file with the certificate of the pods."""
+        return self.node.folder / "certificate.pem"
+
+    def status_for(self, token: str) -> tuple[int, str]:
+        """How staging answers who brings a token over HTTPS, and with which id."""
+        host, context = self.node.address_of("model", NAMESPACE), ssl.create_default_context(cafile=self.certificate)
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+        with closing(http.client.HTTPSConnection(host, 443, timeout=10, context=context)) as connection:
+            connection.request("POST", "/predict", json.dumps(self.flights(1)[0]), headers)
+            answer = connection.getresponse()
+            return answer.status, str(json.load(answer).get("id"))
+
+    def let_in(self, name: str) -> None:
+        """Let one more ask staging, with a token, in a commit."""
+        self.tokens[name] = self.mlops("access", "add", name, "staging").stdout.splitlines()[0]
+        git(self.root, "merge", "--quiet", "--no-edit", f"access/staging-{name}")
 
 
 #: Ends the processes that answer, in a container, and not the one that keeps them.
@@ -282,13 +309,63 @@ def test_the_server_accepts_what_each_overlay_makes_and_would_refuse_a_slip(clus
     assert "`selector` does not match template `labels`" in refused.stderr
 
 
+def test_pods_ask_for_tokens_by_https_and_hash_columns_with_what_is_in_secrets(cluster: ClusterProject) -> None:
+    """What is missing in the namespace is named with the command that makes it, before anything changes there."""
+    before = [pod["metadata"]["name"] for pod in cluster.pods()]
+    certificate, key = certified(cluster.node.folder, cluster.node.address_of("model", NAMESPACE))
+    cluster.edit(FILE, "access:\n  anyone: true\n\n", "")
+    cluster.edit(FILE, "labels: true", "labels: true\n  tls: {certificate: /tls/tls.crt, key: /tls/tls.key}")
+    cluster.edit("policy.yaml", "\nserving:\n", "\nprivacy:\n  fields: {flight: hash}\n\nserving:\n")
+    cluster.commit("Ask for tokens, by HTTPS")
+    cluster.let_in("billing")
+    cluster.let_in("planning")
+
+    without_certificate = cluster.mlops("deploy", "staging", check=False)
+    cluster.kubectl("create", "secret", "tls", "tls", f"--cert={certificate}", f"--key={key}")
+    cluster.kubectl("create", "secret", "generic", "log-key", "--from-literal=log.key=too-short")
+    without_key = cluster.mlops("deploy", "staging", check=False)
+    untouched = [pod["metadata"]["name"] for pod in cluster.pods()]
+    command = without_key.stderr.rpartition("next: ")[2].strip()
+    cluster.run("sh", "-c", command)
+    cluster.mlops("deploy", "staging")
+
+    assert "the Secret tls of flight-delays-staging does not hold it" in without_certificate.stderr
+    assert "create secret tls tls --cert=" in without_certificate.stderr
+    assert command.startswith("kubectl --namespace flight-delays-staging delete secret log-key && kubectl")
+    assert untouched == before
+    assert cluster.status_for("mlops_guessed")[0] == 401
+    status, answer = cluster.status_for(cluster.tokens["billing"])
+    assert status == 200
+    wait_until(lambda: logged(cluster, answer) != [], limit_s=90)
+    identity, flight, made_here = logged(cluster, answer)
+    assert f"billing  {identity}" in re.sub("  +(for good)?", "  ", cluster.mlops("access", "list", "staging").stdout)
+    assert flight == made_here
+
+
+def logged(cluster: ClusterProject, answer: str) -> list[str]:
+    """What the bucket of the log holds of an answer: who asked and which flight, and the hash of that made here."""
+    code = f"""
+from slipway.log import masks, predictions
+from slipway.settings.project import Project
+project = Project.find()
+if found := predictions.find(project, {answer!r}):
+    hashed = masks.mask_of(project, "staging").hash("flight", {cluster.flights(1)[0]["flight"]!r})
+    print(found.identity, found.row["flight"], hashed)
+"""
+    return cluster.run("python", "-c", code).stdout.split()
+
+
 def test_a_canary_answers_its_share_which_changes_while_pods_run(cluster: ClusterProject) -> None:
-    """Where it dies, the champion answers in its place."""
+    """Where it dies, the champion answers in its place. Who may ask changes with its share."""
     with asked_by(cluster.varied_clients()) as clients:
         cluster.challenge("staging", "--version", "2", "--mode", "canary", "--share", "0.2")
         names = [pod["metadata"]["name"] for pod in cluster.pods()]
         few = share_of(clients, 2)
+        cluster.let_in("billing-2")
+        cluster.mlops("access", "remove", "planning", "staging")
+        git(cluster.root, "merge", "--quiet", "--no-edit", "access/staging-without-planning")
         cluster.challenge("staging", "--version", "2", "--mode", "canary", "--share", "0.7")
+        let_in = {name: {cluster.status_for(token)[0] for _ in range(8)} for name, token in cluster.tokens.items()}
         many = share_of(clients, 2)
         same = [pod["metadata"]["name"] for pod in cluster.pods()]
         status = cluster.mlops("status").stdout
@@ -300,6 +377,7 @@ def test_a_canary_answers_its_share_which_changes_while_pods_run(cluster: Cluste
     assert 0.05 < few < 0.4
     assert 0.55 < many < 0.85
     assert same == names
+    assert let_in == {"billing": {200}, "planning": {401}, "billing-2": {200}}
     assert "with version 2 as canary of 70%" in status
     assert [client.failures for client in clients] == [[]] * len(clients)
     assert [len(pod["spec"]["containers"]) for pod in cluster.pods()] == [1, 1]
@@ -381,6 +459,7 @@ def said_by_pods(cluster: ClusterProject) -> str:
 def test_moving_away_leaves_nothing_in_the_cluster(cluster: ClusterProject) -> None:
     """Staging is a process of this machine afterwards."""
     cluster.edit(FILE, "target: kubernetes", "target: native")
+    cluster.edit(FILE, "  tls: {certificate: /tls/tls.crt, key: /tls/tls.key}\n", "")
     cluster.commit("Run staging as a process again")
 
     moved = cluster.mlops("deploy", "staging").stderr
@@ -391,6 +470,7 @@ def test_moving_away_leaves_nothing_in_the_cluster(cluster: ClusterProject) -> N
     assert answered == 1
     assert cluster.pods() == []
     assert cluster.kubectl("get", "deployments,services,networkpolicies", "-o", "name") == ""
+    assert "model" not in cluster.kubectl("get", "configmaps", "-o", "name")
 
 
 def test_in_containers_the_machine_uploads_what_is_logged(cluster: ClusterProject) -> None:
@@ -399,7 +479,7 @@ def test_in_containers_the_machine_uploads_what_is_logged(cluster: ClusterProjec
     cluster.edit(FILE, "target: native", "target: compose")
     cluster.commit("Run staging in containers of this machine")
     cluster.mlops("deploy", "staging")
-    answer = cluster.request("POST", "/predict", cluster.flights(1)[0]).body["id"]
+    answer = cluster.request("POST", "/predict", cluster.flights(1)[0], token=cluster.tokens["billing"]).body["id"]
 
     spool = cluster.root / ".mlops" / "predictions" / "staging"
     waiting = [path.name for path in spool.glob("*.segment")]

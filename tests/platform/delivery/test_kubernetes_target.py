@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import kubernetes_validate
 import msgspec
 import pytest
 import yaml
+from parts import part
 from rendering import ROOT
 from slipway.base.errors import MlopsError
-from slipway.delivery import beside, deploy, environments, rollback, target, variables
-from slipway.delivery.kubernetes import rivals
-from slipway.delivery.target import Rival, Run
+from slipway.delivery import access, beside, deploy, environments, rollback, target, variables
+from slipway.delivery.kubernetes import manifest, rivals
+from slipway.delivery.target import Admitted, Rival, Run
 from slipway.forge import git
 from slipway.settings.project import Project
-from slipway.training.bundle import Bundle
 from targets import names, plugged, quiet
 
 __all__ = ["names", "plugged"]
@@ -26,6 +28,15 @@ pytestmark = pytest.mark.usefixtures("plugged")
 IMAGE = "deploy/kubernetes/overlays/staging/image.yaml"
 OVERLAY = "namespace: flights-staging\nresources: []\ntransformers: [image.yaml]\n"
 ACCESS = "access:\n  anyone: true\n"
+TOKENS = f"access:\n  tokens:\n    billing: {{digest: 'sha256:{'a' * 64}'}}\n"
+CHALLENGER = f"""\
+challenger:
+  version: 9
+  digest: sha256:{"9" * 64}
+  commit: {"b" * 40}
+  mode: shadow
+"""
+TLS = "serve:\n  tls: {certificate: /tls/tls.crt, key: /tls/tls.key}\n"
 BUCKET = "serving:\n  log: s3://logs/p\n"
 RELEASE = f"acme/flights@sha256:{'1' * 64}"
 
@@ -65,31 +76,37 @@ def refusal(project: Project) -> str:
 def test_an_environment_that_does_not_say_who_may_ask_is_refused(project: Project, named: Callable[..., None]) -> None:
     named(extra="")
 
-    assert "does not say `anyone: true` below access" in refusal(project)
+    assert "does not say who may ask them" in refusal(project)
 
 
-def test_tokens_are_refused(project: Project, named: Callable[..., None]) -> None:
-    named(extra=f"access:\n  tokens:\n    billing: {{digest: 'sha256:{'a' * 64}'}}\n")
+@pytest.mark.parametrize(
+    ("extra", "why"),
+    [
+        (TOKENS, "would cross the network of the cluster for everybody to read"),
+        (f"{TOKENS}  plain: true\n  metrics: closed\n{CHALLENGER}", "closes /metrics, where a deployment reads"),
+    ],
+)
+def test_what_pods_would_not_keep_secret_or_cannot_tell_is_refused(
+    project: Project, named: Callable[..., None], extra: str, why: str
+) -> None:
+    named(extra=extra)
 
-    assert "below access" in refusal(project)
+    assert why in refusal(project)
+
+
+def test_a_certificate_that_pods_do_not_have_is_refused(project: Project, named: Callable[..., None]) -> None:
+    named()
+    path = project.environments / "staging.yaml"
+    path.write_text(path.read_text("utf-8").replace("serve:\n", "serve:\n  tls: {certificate: a.pem, key: b.pem}\n"))
+    commit(project)
+
+    assert "names another file" in refusal(project)
 
 
 def test_a_log_in_a_folder_is_refused(project: Project, named: Callable[..., None]) -> None:
     named(log="''")
 
     assert "names no bucket" in refusal(project)
-
-
-def test_a_hash_is_refused(project: Project, named: Callable[..., None]) -> None:
-    named()
-    found, release = Project.find(project.root), environments.champion(project, "staging")
-    run = Run(
-        environment="staging", version=1, digest=release.digest, commit=release.commit, bundle="", python="", host="",
-        port=0, source="cache", limits=found.policy.serving, privacy={"carrier": "hash"},
-    )  # fmt: skip
-
-    with pytest.raises(MlopsError, match="hashes carrier with a key that this machine has and pods do not"):
-        target.find("kubernetes").prepare(found, run, Bundle(Path()))
 
 
 def test_an_overlay_that_names_another_image_is_refused(project: Project, named: Callable[..., None]) -> None:
@@ -169,12 +186,73 @@ def test_a_file_that_is_pulled_tells_pods_what_a_deployment_would(pulled: Projec
     assert (run.image, run.limits, run.privacy) == (RELEASE, changed.policy.serving, {"carrier": "drop"})
 
 
+@pytest.fixture
+def guarded(pulled: Project) -> Project:
+    """Staging asks for tokens, by HTTPS, and its log hashes a column; the manifests are those of a new project."""
+    shutil.copytree(ROOT / "template/deploy/kubernetes/base", pulled.root / "deploy/kubernetes/base")
+    overlay = pulled.root / "deploy/kubernetes/overlays/staging/kustomization.yaml"
+    overlay.write_text(OVERLAY.replace("[]", "[../../base]"), encoding="utf-8")
+    policy, path = pulled.root / "policy.yaml", pulled.environments / "staging.yaml"
+    policy.write_text(policy.read_text("utf-8") + "privacy: {fields: {carrier: hash}}\n", encoding="utf-8")
+    path.write_text(path.read_text("utf-8").replace(ACCESS, TOKENS).replace("serve:\n", TLS), encoding="utf-8")
+    commit(pulled)
+    return Project(pulled.root)
+
+
+def made(project: Project) -> list[dict[str, Any]]:
+    """The objects that a controller makes of the overlay."""
+    command = [str(part("kubectl")), "kustomize", str(project.root / "deploy/kubernetes/overlays/staging")]
+    return list(yaml.safe_load_all(subprocess.run(command, check=True, capture_output=True).stdout))
+
+
+@pytest.mark.parametrize("version", [f"1.{minor}" for minor in range(32, 38)])
+def test_what_is_pulled_is_what_a_deployment_would_apply(guarded: Project, version: str) -> None:
+    """With tokens, HTTPS and hashes; but for who may ask, which a deployment keeps in a ConfigMap."""
+    plain = made(guarded)
+    wanted = environments.load(guarded, "staging")
+    (guarded.root / IMAGE).write_text(beside.files(guarded, "staging", wanted)[IMAGE], encoding="utf-8")
+    pulled = made(guarded)
+    (deployment,) = (one for one in pulled if one["kind"] == "Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    env = {one["name"]: one["value"] for one in container["env"]}
+    run = variables.read(env, bundle="", host="", port=0, image=container["image"])
+
+    for one in plain:
+        manifest.tell(one, run)
+        kubernetes_validate.validate(one, version, strict=True)
+
+    assert msgspec.json.decode(env["MLOPS_ADMITTED"], type=Admitted).tokens == wanted.access.tokens  # type: ignore[union-attr]
+    assert (run.guarded, run.tls, run.privacy) == (True, wanted.serve.tls, {"carrier": "hash"})
+    assert {one["mountPath"] for one in container["volumeMounts"]} > {"/tls", "/project/.mlops/keys/staging"}
+    container["env"] = [one for one in container["env"] if one["name"] != "MLOPS_ADMITTED"]
+    assert sorted_lists(pulled) == sorted_lists(plain)
+
+
+def sorted_lists(value: Any) -> Any:
+    """The value with every list in an order of its own: Kustomize adds in front, and it means nothing here."""
+    if isinstance(value, list):
+        return sorted((sorted_lists(one) for one in value), key=repr)
+    return {key: sorted_lists(one) for key, one in sorted(value.items())} if isinstance(value, dict) else value
+
+
+def test_who_is_let_in_where_a_controller_pulls_is_told_to_pods_in_the_same_commit(guarded: Project) -> None:
+    before = git.git(guarded.root, "show", f"HEAD:{IMAGE}")
+
+    _, token = access.add(guarded, "staging", "planning")
+
+    branch = "access/staging-planning"
+    assert access.digest_of(token) not in before
+    changed = git.git(guarded.root, "diff", "--name-only", "HEAD", branch).split()
+    assert changed == ["deploy/environments/staging.yaml", IMAGE]
+    assert all(access.digest_of(token) in git.git(guarded.root, "show", f"{branch}:{path}") for path in changed)
+
+
 def test_what_pods_cannot_do_is_refused_before_it_is_proposed(pulled: Project) -> None:
     path = pulled.environments / "staging.yaml"
     path.write_text(path.read_text("utf-8").replace(ACCESS, ""), encoding="utf-8")
     release = environments.champion(pulled, "staging")
 
-    with pytest.raises(MlopsError, match="does not say `anyone: true` below access"):
+    with pytest.raises(MlopsError, match="does not say who may ask them"):
         environments.propose_change(pulled, "staging", {"champion": release}, "promote/it", "Promote", "a title")
 
 

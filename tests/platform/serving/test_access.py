@@ -409,7 +409,7 @@ def test_who_may_ask_changes_while_the_server_runs(alone: Served7) -> None:
     alone.admit(msgspec.structs.replace(alone.facts, tokens=taken(GOOD, ROTATED)))
     assert [alone.ask(one)[0] for one in (ROTATED, GOOD)] == [200, 200]
 
-    alone.admit(msgspec.structs.replace(alone.facts, tokens=taken(ROTATED, until=TODAY)))
+    alone.admit(msgspec.structs.replace(alone.facts, deploying="", tokens=taken(ROTATED, until=TODAY)))
     alone.eventually(401, GOOD)
     assert alone.ask(ROTATED)[0] == 200
 

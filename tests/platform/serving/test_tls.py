@@ -8,15 +8,11 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from certificates import certified
 from slipway.base import http as client
 from slipway.base.errors import MlopsError
 from slipway.serving import worker
@@ -33,15 +29,8 @@ from slipway.training.scoring import Scorer
 
 def certify(folder: Path) -> Tls:
     """Write a new certificate and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "flights.example.com")])
-    day, now = timedelta(days=1), datetime.now(UTC)
-    made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-    made = made.serial_number(x509.random_serial_number()).not_valid_before(now - day).not_valid_after(now + day)
-    files = Tls(certificate=str(folder / "certificate.pem"), key=str(folder / "key.pem"))
-    Path(files.key).write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    Path(files.certificate).write_bytes(made.sign(key, SHA256()).public_bytes(Encoding.PEM))
-    return files
+    certificate, key = certified(folder)
+    return Tls(certificate=str(certificate), key=str(key))
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from slipway.forge.proposals import Proposal, after_merge
 from slipway.log import masks
 from slipway.registry import packaging
 from slipway.settings import edit
-from slipway.settings.access import Tls, Token, is_local
+from slipway.settings.access import Access, Tls, Token, is_local
 from slipway.settings.environment import Environment, Release
 from slipway.settings.project import Project
 from slipway.training.bundle import Bundle
@@ -100,16 +100,17 @@ def remove(project: Project, environment: str, name: str) -> Proposal:
     return _propose(project, environment, {gone: edit.REMOVED}, f"access/{environment}-without-{name}", subject)
 
 
-def _propose(project: Project, environment: str, change: Mapping[str, Any], branch: str, subject: str) -> Proposal:
+def _propose(project: Project, environment: str, places: Mapping[str, Any], branch: str, subject: str) -> Proposal:
     git.require_branch(project.root)
     with project.only_one("promote"):
         path = _file(project, environment)
-        text = edit.edited((project.root / path).read_text("utf-8"), change, Environment, path)
+        text = edit.edited((project.root / path).read_text("utf-8"), places, Environment, path)
         title, next_step = (
             f"{subject[0].lower()}{subject[1:]}: this is proposed",
             after_merge(branch, f"deploy {environment}"),
         )
-        return proposals.propose(project, branch, {path: text}, subject, title=title, next_step=next_step)
+        change = environments.with_files_beside(project, environment, text)
+        return proposals.propose(project, branch, change, subject, title=title, next_step=next_step)
 
 
 def digest_of(token: str) -> str:
@@ -195,18 +196,23 @@ def admit(project: Project, wanted: Environment, run: Run) -> Admission:
     if not run.guarded or access is None:
         return Admission()
     token = PREFIX + secrets.token_urlsafe(32)
-    admitted = Admitted(
-        deploying=digest_of(token),
+    if not target.finds_keys(project, wanted):
+        masks.make_key(project.state, run.environment)
+    path = _admitted(project, wanted, run.environment)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Containers read it as a user of their own; there is no secret in it.
+    files.write(path, msgspec.json.encode(admitted(access, token)), mode=0o644)
+    return Admission(token)
+
+
+def admitted(access: Access, token: str = "") -> Admitted:
+    """What servers are told of who may ask, beside whoever has this token."""
+    return Admitted(
+        deploying=digest_of(token) if token else "",
         tokens=access.tokens,
         issuer=access.issuer,
         closes_metrics=access.metrics == "closed",
     )
-    masks.make_key(project.state, run.environment)
-    path = _admitted(project, wanted, run.environment)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Containers read it as a user of their own; there is no secret in it.
-    files.write(path, msgspec.json.encode(admitted), mode=0o644)
-    return Admission(token)
 
 
 def open_up(project: Project, wanted: Environment, run: Run) -> None:

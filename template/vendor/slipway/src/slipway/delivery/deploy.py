@@ -163,7 +163,7 @@ class _Move:
 
 
 def _run(project: Project, wanted: Environment, name: str, release: Release, bundle: Bundle, source: str) -> Run:
-    hidden = masks.prepare(project, name)
+    hidden = masks.prepare(project, name, makes_key=not target.finds_keys(project, wanted))
     if hidden:
         _require_that_hides(bundle, release)
     run = Run(
@@ -239,16 +239,18 @@ def _rival(project: Project, name: str, wanted: Environment) -> Rival | None:
 def _prove(
     project: Project, wanted: Environment, run: Run, bundle: Bundle, admission: Admission, log_place: str
 ) -> None:
-    with target.reach(project, target.name_for(project, wanted), run) as at:
-        _smoke_test(at, bundle, admission, log_place)
-        _require_guard(at, log_place)
-        labels.require_taken(at, admission, log_place)
+    notice_s: float = getattr(target.of(project, wanted), "notice_s", 0)
+    with target.reach(project, target.name_for(project, wanted), run) as servers:
+        for at in servers:
+            _smoke_test(at, bundle, admission, log_place, max(15, notice_s if run.guarded else 0))
+            _require_guard(at, log_place)
+            labels.require_taken(at, admission, log_place)
 
 
-def _smoke_test(run: Run, bundle: Bundle, admission: Admission, log: str) -> None:
+def _smoke_test(run: Run, bundle: Bundle, admission: Admission, log: str, patience_s: float) -> None:
     """Ask what was deployed a question with a known answer, over the same address as clients do."""
     row = msgspec.json.encode(bundle.golden.rows[0]).decode()
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + patience_s
     answered: dict[str, Any] = {}
     while time.monotonic() < deadline:
         answered = ask(
@@ -257,7 +259,7 @@ def _smoke_test(run: Run, bundle: Bundle, admission: Admission, log: str) -> Non
         )  # fmt: skip
         if answered.get("model", {}).get("digest") == run.digest:
             return
-        time.sleep(0.1)  # the old version may answer until it has let go of the address
+        time.sleep(patience_s / 150)  # the old version may answer until it has let go of the address
     raise MlopsError(
         f"the deployed server does not answer with version {run.version}: {answered}",
         f"read its log: {log}",

@@ -41,7 +41,8 @@ def describe(project: Project, name: str) -> str:
 
 def _answers(project: Project, where: str, run: Run) -> bool:
     try:
-        with target.reach(project, where, run) as at:
+        with target.reach(project, where, run) as servers:
+            at = next(servers)
             certificate = Path(at.tls.certificate) if at.tls else None
             answer = client.ask(at.host, at.port, "/ready", certificate=certificate, timeout_s=PATIENCE_S)
             return answer.status == http.HTTPStatus.OK

@@ -9,7 +9,8 @@ The structures here are what a target, its servers and the rest of the platform 
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager, closing, nullcontext
 from importlib import import_module
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
@@ -108,7 +109,7 @@ class Traffic(msgspec.Struct, frozen=True, kw_only=True):
 class Admitted(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`admitted.json`: who may ask a server that is guarded; without a file that can be read, nobody.
 
-    `deploying` is the digest of the token by which this machine asks.
+    `deploying` is the digest of the token by which this machine asks; empty where it asks nothing.
     """
 
     deploying: str
@@ -199,12 +200,21 @@ class Target(Protocol):
 class GuardedTarget(Target, Protocol):
     """A target whose servers can be told who may ask. Without this, an environment that says so is refused there.
 
-    With `ends_tls` they speak HTTPS themselves, by `Run.tls`, and believe `Run.proxies`.
+    With `ends_tls` they speak HTTPS themselves, by `Run.tls`, and believe `Run.proxies`. Where they are elsewhere,
+    `has_keys` says that they find the keys of their log there, and `notice_s` how long they may take to notice a file.
     """
 
     @property
     def ends_tls(self) -> bool:
         """Whether servers speak HTTPS themselves."""
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether no key of the log is made on this machine."""
+
+    @property
+    def notice_s(self) -> float:
+        """How long servers may take until they notice a file that has changed."""
 
     def shared_folder(self, project: Project, environment: str) -> Path:
         """The folder in which the servers of an environment find `admitted.json`."""
@@ -234,14 +244,21 @@ class ClusterTarget(Target, Protocol):
     def address(self, project: Project, environment: str) -> str:
         """Where clients find an environment."""
 
-    def reached(self, project: Project, run: Run) -> AbstractContextManager[Run]:
-        """What answers with `run`, at an address of this machine for as long as the block lasts."""
+    def reached(self, project: Project, run: Run) -> Generator[Run]:
+        """Each server that answers with `run`, at an address of this machine until the next one is asked for."""
 
 
-def reach(project: Project, name: str, run: Run) -> AbstractContextManager[Run]:
-    """A run on the target `name` at the address by which this machine reaches it."""
+def reach(project: Project, name: str, run: Run) -> AbstractContextManager[Iterator[Run]]:
+    """The servers of a run on the target `name`, each at the address by which this machine reaches it."""
     where = find(name)
-    return cast(ClusterTarget, where).reached(project, run) if hasattr(where, "reached") else nullcontext(run)
+    if hasattr(where, "reached"):
+        return closing(cast(ClusterTarget, where).reached(project, run))
+    return nullcontext(iter([run]))
+
+
+def finds_keys(project: Project, wanted: Environment) -> bool:
+    """Whether servers of an environment find the keys of their log where they are, so that none is made here."""
+    return bool(getattr(of(project, wanted), "has_keys", False))
 
 
 def address_of(project: Project, environment: str, wanted: Environment) -> str:

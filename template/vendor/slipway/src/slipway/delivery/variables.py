@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -10,7 +11,11 @@ import msgspec
 from slipway.base.errors import MlopsError
 from slipway.delivery.target import Run
 from slipway.log.posted import LabelForm
+from slipway.settings.access import Tls
 from slipway.settings.policy import Hidden, ServingPolicy
+
+#: Where a container finds who may ask that has no folder with it mounted, unless MLOPS_ADMITTED says so.
+ADMITTED = Path("/admitted/admitted.json")
 
 
 def of(run: Run) -> dict[str, str]:
@@ -25,6 +30,8 @@ def of(run: Run) -> dict[str, str]:
         "WORKERS": str(run.workers),
         "PRIVACY": _json(run.privacy),
         "GUARDED": "yes" if run.guarded else "",
+        "TLS": _json(run.tls) if run.tls else "",
+        "PROXIES": _json(run.proxies) if run.proxies else "",
         "SOCKET": run.host if run.role == "challenger" else "",
         "LABELS": _json(run.labels) if run.labels else "",
         "PLATFORM_DIGEST": run.platform_digest,
@@ -55,6 +62,8 @@ def read(found: Mapping[str, str], *, bundle: str, host: str, port: int, python:
         role="challenger" if path else "champion",
         privacy=msgspec.json.decode(found.get("MLOPS_PRIVACY") or "{}", type=dict[str, Hidden]),
         guarded=bool(found.get("MLOPS_GUARDED")),
+        tls=msgspec.json.decode(found.get("MLOPS_TLS") or "null", type=Tls | None),
+        proxies=msgspec.json.decode(found.get("MLOPS_PROXIES") or "[]", type=list[str]),
         labels=msgspec.json.decode(found.get("MLOPS_LABELS") or "null", type=LabelForm | None),
         platform_digest=found.get("MLOPS_PLATFORM_DIGEST", ""),
         file_commit=found.get("MLOPS_FILE_COMMIT", ""),

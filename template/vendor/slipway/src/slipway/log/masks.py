@@ -96,11 +96,11 @@ def mask_of(project: Project, environment: str) -> Mask | None:
     return mask(project.state, environment, project.policy.privacy.hidden)
 
 
-def prepare(project: Project, environment: str) -> dict[str, Hidden]:
+def prepare(project: Project, environment: str, *, makes_key: bool = True) -> dict[str, Hidden]:
     """Return the fields to hide, with the key that hashing needs made once; refuses names that no row has."""
     require_known(project)
     hidden = project.policy.privacy.hidden
-    if "hash" in hidden.values():
+    if makes_key and "hash" in hidden.values():
         make_key(project.state, environment)
     return hidden
 

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from slipway.base import files
 from slipway.base import http as client
 from slipway.base.errors import MlopsError
 from slipway.delivery import uploads, variables
@@ -24,7 +25,7 @@ from slipway.delivery.beats import HeartbeatKeeper
 from slipway.delivery.compose.told import ToldChallenger
 from slipway.delivery.folder import EnvironmentFolder
 from slipway.delivery.processes import KILL_AFTER_S, START_S, TICK_S, Group, log, open_listener
-from slipway.delivery.target import Run
+from slipway.delivery.target import Admitted, Run
 
 BUNDLE = "/bundle"
 PORT = 8000
@@ -55,6 +56,7 @@ def _uploading(run: Run) -> Iterator[HeartbeatKeeper | None]:
 def _keep(run: Run, beats: HeartbeatKeeper | None) -> None:
     place = EnvironmentFolder(STATE, run.environment)
     place.folder.mkdir(parents=True, exist_ok=True)  # a challenger beside this may be the first to need it, or the last
+    _admit(place)
     group = Group(run, open_listener(run), place, os.environ.get("MLOPS_COUNTS") or socket.gethostname())
     challenger = ToldChallenger(place)
     is_stopping = False
@@ -79,6 +81,16 @@ def _keep(run: Run, beats: HeartbeatKeeper | None) -> None:
             _give_up(group)
         time.sleep(TICK_S)
     _end(group)
+
+
+def _admit(place: EnvironmentFolder) -> None:
+    """Let the servers find who may ask; in a container whose folder is mounted, they do."""
+    path, said = place.path_of(Admitted), os.environ.get("MLOPS_ADMITTED")
+    if said:
+        files.write(path, said.encode())
+    elif variables.ADMITTED.parent.is_dir():
+        path.unlink(missing_ok=True)
+        path.symlink_to(variables.ADMITTED)  # the file behind it changes while servers run
 
 
 def _give_up(group: Group) -> None:

@@ -147,6 +147,17 @@ class Cluster:
         told = self._ask("get", "configmap", RIVAL, "--ignore-not-found", _PATIENCE, "-o", "json").raw
         return msgspec.json.decode(json.loads(told)["data"]["rival.json"], type=Rival) if told.strip() else None
 
+    def entries_of(self, secret: str) -> list[str] | None:
+        """The names of a Secret's entries, each with the length of its text; `None` where there is no such Secret."""
+        form = "go-template=it{{range $name, $text := .data}} {{$name}}={{len $text}}{{end}}"
+        told = self._ask("get", "secret", secret, "--ignore-not-found", _PATIENCE, "-o", form).output.split()
+        return told[1:] if told else None
+
+    def entry_of(self, secret: str, name: str) -> str:
+        """An entry of a Secret, in base64."""
+        form = f'go-template={{{{index .data "{name}"}}}}'
+        return self._ask("get", "secret", secret, _PATIENCE, "-o", form).output
+
     def pods(self) -> list[Pod]:
         """The pods of the model, the oldest first."""
         told = json.loads(self._ask("get", "pods", "-l", _SELECTOR, _PATIENCE, "-o", "json").raw)

@@ -6,6 +6,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from slipway.base import http, programs
 from slipway.base.errors import MlopsError
@@ -30,9 +31,9 @@ def to(place: Cluster, pod: Pod) -> Iterator[int]:
             forwarding.terminate()
 
 
-def challenger_at(port: int) -> tuple[str, str, float] | None:
+def challenger_at(port: int, certificate: Path | None) -> tuple[str, str, float] | None:
     """Version, mode and share of the challenger that the server behind a port says it has."""
     try:
-        return known.challenger_in(http.ask("127.0.0.1", port, "/metrics").text)
+        return known.challenger_in(http.ask("127.0.0.1", port, "/metrics", certificate=certificate).text)
     except OSError:
         return None

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
 from slipway.base.buckets import is_bucket
 from slipway.base.errors import MlopsError
-from slipway.delivery import environments, variables
+from slipway.delivery import access, environments, variables
+from slipway.delivery.kubernetes import needs
 from slipway.delivery.kubernetes.cluster import BUNDLE, FOLDER, NAME, Cluster
 from slipway.delivery.target import Run
 from slipway.log import masks
-from slipway.settings.access import Access
 from slipway.settings.environment import Environment, Release
 from slipway.settings.project import Project
 
@@ -38,12 +44,25 @@ patch: |-
   metadata: {{name: {name}}}
   spec:
     template:
-      spec:
+{annotations}      spec:
         containers:
           - name: {name}
             env:
 {variables}
 """
+
+_BY_HTTPS = """\
+---
+apiVersion: builtin
+kind: PatchTransformer
+metadata:
+  name: https
+target: {{kind: Service, name: {name}}}
+patch: '[{{"op": "replace", "path": "/spec/ports/0/port", "value": {port}}}]'
+"""
+
+#: What tells Prometheus that pods speak HTTPS.
+_SCRAPED = {"prometheus.io/scheme": "https"}
 
 
 def files(project: Project, environment: str, wanted: Environment) -> dict[str, str]:
@@ -58,10 +77,46 @@ def files(project: Project, environment: str, wanted: Environment) -> dict[str, 
     text = _IMAGE.format(environment=environment, name=NAME, image=image, digest=digest)
     if project.tool.delivery != "push":
         run = _run(project, environment, wanted, champion)
-        refuse_what_pods_lack(project, run, wanted.access)
-        lines = (f"              - {{name: {name}, value: {_quoted(value)}}}" for name, value in told(run).items())
-        text += _TOLD.format(name=NAME, variables="\n".join(lines))
+        refuse_what_pods_lack(project, run, wanted)
+        text += _told(run, wanted)
     return {place.image: text}
+
+
+def _told(run: Run, wanted: Environment) -> str:
+    """The part of `image.yaml` that says what pods are told."""
+    variables = told(run)
+    if run.guarded and wanted.access:
+        variables["MLOPS_ADMITTED"] = msgspec.json.encode(access.admitted(wanted.access)).decode()
+    lines = [f"              - {{name: {name}, value: {_quoted(value)}}}" for name, value in variables.items()]
+    lines += [f"            {key}: {_flow(value)}" for key, value in needs.of_container(run).items()]
+    lines += [f"        volumes: {_flow(volumes)}"] if (volumes := needs.volumes(run)) else []
+    annotations = f"      metadata: {{annotations: {_flow(_SCRAPED)}}}\n" if run.tls else ""
+    text = _TOLD.format(name=NAME, annotations=annotations, variables="\n".join(lines))
+    return text + (_BY_HTTPS.format(name=NAME, port=needs.HTTPS_PORT) if run.tls else "")
+
+
+def tell(one: dict[str, Any], run: Run) -> None:
+    """Let pods of a Deployment be a run, and a Service lead to them; other objects stay as they are."""
+    if one["metadata"]["name"] != NAME:
+        return
+    if one["kind"] == "Service" and run.tls:
+        one["spec"]["ports"][0]["port"] = needs.HTTPS_PORT
+    if one["kind"] != "Deployment":
+        return
+    template = one["spec"]["template"]
+    if run.tls:
+        template["metadata"].setdefault("annotations", {}).update(_SCRAPED)
+    (container,) = (each for each in template["spec"]["containers"] if each["name"] == NAME)
+    container["image"] = run.image
+    added = told(run)
+    own = [each for each in container.get("env", []) if each["name"] not in added]
+    container["env"] = own + [{"name": name, "value": value} for name, value in added.items()]
+    for key, value in needs.of_container(run).items():
+        if key == "volumeMounts":
+            container.setdefault(key, []).extend(value)
+        elif "httpGet" in container.get(key, {}):  # an overlay may ask otherwise
+            container[key]["httpGet"] |= value["httpGet"]
+    template["spec"].setdefault("volumes", []).extend(needs.volumes(run))
 
 
 def told(run: Run) -> dict[str, str]:
@@ -69,7 +124,7 @@ def told(run: Run) -> dict[str, str]:
     return {name: value for name, value in variables.of(run).items() if value}
 
 
-def refuse_what_pods_lack(project: Project, run: Run, access: Access | None) -> None:
+def refuse_what_pods_lack(project: Project, run: Run, wanted: Environment) -> None:
     """Refuse what pods cannot do."""
     path = environments.relative(project, run.environment)
     if run.platform:
@@ -77,20 +132,34 @@ def refuse_what_pods_lack(project: Project, run: Run, access: Access | None) -> 
             f"pods run the platform in their image, so no other can serve version {run.version}",
             f"leave `platform` out of {path}, or register the version once more and build its image",
         )
-    if access is None or not access.anyone:
-        raise MlopsError(
-            f"pods answer whoever reaches them, and {path} does not say `anyone: true` below access",
-            f"say so there; {FOLDER}/base/network.yaml says who reaches them. {_PAGE} tells more",
-        )
+    needs.refuse_other_certificate(project, run.environment, wanted)
+    _require_stated(wanted, path)
     if not is_bucket(run.limits.log):
         raise MlopsError(
             "pods keep no files, and serving.log in policy.yaml names no bucket for what they log",
             f"name one, and add slipway-mlops[bucket] to the project: {_PAGE}",
         )
-    if hashed := [name for name, rule in run.privacy.items() if rule == "hash"]:
+
+
+def _require_stated(wanted: Environment, path: str) -> None:
+    """Refuse pods of which nobody says who may ask, and tokens that would cross the cluster for everybody to read."""
+    if wanted.access is None:
         raise MlopsError(
-            f"privacy.fields in policy.yaml hashes {hashed[0]} with a key that this machine has and pods do not",
-            "drop it from the log instead",
+            f"others than this machine reach pods, and {path} does not say who may ask them",
+            f"mlops access add NAME {Path(path).stem}; or write anyone: true below access: {FOLDER}/base/network.yaml "
+            f"says who reaches them. {_PAGE} tells more",
+        )
+    if wanted.access.anyone:
+        return
+    if not (wanted.serve.tls or wanted.serve.proxies or wanted.access.plain):
+        raise MlopsError(
+            f"tokens for the pods of {path} would cross the network of the cluster for everybody to read",
+            f"name a certificate in serve.tls, or say plain: true below access where a mesh encrypts them: {_PAGE}",
+        )
+    if wanted.access.metrics == "closed" and wanted.challenger:
+        raise MlopsError(
+            f"{path} closes /metrics, where a deployment reads which challenger pods have",
+            "leave `metrics` out of access while there is one",
         )
 
 
@@ -99,6 +168,9 @@ def _run(project: Project, environment: str, wanted: Environment, champion: Rele
     masks.require_known(project)
     run = Run(
         environment=environment,
+        guarded=wanted.access is not None and not wanted.access.anyone,
+        tls=wanted.serve.tls,
+        proxies=wanted.serve.proxies,
         version=champion.version,
         digest=champion.digest,
         commit=champion.commit,
@@ -122,6 +194,11 @@ def _with_labels(project: Project, run: Run) -> Run:
     from slipway.data import labels  # it brings polars, which nothing else of a proposal needs
 
     return replace(run, labels=labels.form_of(project))
+
+
+def _flow(value: Any) -> str:
+    """A value on one line of YAML."""
+    return json.dumps(value)
 
 
 def _quoted(text: str) -> str:

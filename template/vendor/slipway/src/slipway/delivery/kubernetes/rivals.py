@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from slipway.delivery.kubernetes import manifest
+from slipway.delivery.kubernetes import manifest, needs
 from slipway.delivery.kubernetes.cluster import CHALLENGER, NAME, RIVAL
 from slipway.delivery.target import Rival
 
@@ -33,6 +33,8 @@ def add(deployment: dict[str, Any], rival: Rival) -> None:
     told = {**manifest.told(rival.run), "MLOPS_COUNTS": CHALLENGER}
     beside |= {
         "name": CHALLENGER,
+        # It is asked by its champion alone, over a socket.
+        "volumeMounts": [one for one in beside["volumeMounts"] if one["name"] not in (needs.TLS, needs.GUARD)],
         "image": rival.run.image,
         "env": [{"name": name, "value": value} for name, value in told.items()],
         # Until it has proven itself the pod is not ready. Later, where it fails, the champion answers in its place.

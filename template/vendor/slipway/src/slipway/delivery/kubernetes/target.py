@@ -13,8 +13,8 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -23,8 +23,8 @@ from slipway.base import programs
 from slipway.base.errors import MlopsError
 from slipway.base.files import Log
 from slipway.delivery import environments, target
-from slipway.delivery.kubernetes import forwards, manifest, pulled, rivals
-from slipway.delivery.kubernetes.cluster import BUNDLE, FOLDER, NAME, SERVICE_PORT, Cluster, Pod, host
+from slipway.delivery.kubernetes import forwards, manifest, needs, pulled, rivals
+from slipway.delivery.kubernetes.cluster import BUNDLE, FOLDER, NAME, RIVAL, SERVICE_PORT, Cluster, Pod, host
 from slipway.delivery.kubernetes.pulled import Pulled
 from slipway.delivery.target import Rival, Run
 from slipway.forge import git
@@ -37,11 +37,15 @@ needs_image = True
 holds_bundle = True
 tries_challengers = True
 
+#: Pods speak HTTPS by a Secret of their namespace, where the key of their log is as well.
+ends_tls = True
+has_keys = True
+
 #: How long a rollout may take: fetching the image to each node, and starting.
 ROLLOUT_S = 300
 
-#: How long it may take until pods notice another ConfigMap: a node looks at those that it knows once a minute.
-NOTICE_S = 150
+#: How long pods may take to notice another ConfigMap or Secret: a node looks at those that it knows once a minute.
+notice_s = 150
 
 #: How long a registry may be away while a node fetches an image.
 FETCH_S = 45
@@ -89,8 +93,16 @@ def prepare(project: Project, run: Run, bundle: Bundle) -> Run:
         raise MlopsError(
             f"{changed[0]} has changes that are in no commit", "commit them first: what runs is what was reviewed"
         )
-    manifest.refuse_what_pods_lack(project, run, environments.load(project, run.environment).access)
+    wanted = environments.load(project, run.environment)
+    manifest.refuse_what_pods_lack(project, run, wanted)
+    if not pulls(project):
+        needs.require_secrets(project, place, run, wanted)
     return msgspec.structs.replace(run, host=host(place.namespace), port=SERVICE_PORT, bundle=BUNDLE)
+
+
+def shared_folder(project: Project, environment: str) -> Path:
+    """The folder from which a deployment takes what pods are told in a ConfigMap."""
+    return needs.folder(project, environment)
 
 
 def switch(
@@ -113,67 +125,65 @@ def switch(
         said, run = "already answers", before.run
     if rival and before and before.challenger and before.challenger.run.matches(rival.run):
         rival = msgspec.structs.replace(rival, run=before.challenger.run)
-    place.apply(_objects(place, run, rival))
+    place.apply(_objects(project, place, run, rival))
     try:
         _await_rollout(place, run, timeout_s)
-        _await_notice(place, rival)
+        _await_notice(project, place, run, rival)
     except MlopsError as error:
         stays = f"; version {before.version} goes on serving" if before else ""
-        _go_back(place, before, wanted_before)
+        _go_back(project, place, before, wanted_before)
         raise MlopsError(
             f"version {run.version} was not deployed to {run.environment}: {error.problem}{stays}", error.next_step
         ) from None
     log(f"version {run.version} {said} at {address(project, run.environment)}")
     if rival:
         log(f"version {rival.run.version} challenges it: {rival.mode} of {rival.share:.0%}")
-    else:
-        place.delete([rivals.config_map(None)])
+    if gone := [one for one in (rivals.config_map(rival), needs.config_map(project, run)) if "data" not in one]:
+        place.delete(gone)
 
 
-def _go_back(place: Cluster, before: Deployed | None, wanted_before: Run | None) -> None:
-    """Want what answers, and nothing where nothing does."""
+def _everything(place: Cluster) -> list[dict[str, Any]]:
+    """What deployments have put into the namespace."""
+    told = [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}} for name in (RIVAL, needs.GUARD)]
+    return [*place.manifests(), *told]
+
+
+def _go_back(project: Project, place: Cluster, before: Deployed | None, wanted_before: Run | None) -> None:
+    """Want what answers, and nothing where nothing does. Who may ask stays as the file says now."""
     if before is None:
-        place.delete([*place.manifests(), rivals.config_map(None)])
+        place.delete(_everything(place))
     elif before.run == wanted_before:
         place.undo()  # exactly as it was, whatever else of the overlay has changed
         if before.challenger:
             place.apply([rivals.config_map(before.challenger)])
     else:
-        place.apply(_objects(place, before.run, before.challenger))
+        place.apply(_objects(project, place, before.run, before.challenger))
 
 
-def _objects(place: Cluster, run: Run, rival: Rival | None) -> list[dict[str, Any]]:
+def _objects(project: Project, place: Cluster, run: Run, rival: Rival | None) -> list[dict[str, Any]]:
     """What the overlay makes, with what the environment's file and the policy say."""
     found = place.manifests()
     for one in found:
-        if (one["kind"], one["metadata"]["name"]) == ("Deployment", NAME):
-            _tell(one, run)
-            if rival:
-                rivals.add(one, rival)
-    return [*found, *([rivals.config_map(rival)] if rival else [])]
+        manifest.tell(one, run)
+        if rival and (one["kind"], one["metadata"]["name"]) == ("Deployment", NAME):
+            rivals.add(one, rival)
+    beside = (rivals.config_map(rival), needs.config_map(project, run))
+    return [*found, *(one for one in beside if "data" in one)]
 
 
-def _tell(deployment: dict[str, Any], run: Run) -> None:
-    """Let pods of a Deployment be a run."""
-    (container,) = (one for one in deployment["spec"]["template"]["spec"]["containers"] if one["name"] == NAME)
-    container["image"] = run.image
-    added = manifest.told(run)
-    own = [one for one in container.get("env", []) if one["name"] not in added]
-    container["env"] = own + [{"name": name, "value": value} for name, value in added.items()]
-
-
-def _await_notice(place: Cluster, rival: Rival | None) -> None:
+def _await_notice(project: Project, place: Cluster, run: Run, rival: Rival | None) -> None:
     """Return when every pod says that it has this challenger, with this share."""
     if rival is None:
         return
     wanted = (str(rival.run.version), rival.mode, rival.share)
-    deadline = time.monotonic() + NOTICE_S
+    shown = needs.certificate(project, place) if run.tls else None
+    deadline = time.monotonic() + notice_s
     for pod in [one for one in place.pods() if one.is_ready]:
         with forwards.to(place, pod) as port:
-            while forwards.challenger_at(port) != wanted:
+            while forwards.challenger_at(port, Path(shown.certificate) if shown else None) != wanted:
                 if time.monotonic() > deadline:
                     raise MlopsError(
-                        f"pod {pod.name} takes no notice of version {rival.run.version} beside it within {NOTICE_S} "
+                        f"pod {pod.name} takes no notice of version {rival.run.version} beside it within {notice_s} "
                         "seconds",
                         f"see whether its image is older than challengers in pods: {place.logs()}",
                     )
@@ -253,20 +263,26 @@ def _pods(project: Project, place: Cluster) -> list[Pod]:
         ) from None
 
 
-@contextmanager
-def reached(project: Project, run: Run) -> Iterator[Run]:
-    """A pod of what answers, at an address of this machine for as long as the block lasts."""
+def reached(project: Project, run: Run) -> Generator[Run]:
+    """Each pod of what answers, the youngest first, at an address of this machine until the next one is asked for."""
     place = Cluster(project, run.environment)
     pods = [pod for pod in place.pods() if pod.is_ready and pod.run and pod.run.digest == run.digest]
     if not pods:
         raise MlopsError(f"no pod of version {run.version} is ready in {place.namespace}", place.logs())
-    with forwards.to(place, pods[-1]) as port:
-        yield msgspec.structs.replace(run, host="127.0.0.1", port=port)
+    shown = needs.certificate(project, place) if run.tls else None
+    for pod in reversed(pods):
+        try:
+            with forwards.to(place, pod) as port:
+                yield msgspec.structs.replace(run, host="127.0.0.1", port=port, tls=shown)
+        except MlopsError:
+            if pod.name in {one.name for one in place.pods() if one.is_ready}:
+                raise  # one that has gone meanwhile need not answer
 
 
 def address(project: Project, environment: str) -> str:
     """Where pods of the cluster find the server of an environment."""
-    return f"http://{host(Cluster(project, environment).namespace)}"
+    scheme = "https" if environments.load(project, environment).serve.tls else "http"
+    return f"{scheme}://{host(Cluster(project, environment).namespace)}"
 
 
 def log_of(project: Project, environment: str) -> str:
@@ -284,5 +300,5 @@ def stop(project: Project, environment: str) -> bool:
         )
     was_running = status(project, environment) is not None
     if was_running:
-        place.delete([*place.manifests(), rivals.config_map(None)])
+        place.delete(_everything(place))
     return was_running
