@@ -338,7 +338,9 @@ def test_pods_ask_for_tokens_by_https_and_hash_columns_with_what_is_in_secrets(c
     assert status == 200
     wait_until(lambda: logged(cluster, answer) != [], limit_s=90)
     identity, flight, made_here = logged(cluster, answer)
-    assert f"billing  {identity}" in re.sub("  +(for good)?", "  ", cluster.mlops("access", "list", "staging").stdout)
+    assert re.search(
+        rf"^billing +for good +{identity}$", cluster.mlops("access", "list", "staging").stdout, re.MULTILINE
+    )
     assert flight == made_here
 
 
