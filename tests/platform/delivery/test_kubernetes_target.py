@@ -16,6 +16,8 @@ from parts import part
 from rendering import ROOT
 from slipway.base.errors import MlopsError
 from slipway.delivery import access, beside, deploy, environments, rollback, target, variables
+from slipway.delivery.compose import container as pod
+from slipway.delivery.folder import EnvironmentFolder
 from slipway.delivery.kubernetes import manifest, rivals
 from slipway.delivery.target import Admitted, Rival, Run
 from slipway.forge import git
@@ -224,6 +226,9 @@ def test_what_is_pulled_is_what_a_deployment_would_apply(guarded: Project, versi
     assert msgspec.json.decode(env["MLOPS_ADMITTED"], type=Admitted).tokens == wanted.access.tokens  # type: ignore[union-attr]
     assert (run.guarded, run.tls, run.privacy) == (True, wanted.serve.tls, {"carrier": "hash"})
     assert {one["mountPath"] for one in container["volumeMounts"]} > {"/tls", "/project/.mlops/keys/staging"}
+    probes = ("livenessProbe", "readinessProbe", "startupProbe")
+    assert [container[name]["httpGet"]["scheme"] for name in probes] == ["HTTPS"] * 3
+    assert [one["spec"]["ports"][0]["port"] for one in pulled if one["kind"] == "Service"] == [443]
     container["env"] = [one for one in container["env"] if one["name"] != "MLOPS_ADMITTED"]
     assert sorted_lists(pulled) == sorted_lists(plain)
 
@@ -233,6 +238,28 @@ def sorted_lists(value: Any) -> Any:
     if isinstance(value, list):
         return sorted((sorted_lists(one) for one in value), key=repr)
     return {key: sorted_lists(one) for key, one in sorted(value.items())} if isinstance(value, dict) else value
+
+
+def test_a_container_finds_who_may_ask_in_what_is_mounted_unless_a_variable_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a container that was killed had been told is no reason to end."""
+    mounted = tmp_path / "admitted" / "admitted.json"
+    monkeypatch.setattr(variables, "ADMITTED", mounted)
+    place = EnvironmentFolder(tmp_path, "staging")
+    place.folder.mkdir(parents=True)
+    read = place.path_of(Admitted).read_text
+
+    pod.admit(place)
+    assert not place.path_of(Admitted).exists()
+    mounted.parent.mkdir()
+    for said in ("one", "another"):
+        pod.admit(place)
+        mounted.write_text(said, encoding="utf-8")
+        assert read("utf-8") == said
+    monkeypatch.setenv("MLOPS_ADMITTED", "a variable")
+    pod.admit(place)
+    assert (read("utf-8"), mounted.read_text("utf-8")) == ("a variable", "another")
 
 
 def test_who_is_let_in_where_a_controller_pulls_is_told_to_pods_in_the_same_commit(guarded: Project) -> None:

@@ -158,8 +158,7 @@ class Guard:
     def _admit(self, admitted: Admitted) -> None:
         self._verified.clear()
         self._tokens = {bytes.fromhex(one.digest[7:]): self._known(name, one) for name, one in admitted.tokens.items()}
-        if admitted.deploying:
-            self._tokens[bytes.fromhex(admitted.deploying[7:])] = Known(self._mark(DEPLOYING), inf)
+        self._tokens[bytes.fromhex(admitted.deploying[7:])] = Known(self._mark(DEPLOYING), inf)
         self._open = OPEN if admitted.closes_metrics else OPEN | {METRICS}
         if admitted.issuer != self._issuer:
             self._verifier = TokenVerifier(admitted.issuer, self._verified.clear) if admitted.issuer else None

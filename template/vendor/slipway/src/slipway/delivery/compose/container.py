@@ -56,7 +56,7 @@ def _uploading(run: Run) -> Iterator[HeartbeatKeeper | None]:
 def _keep(run: Run, beats: HeartbeatKeeper | None) -> None:
     place = EnvironmentFolder(STATE, run.environment)
     place.folder.mkdir(parents=True, exist_ok=True)  # a challenger beside this may be the first to need it, or the last
-    _admit(place)
+    admit(place)
     group = Group(run, open_listener(run), place, os.environ.get("MLOPS_COUNTS") or socket.gethostname())
     challenger = ToldChallenger(place)
     is_stopping = False
@@ -83,7 +83,7 @@ def _keep(run: Run, beats: HeartbeatKeeper | None) -> None:
     _end(group)
 
 
-def _admit(place: EnvironmentFolder) -> None:
+def admit(place: EnvironmentFolder) -> None:
     """Let the servers find who may ask; in a container whose folder is mounted, they do."""
     path, said = place.path_of(Admitted), os.environ.get("MLOPS_ADMITTED")
     if said:
