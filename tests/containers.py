@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -74,8 +75,9 @@ class ContainerProject(RunningProject):
     def name_image(self, image: str) -> None:
         """Let staging name another image, as somebody would who edits the file and commits it."""
         path = self.root / "deploy" / "environments" / "staging.yaml"
-        lines = [line for line in path.read_text("utf-8").splitlines() if not line.startswith("  image:")]
-        path.write_text("\n".join([*lines, f"  image: {image}"]) + "\n", encoding="utf-8")
+        text, found = re.subn(r"(?m)^  image: .*$", f"  image: {image}", path.read_text("utf-8"), count=1)
+        assert found, "staging names no image yet"
+        path.write_text(text, encoding="utf-8")
         self.commit("Name another image")
 
 
