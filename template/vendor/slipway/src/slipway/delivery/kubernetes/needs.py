@@ -63,7 +63,8 @@ def _mounted(run: Run) -> dict[str, dict[str, Any]]:
 
 
 def _secret(name: str) -> dict[str, Any]:
-    return {"name": name, "secret": {"secretName": name, "defaultMode": _MODE}}
+    # As `secretName`, what looks for secrets in files would take the name for one.
+    return {"name": name, "projected": {"defaultMode": _MODE, "sources": [{"secret": {"name": name}}]}}
 
 
 def _hashes(run: Run) -> bool:
