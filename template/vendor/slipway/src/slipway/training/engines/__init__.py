@@ -17,14 +17,14 @@ from importlib import import_module
 from slipway.base import plugins
 from slipway.base.errors import MlopsError
 from slipway.base.files import Log
+from slipway.base.mapper import HERE, Mapper
 from slipway.settings.project import Project, source_of
-from slipway.training.engines.base import Engine, EngineSettings, Here, Mapper, WorkLostError
+from slipway.training.engines.base import Engine, EngineSettings, WorkLostError
 from slipway.training.engines.mapping import There
 
 __all__ = ["GROUP", "HERE", "Engine", "EngineSettings", "Mapper", "WorkLostError", "opened"]
 
 GROUP = "slipway.engine"
-HERE: Mapper = Here()
 
 Opening = Callable[[EngineSettings], Executor]
 
