@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from slipway.base.errors import MlopsError
+from slipway.base.errors import MlopsError, first_line
 from slipway.contract import separated
 from slipway.contract.found import RawFile, files_of
 from slipway.contract.picture_files import fetched
@@ -159,8 +159,8 @@ def _told_of(file: RawFile) -> Iterator[None]:
     try:
         yield
     except (pl.exceptions.PolarsError, UnicodeError, EOFError, OSError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise MlopsError(f"{file.path} cannot be read: {first}", "is it whole, and what its ending says?") from None
+        told = f"{file.path} cannot be read: {first_line(error)}"
+        raise MlopsError(told, "is it whole, and what its ending says?") from None
 
 
 def _as_text(file: RawFile, scanned: pl.LazyFrame) -> pl.LazyFrame:

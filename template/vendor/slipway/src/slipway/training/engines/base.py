@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from slipway.base.errors import MlopsError
+from slipway.base.errors import MlopsError, first_line
 from slipway.base.files import Log
 from slipway.settings.project import source_of
 
@@ -23,10 +23,7 @@ SILENT_S = 30.0
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """What `[tool.mlops]` says of the engine: `address` is empty and `workers` is `None` where it says nothing.
-
-    `state` is a folder for files of this checkout that are not in Git.
-    """
+    """What `[tool.mlops]` says of the engine, which may be nothing, and a folder for files that are not in Git."""
 
     address: str
     workers: int | None
@@ -68,8 +65,7 @@ def require_answer(address: str, default_port: int, engine: str) -> None:
 
 def unreachable(engine: str, address: str, reason: object) -> MlopsError:
     """What is said of a cluster that does not answer."""
-    first = (str(reason).splitlines() or [""])[0] or type(reason).__name__
     return MlopsError(
-        f"no {engine} cluster answers at {address}: {first}",
+        f"no {engine} cluster answers at {address}: {first_line(reason)}",
         "start it, name another in tool.mlops.engine_address, or work here for once: MLOPS_ENGINE=local",
     )
