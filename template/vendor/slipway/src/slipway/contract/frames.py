@@ -25,7 +25,7 @@ from slipway.team import CONTRACT
 
 _FIRST_ROWS = 3
 #: The number of a row in the order in which rows came.
-ROW = "row"
+ROW = "source_order"
 
 
 @dataclass(frozen=True)
