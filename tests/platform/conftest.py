@@ -22,7 +22,7 @@ ALIKE = {
     "test_access.py", "test_advisories.py", "test_asking.py", "test_bucket_of_a_project.py", "test_cards.py",
     "test_clusters.py", "test_connections.py", "test_engine.py", "test_erasure.py", "test_fleet.py",
     "test_gathering.py", "test_formats.py", "test_hanging.py", "test_kept.py", "test_label_sources.py",
-    "test_labels.py", "test_next_steps.py",
+    "test_labels.py", "test_next_steps.py", "test_partitions.py",
     "test_privacy.py", "test_published.py", "test_remotes.py", "test_rights.py", "test_rollback.py",
     "test_signing.py", "test_snapshots.py", "test_stages.py", "test_target.py", "test_tls.py", "test_tracking.py",
     "test_turns.py",

@@ -21,7 +21,7 @@ from slipway import kinds, team
 from slipway.base.errors import MlopsError
 from slipway.cli import app
 from slipway.contract.files import read_raw
-from slipway.contract.frames import duplicates, parse
+from slipway.contract.frames import ROW, duplicates, parse, repeated
 from slipway.contract.rows import Contract, Row
 from slipway.data import labels, prepare
 from slipway.delivery import deploy, rollback
@@ -104,7 +104,7 @@ def reading(asked: str, request: pytest.FixtureRequest) -> None:
     named = [name for name in FIELDS if name in re.split(r"\W+", text.partition("\n")[0])]
     fields = tuple(FIELDS[name] for name in named or ["flight"])
     frame, violations = parse(read_raw(Path("raw.csv"), FileFormat(), [field.name for field in fields]), fields)
-    found = violations or duplicates(frame, CONTRACT)
+    found = violations or duplicates([repeated(frame.with_row_index(ROW), CONTRACT)], CONTRACT)
     raise MlopsError("\n".join(map(str, found)), "mend the data")
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,8 @@ from typing import Any
 
 import msgspec
 import polars as pl
+from slipway.base.files import sha256
+from slipway.data import partitions, prepare
 from slipway.serving import batch
 from slipway.settings.project import Project
 from slipway.settings.search import ParameterRange, SearchParams
@@ -96,6 +99,22 @@ def scored(project: Project, bundle: Bundle, folder: Path, engine: Mapper) -> st
     return digest(answers.write_ipc(None).getvalue())
 
 
+def prepared(project: Project, folder: Path, engine: Mapper) -> str:
+    """The tables that are made of raw data in several files, and what is told of them."""
+    own = Project(folder / "project")
+    source = own.root / "data" / "raw.parquet"
+    source.mkdir(parents=True)
+    shutil.copyfile(project.root / "params.yaml", own.root / "params.yaml")
+    rows = pl.read_parquet(project.root / "data" / "raw.parquet")
+    rows[::2].write_parquet(source / "1.parquet")
+    rows[1::2].write_csv(source / "2.csv")
+    partitions.PART = 400
+    prepare.ingest(own, engine)
+    prepare.validate(own, engine)
+    made = "data/ingested.parquet", "data/valid.parquet", "reports/validation.json"
+    return " ".join(sha256(own.root / path) for path in made)
+
+
 def aged(project: Project, engine: Mapper) -> str:
     """A back-test with a few cut-offs."""
     times = pl.read_parquet(project.root / "data" / "valid.parquet")[str(CONTRACT.time)]
@@ -135,6 +154,7 @@ def main() -> None:
     with engines.opened(project, say) as engine:
         used = Deadly(engine, Path(sys.argv[4])) if len(sys.argv) > 4 else engine
         found = {
+            "ingest and validation": prepared(project, folder, used),
             "batch": scored(project, Bundle(bundle), folder, used),
             "back-test": aged(project, used),
             "search": searched(project, used),

@@ -231,10 +231,10 @@ CLIENT = """
 import sys, time
 from pathlib import Path
 from slipway.training.engines.base import EngineSettings
-from slipway.training.engines.local import local
+from slipway.training.engines.local import opened
 
 if __name__ == "__main__":
-    pool = local(EngineSettings("", 2, Path(), print))
+    pool = opened(EngineSettings("", 2, Path(), print))
     pool.submit(time.sleep, 600), pool.submit(time.sleep, 600)
     while len(pool._processes) < 2:
         time.sleep(0.1)

@@ -17,3 +17,9 @@ class MlopsError(Exception):
     def __str__(self) -> str:
         where = "".join(f"\n   at: {note}" for note in getattr(self, "__notes__", ()))
         return f"error: {self.problem}{where}\n next: {self.next_step}"
+
+
+def first_line(error: object) -> str:
+    """What an error says first: its sentence, or the first line of its text, or its name where it has none."""
+    text = error.problem if isinstance(error, MlopsError) else str(error)
+    return next(iter(text.strip().splitlines()), type(error).__name__)

@@ -89,9 +89,15 @@ def stage(
     name: Annotated[str, typer.Argument(help="One of those in dvc.yaml: ingest, validate …")],
 ) -> None:
     """Run one stage of the pipeline alone, untracked."""
-    from slipway.data.stages import run_stage
+    from slipway.data.stages import IN_PARTS, run_stage
+    from slipway.training import engines
 
-    run_stage(Project.find(), name)
+    project = Project.find()
+    if name not in IN_PARTS:
+        run_stage(project, name)
+        return
+    with engines.opened(project, say) as engine:
+        run_stage(project, name, engine)
 
 
 def backtest(

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from slipway.base.errors import MlopsError
+from slipway.base.errors import MlopsError, first_line
 from slipway.contract import separated
 from slipway.contract.found import RawFile, files_of
 from slipway.contract.picture_files import fetched
@@ -63,19 +63,23 @@ def read_file(file: RawFile, form: FileFormat, wanted: Collection[str]) -> pl.Da
         return numbered(fetched(_as_text(file, scanned).collect(), file, 0), file, 0)
 
 
-def unused_columns(source: Path, form: FileFormat = PLAIN) -> list[str]:
-    """The columns of the files of a source that the contract does not know, which nobody reads."""
-    return sorted(columns_of(source, form).keys() - {*contract_columns(), SOURCE})
+def unused_columns(file: RawFile, form: FileFormat = PLAIN) -> set[str]:
+    """The columns of a file that the contract does not know, which nobody reads."""
+    return set(_columns_in(file, form)) - {*contract_columns(), SOURCE}
 
 
 def columns_of(source: Path, form: FileFormat = PLAIN) -> dict[str, set[str]]:
     """Every column of the files of a source, with the types that it has in them; separated values are all text."""
     found: dict[str, set[str]] = {}
     for file in files_of(source):
-        with _scanned(file, form) as scanned:
-            for name, dtype in scanned.collect_schema().items():
-                found.setdefault(name, set()).add(str(dtype))
+        for name, dtype in _columns_in(file, form).items():
+            found.setdefault(name, set()).add(str(dtype))
     return found
+
+
+def _columns_in(file: RawFile, form: FileFormat) -> pl.Schema:
+    with _scanned(file, form) as scanned:
+        return scanned.collect_schema()
 
 
 def known_rows(file: RawFile) -> int | None:
@@ -95,18 +99,29 @@ def read_chunks(
     `length` no more than that stretch of the file is read.
     """
     with _scanned(file, form, contract_columns(with_outcome=False)) as scanned:
-        columns = _as_stored(file, scanned)
-        if start or length is not None:
-            columns = columns.slice(start, length)
-        held = pl.DataFrame()
-        for part in columns.collect_batches(chunk_size=rows, maintain_order=True):
-            held = pl.concat([held, part]) if held.height else part
-            while held.height >= rows:
-                yield numbered(fetched(held.head(rows), file, start), file, start)
-                start, held = start + rows, held.slice(rows)
-        if held.height or start == 0:
-            last = held if held.width else columns.head(0).collect()
-            yield numbered(fetched(last, file, start), file, start)
+        yield from _chunks(file, _as_stored(file, scanned), rows, start, length)
+
+
+def read_texts(
+    file: RawFile, rows: int, form: FileFormat = PLAIN, start: int = 0, length: int | None = None
+) -> Iterator[pl.DataFrame]:
+    """The same, with the outcome and all of it as text, as `read_raw` gives it."""
+    with _scanned(file, form, contract_columns()) as scanned:
+        yield from _chunks(file, _as_text(file, scanned), rows, start, length)
+
+
+def _chunks(file: RawFile, columns: pl.LazyFrame, rows: int, start: int, length: int | None) -> Iterator[pl.DataFrame]:
+    if start or length is not None:
+        columns = columns.slice(start, length)
+    is_first, held = True, pl.DataFrame()
+    for part in columns.collect_batches(chunk_size=rows, maintain_order=True):
+        held = pl.concat([held, part]) if held.height else part
+        while held.height >= rows:
+            yield numbered(fetched(held.head(rows), file, start), file, start)
+            is_first, start, held = False, start + rows, held.slice(rows)
+    if held.height or is_first:
+        last = held if held.width else columns.head(0).collect()
+        yield numbered(fetched(last, file, start), file, start)
 
 
 def read_spread(file: RawFile, rows: int, form: FileFormat = PLAIN) -> pl.DataFrame:
@@ -144,8 +159,8 @@ def _told_of(file: RawFile) -> Iterator[None]:
     try:
         yield
     except (pl.exceptions.PolarsError, UnicodeError, EOFError, OSError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise MlopsError(f"{file.path} cannot be read: {first}", "is it whole, and what its ending says?") from None
+        told = f"{file.path} cannot be read: {first_line(error)}"
+        raise MlopsError(told, "is it whole, and what its ending says?") from None
 
 
 def _as_text(file: RawFile, scanned: pl.LazyFrame) -> pl.LazyFrame:

@@ -5,8 +5,9 @@ The rules themselves are in `rules.py`; the server checks single requests by the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -23,19 +24,41 @@ from slipway.settings.params import FileFormat
 from slipway.team import CONTRACT
 
 _FIRST_ROWS = 3
+#: The number of a row in the order in which rows came.
+ROW = "source_order"
 
 
 @dataclass(frozen=True)
 class Violation:
-    """A rule that some rows broke, with the first of them and the values they have."""
+    """A rule that some rows broke, with the first of them and the values they have.
+
+    `hint` says what to do where that has a name, and `place` which rules are told before.
+    """
 
     field: str
     rule: str
     rows: int
     examples: list[str]
+    hint: str = ""
+    place: tuple[int, int] = (0, 0)
 
     def __str__(self) -> str:
-        return f"{self.field}: {self.rule} in {counted(self.rows, 'row')}, first {', '.join(self.examples)}"
+        broken = f"{self.rule}{self.hint} in {counted(self.rows, 'row')}"
+        return f"{self.field}: {broken}, first {', '.join(self.examples)}"
+
+
+def merged(violations: Iterable[Violation]) -> list[Violation]:
+    """Say of each rule once how many rows of all parts broke it; the parts come in the order of their rows."""
+    found: dict[tuple[str, str], Violation] = {}
+    for one in violations:
+        before = found.setdefault((one.field, one.rule), replace(one, rows=0, examples=[]))
+        found[one.field, one.rule] = replace(
+            before,
+            rows=before.rows + one.rows,
+            examples=[*before.examples, *one.examples][:_FIRST_ROWS],
+            hint=before.hint or one.hint,
+        )
+    return sorted(found.values(), key=lambda one: one.place)
 
 
 def spread(frame: pl.DataFrame, rows: int) -> pl.DataFrame:
@@ -55,15 +78,17 @@ def parse(
     that each row is what the contract promises. Columns that the contract does not know are dropped.
     """
     missing = [
-        Violation(field.name, "the column is missing", raw.height, ["row 1"])
-        for field in fields
+        Violation(field.name, "the column is missing", raw.height, ["row 1"], place=(-1, place))
+        for place, field in enumerate(fields)
         if field.name not in raw.columns
     ]
     known = [field for field in fields if field.name in raw.columns]
     types = {field.name: raw.schema[field.name] for field in known}
     typed = raw.select(SOURCE, *(_typed(field, types[field.name], form) for field in known))
     found = [
-        _violation(field, rule, broken, raw) for field in known for rule, broken in _broken_rules(raw, typed, field)
+        _violation(field, rule, raw, (place, rule.place))
+        for place, field in enumerate(known)
+        for rule in _broken_rules(raw, typed, field)
     ]
     return typed, missing + found
 
@@ -78,8 +103,8 @@ def sift(
     typed, violations = parse(raw, fields, form)
     broken = pl.zeros(raw.height, pl.Boolean, eager=True)
     for field in fields:
-        for _, rows in _broken_rules(raw, typed, field):
-            broken |= rows.fill_null(False)
+        for rule in _broken_rules(raw, typed, field):
+            broken |= rule.rows.fill_null(False)
     return typed.filter(~broken), violations
 
 
@@ -91,26 +116,35 @@ def _typed(field: Field, dtype: pl.DataType, form: FileFormat) -> pl.Expr:
     return column.cast(dtypes[field.kind]) if field.kind in dtypes else column
 
 
-def _broken_rules(raw: pl.DataFrame, typed: pl.DataFrame, field: Field) -> list[tuple[str, pl.Series]]:
+class _Broken(NamedTuple):
+    """A rule, the rows that break it, what helps, and the rule's place among those of its field."""
+
+    rule: str
+    rows: pl.Series
+    hint: str = ""
+    place: int = 0
+
+
+def _broken_rules(raw: pl.DataFrame, typed: pl.DataFrame, field: Field) -> list[_Broken]:
     """The rules that rows break, each with which rows these are."""
     given, value = raw[field.name], typed[field.name]
     unread = given.is_not_null() & value.is_null()
     if field.picture is not None:
         return _broken_pictures(field.picture, given, value)
-    rules = [(f"must be {field.type_in_words}{_hint(field, given.filter(unread))}", unread)]
+    rules = [_Broken(f"must be {field.type_in_words}", unread, _hint(field, given.filter(unread)))]
     if not field.optional:
-        rules.append(("a value is missing", given.is_null()))
+        rules.append(_Broken("a value is missing", given.is_null()))
     if field.kind is FieldKind.NUMBER:
-        rules.append(("must be finite", ~value.is_finite()))
-    rules += [(RULES[name].sentence(limit), ~RULES[name].column(value, limit)) for name, limit in field.limits]
-    return [(rule, broken) for rule, broken in rules if broken.any()]
+        rules.append(_Broken("must be finite", ~value.is_finite()))
+    rules += [_Broken(RULES[name].sentence(limit), ~RULES[name].column(value, limit)) for name, limit in field.limits]
+    return [rule._replace(place=place) for place, rule in enumerate(rules) if rule.rows.any()]
 
 
-def _broken_pictures(picture: Picture, given: pl.Series, value: pl.Series) -> list[tuple[str, pl.Series]]:
+def _broken_pictures(picture: Picture, given: pl.Series, value: pl.Series) -> list[_Broken]:
     faults = ["is missing" if text is None else picture.fault(one) for text, one in zip(given, value, strict=True)]
     found = pl.Series(faults, dtype=pl.String)
     kinds = sorted({fault for fault in faults if fault})
-    return [(f"must be {picture}, and one {fault}", found == fault) for fault in kinds]
+    return [_Broken(f"must be {picture}, and one {fault}", found == fault) for fault in kinds]
 
 
 def _hint(field: Field, unread: pl.Series) -> str:
@@ -127,21 +161,37 @@ def _hint(field: Field, unread: pl.Series) -> str:
     return ""
 
 
-def _violation(field: Field, rule: str, broken: pl.Series, raw: pl.DataFrame) -> Violation:
-    first = raw.filter(broken.fill_null(False)).head(_FIRST_ROWS)
+def _violation(field: Field, broken: _Broken, raw: pl.DataFrame, place: tuple[int, int]) -> Violation:
+    first = raw.filter(broken.rows.fill_null(False)).head(_FIRST_ROWS)
     shown = first.select(SOURCE, field.name).iter_rows()
     examples = [source if field.picture else f"{source} = {value}" for source, value in shown]
-    return Violation(field.name, rule, int(broken.sum()), examples)
+    return Violation(field.name, broken.rule, int(broken.rows.sum()), examples, broken.hint, place)
 
 
-def duplicates(frame: pl.DataFrame, contract: Contract) -> list[Violation]:
-    """Find rows whose key was seen before: the same event told twice."""
+class Repeated(NamedTuple):
+    """Rows whose key was seen before: how many, which columns of it some of them lack, and the first of them."""
+
+    rows: int
+    lacking: frozenset[str]
+    first: pl.DataFrame
+
+
+def repeated(frame: pl.DataFrame, contract: Contract) -> Repeated:
+    """Find rows whose key was seen before: the same event told twice. `ROW` is the order of the rows."""
     again = frame.filter(~pl.struct(contract.key).is_first_distinct())
-    if again.is_empty():
+    lacking = frozenset(name for name in contract.key if again[name].null_count())
+    return Repeated(again.height, lacking, again.select(ROW, SOURCE).head(_FIRST_ROWS))
+
+
+def duplicates(parts: Iterable[Repeated], contract: Contract) -> list[Violation]:
+    """Say what is repeated in parts that hold all rows of a key each."""
+    found = [part for part in parts if part.rows]
+    if not found:
         return []
-    lacking = ", ".join(name for name in contract.key if again[name].null_count())
+    lacking = ", ".join(name for name in contract.key if any(name in part.lacking for part in found))
     rule = "the key is not unique" + (f", as {lacking} is missing" if lacking else "")
-    return [Violation("+".join(contract.key), rule, again.height, again[SOURCE].head(_FIRST_ROWS).to_list())]
+    first = pl.concat([part.first for part in found]).sort(ROW)[SOURCE].head(_FIRST_ROWS).to_list()
+    return [Violation("+".join(contract.key), rule, sum(part.rows for part in found), first)]
 
 
 def as_rows(frame: pl.DataFrame) -> list[Row]:

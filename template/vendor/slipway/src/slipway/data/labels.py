@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from slipway.base.errors import MlopsError
 from slipway.base.numbers import counted
 from slipway.contract.files import SOURCE
-from slipway.contract.frames import Violation, columns
+from slipway.contract.frames import columns, merged
 from slipway.data import label_posts, label_sources
 from slipway.data.label_files import LabelRows
 from slipway.data.label_typing import SHOWN, WRITTEN, of_a_class, typed
@@ -138,7 +138,7 @@ def read(project: Project, rule: LabelPolicy, environment: str | None = None, ma
     counts = msgspec.structs.replace(counts, refused=counts.refused + sum(one.rows for one in strange))
     kept, again, corrected = _latest(judged, rule.key, outcome)
     counts = msgspec.structs.replace(counts, again=again, corrected=corrected.height)
-    remarks = _remarks(counts, rule, _merged(violations + strange), torn, corrected)
+    remarks = _remarks(counts, rule, [*map(str, merged(violations + strange))], torn, corrected)
     # Nothing is asked of the team's function where there is nothing.
     happened: Any = model.target(columns(kept, CONTRACT.outcome_fields)) if kept.height else []
     truth = pl.Series(TRUTH, happened, strict=False).cast(pl.Float64).fill_nan(None)
@@ -270,16 +270,6 @@ def _echo(joined: pl.DataFrame) -> list[str]:
     if known.height < FEWEST_ECHOES or known[TRUTH].n_unique() == 1 or not same.all():
         return []
     return [f"mind: all {known.height:,} labels are exactly what was answered; are they a model's own answers?"]
-
-
-def _merged(violations: list[Violation]) -> list[str]:
-    """Say of each rule once how many rows of all files broke it."""
-    found: dict[tuple[str, str], Violation] = {}
-    for one in violations:
-        before = found.get((one.field, one.rule), Violation(one.field, one.rule, 0, []))
-        examples = [*before.examples, *one.examples][:SHOWN]
-        found[one.field, one.rule] = Violation(one.field, one.rule, before.rows + one.rows, examples)
-    return [str(violation) for violation in found.values()]
 
 
 def _latest(typed: pl.DataFrame, key: list[str], outcome: Sequence[str]) -> tuple[pl.DataFrame, int, pl.DataFrame]:

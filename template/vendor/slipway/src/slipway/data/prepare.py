@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,17 @@ import polars as pl
 
 from slipway import team
 from slipway.base.errors import MlopsError
-from slipway.base.files import replacing, write_json
-from slipway.base.numbers import counted, significant
+from slipway.base.files import write_json
+from slipway.base.mapper import HERE, Chunk, Mapper, Result
+from slipway.base.numbers import counted
+from slipway.base.progress import Progress
 from slipway.contract.agreement import require_split
-from slipway.contract.files import SOURCE, read_raw, unused_columns
-from slipway.contract.found import files_of
-from slipway.contract.frames import Violation, duplicates, parse
+from slipway.contract.files import SOURCE, read_raw
+from slipway.contract.found import RawFile, files_of
+from slipway.contract.frames import ROW, Repeated, Violation, duplicates, merged, parse, repeated
+from slipway.contract.stretches import stretches
+from slipway.data import partitions
+from slipway.data.partitions import RangeSorter, StretchChecker, StretchReader, write_table
 from slipway.settings.params import SplitParams
 from slipway.settings.project import Project
 from slipway.team import CONTRACT
@@ -40,7 +45,7 @@ def prepare(project: Project) -> None:
             "name the files in data.raw, and in data.source the table that is made of them: data/prepared.parquet",
         )
     made = function(project.root / data.raw)
-    _write(_table(made), project.root / data.source)
+    write_table(_table(made), project.root / data.source)
     _log(f"prepare: {made.height:,} rows from {data.raw}")
 
 
@@ -64,7 +69,7 @@ def read_delivered(project: Project, names: Sequence[str] | None = None, folder:
         return read_raw(folder, data.format, names)
     with tempfile.TemporaryDirectory(prefix="prepared-") as place:
         table = Path(place) / Path(data.source).name
-        _write(_table(function(folder)), table)
+        write_table(_table(function(folder)), table)
         return read_raw(table, data.format, names)
 
 
@@ -80,41 +85,63 @@ def require_prepared(project: Project) -> None:
         )
 
 
-def ingest(project: Project) -> None:
+def ingest(project: Project, engine: Mapper = HERE) -> None:
     """Collect the raw files into one table of text, each row with its source.
 
     Raises `MlopsError` when they hold no row.
     """
     data = project.params.data
-    source = project.root / data.source
-    raw = read_raw(source, data.format)
-    if raw.is_empty():
-        raise MlopsError(f"there is no row in {data.source}", "is that all? `dvc pull` fetches what the remote has")
-    unused = unused_columns(source, data.format)
-    _write(raw, project.root / "data" / "ingested.parquet")
-    files = len(files_of(source))
-    _log(f"ingest: {counted(raw.height, 'row')} from {data.source}, {counted(files, 'file')}")
-    if unused:
+    files = files_of(project.root / data.source)
+    with partitions.workplace(project.root) as folder:
+        found = _mapped(engine, StretchReader(folder, data.format), [*stretches(files, partitions.PART)])
+        rows = sum(number for number, _ in found)
+        if not rows:
+            raise MlopsError(f"there is no row in {data.source}", "is that all? `dvc pull` fetches what the remote has")
+        write_table(pl.scan_ipc(sorted(folder.iterdir())), project.root / "data" / "ingested.parquet")
+    _log(f"ingest: {counted(rows, 'row')} from {data.source}, {counted(len(files), 'file')}")
+    if unused := sorted(set[str]().union(*(names for _, names in found))):
         _log(f"ingest: columns that the contract does not know are left out: {', '.join(unused)}")
 
 
-def validate(project: Project) -> None:
+def validate(project: Project, engine: Mapper = HERE) -> None:
     """Hold every row against the contract; refuse the whole batch when one row breaks it.
 
     `data/valid.parquet` is replaced only when all is well, so a bad batch leaves the earlier one.
     """
-    valid = kept(pl.read_parquet(project.root / "data" / "ingested.parquet"), project).sort(CONTRACT.key)
-    profile = _profile(valid)
-    _write(valid, project.root / "data" / "valid.parquet")
-    write_json(project.root / "reports" / "validation.json", profile)
-    _log(f"validate: {counted(valid.height, 'row')} kept the contract")
+    table, form = project.root / "data" / "ingested.parquet", project.params.data.format
+    rows = pl.scan_parquet(table).select(pl.len()).collect().item()
+    parts = [*stretches([RawFile(table, table.name)], partitions.PART)]
+    with partitions.workplace(project.root) as folder:
+        checked = _mapped(engine, StretchChecker(folder, form, partitions.bounds(table, rows, form)), parts)
+        violations = merged(violation for one in checked for violation in one.violations)
+        if violations:
+            raise _refused(rows, violations, _MEND)
+        made = _mapped(engine, RangeSorter(folder), [*partitions.ranges(checked)])
+        latest = max((one.newest for one in checked if one.newest), default=None)
+        if violations := _of_all([one.repeated for one in made], latest, rows, project):
+            raise _refused(rows, violations, _MEND)
+        valid = pl.scan_ipc([one.part for one in made])
+        facts = partitions.profile([one.facts for one in made], valid)
+        write_table(valid, project.root / "data" / "valid.parquet")
+    write_json(project.root / "reports" / "validation.json", facts)
+    _log(f"validate: {counted(rows, 'row')} kept the contract")
 
 
-def kept(raw: pl.DataFrame, project: Project, next_step: str = _MEND) -> pl.DataFrame:
+def _mapped(engine: Mapper, function: Callable[[Chunk], Result], chunks: list[Chunk]) -> list[Result]:
+    """Results in their order; a cluster that the engine may need is not asked for the sake of one chunk."""
+    progress, found = Progress(_log, "part", len(chunks)), list[Result]()
+    for result in (engine if len(chunks) > 1 else HERE).map(function, chunks):
+        found.append(result)
+        progress.add(1)
+    return found
+
+
+def kept(raw: pl.DataFrame, project: Project, next_step: str) -> pl.DataFrame:
     """Raw rows with the contract's types. Raises `MlopsError`, with every rule that is broken, when one breaks it."""
     frame, violations = parse(raw, CONTRACT.fields + CONTRACT.outcome_fields, project.params.data.format)
     if not violations:
-        violations = duplicates(frame, CONTRACT) + _staleness(frame, project)
+        found = repeated(frame.with_row_index(ROW), CONTRACT)
+        violations = _of_all([found], partitions.newest(frame), frame.height, project)
     if violations:
         raise _refused(raw.height, violations, next_step)
     return frame
@@ -130,7 +157,7 @@ def split(project: Project) -> None:
                 f"the split leaves no {name} rows out of {valid.height:,}",
                 "choose other dates or another share in params.yaml, split",
             )
-        _write(rows, project.root / "data" / f"{name}.parquet")
+        write_table(rows, project.root / "data" / f"{name}.parquet")
     _log(f"split: {counted(train.height, 'row')} to train on, {test.height:,} to test on")
     if left_out := valid.height - train.height - test.height:
         _log(f"split: {left_out:,} of {valid.height:,} rows are in neither: {_left_out(valid, project.params.split)}")
@@ -185,15 +212,19 @@ def stable_share(key: tuple[object, ...]) -> float:
     return int.from_bytes(digest[:7], "big") / 2**56
 
 
-def _staleness(frame: pl.DataFrame, project: Project) -> list[Violation]:
+def _of_all(found: list[Repeated], latest: datetime | None, rows: int, project: Project) -> list[Violation]:
+    """What no row breaks by itself: keys that come again, and data that is too old."""
+    return duplicates(found, CONTRACT) + _staleness(latest, rows, project)
+
+
+def _staleness(latest: datetime | None, rows: int, project: Project) -> list[Violation]:
     if CONTRACT.time is None or CONTRACT.max_age_days is None:
         return []
     taken = datetime.combine(project.params.data.as_of, datetime.min.time())
-    newest = frame[CONTRACT.time].dt.replace_time_zone(None).max()
-    if isinstance(newest, datetime) and taken - newest <= timedelta(days=CONTRACT.max_age_days):
+    if latest is not None and taken - latest <= timedelta(days=CONTRACT.max_age_days):
         return []
     rule = f"the newest row is more than {CONTRACT.max_age_days} days older than data.as_of, {taken:%Y-%m-%d}"
-    return [Violation(CONTRACT.time, rule, frame.height, [f"newest {newest!s}"])]
+    return [Violation(CONTRACT.time, rule, rows, [f"newest {latest!s}"])]
 
 
 def _refused(rows: int, violations: list[Violation], next_step: str) -> MlopsError:
@@ -201,29 +232,6 @@ def _refused(rows: int, violations: list[Violation], next_step: str) -> MlopsErr
     return MlopsError(
         f"the batch of {counted(rows, 'row')} breaks the contract, so none of it is used:\n{listed}", next_step
     )
-
-
-def _profile(frame: pl.DataFrame) -> dict[str, object]:
-    """Simple facts about each column, kept in Git so that a change of the data shows in review."""
-    profile: dict[str, object] = {"rows": frame.height}
-    for name in sorted(set(frame.columns) - {SOURCE}):
-        column = frame[name]
-        facts: dict[str, object] = {"missing": column.null_count(), "distinct": column.n_unique()}
-        if column.dtype.is_numeric():
-            mean = column.mean()
-            known = {} if mean is None else {"mean": significant(float(str(mean)), 6)}
-            facts |= {"min": column.min(), **known, "max": column.max()}
-        elif column.dtype.is_temporal():
-            facts |= {"min": str(column.min()), "max": str(column.max())}
-        profile[name] = facts
-    return profile
-
-
-def _write(frame: pl.DataFrame, path: Path) -> None:
-    """Write all or nothing: a killed process leaves the earlier file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as draft:
-        frame.write_parquet(draft, compression="zstd")
 
 
 def _log(line: str) -> None:

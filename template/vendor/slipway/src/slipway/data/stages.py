@@ -6,6 +6,7 @@ from collections.abc import Callable
 from importlib import import_module
 
 from slipway.base.errors import MlopsError
+from slipway.base.mapper import HERE, Mapper
 from slipway.settings.project import Project
 
 #: Stage name -> the module that holds the function of that name. The order is that of dvc.yaml.
@@ -19,6 +20,9 @@ STAGES = {
 }
 
 
+#: Those that an engine can do in parts.
+IN_PARTS = ("ingest", "validate")
+
 #: Only in projects whose team has written a prepare.py, and in their dvc.yaml.
 OPTIONAL = {"prepare": "slipway.data.prepare"}
 
@@ -28,10 +32,10 @@ def planned(project: Project) -> list[str]:
     return [*OPTIONAL, *STAGES] if project.params.data.raw else [*STAGES]
 
 
-def run_stage(project: Project, name: str) -> None:
-    """Run one stage alone, as DVC does."""
+def run_stage(project: Project, name: str, engine: Mapper = HERE) -> None:
+    """Run one stage alone, as DVC does; one of those `IN_PARTS` by an engine."""
     stages = OPTIONAL | STAGES
     if name not in stages:
         raise MlopsError(f"there is no stage {name}", f"choose from {', '.join(stages)}", exit_code=2)
-    stage: Callable[[Project], None] = getattr(import_module(stages[name]), name)
-    stage(project)
+    stage: Callable[..., None] = getattr(import_module(stages[name]), name)
+    stage(project, engine) if name in IN_PARTS else stage(project)

@@ -24,8 +24,9 @@ from slipway.base.errors import MlopsError
 from slipway.base.files import Log, replacing, write
 from slipway.base.progress import Progress
 from slipway.contract.files import MODEL_COLUMN, PLAIN, known_rows, read_chunks
-from slipway.contract.found import RawFile, files_of
-from slipway.contract.frames import Violation, columns, parse
+from slipway.contract.found import files_of
+from slipway.contract.frames import Violation, columns, merged, parse
+from slipway.contract.stretches import FileStretch, stretches
 from slipway.kinds.base import Scores
 from slipway.kinds.multiclass import column
 from slipway.settings.params import FileFormat
@@ -90,18 +91,14 @@ def _plan(scorer: Scorer, source: Path, *, with_score: bool, form: FileFormat = 
 
 
 class Portion(NamedTuple):
-    """What one worker does in one go: a file, or a stretch of a Parquet file; `length` is `None` for all of it."""
+    """What one worker does in one go: a stretch of a file."""
 
-    place: int
-    file: RawFile
-    start: int
-    length: int | None
+    stretch: FileStretch
     #: Rows that break the contract have been found elsewhere: nothing will be written in the end.
     is_in_vain: bool
 
     def __str__(self) -> str:
-        rows = f", rows {self.start + 1:,} to {self.start + self.length:,}" if self.length else ""
-        return f"{self.file.path}{rows}"
+        return str(self.stretch)
 
 
 class Counted(NamedTuple):
@@ -130,8 +127,9 @@ class PortionScorer:
                 f"{self.parts} is not there", "let the checkout and the target lie in folders that all nodes share"
             )
         rows, found, broken = 0, 0, list[Violation]()
-        for number, (frame, violations) in enumerate(_ahead(self._chunks(portion)), portion.start // self.chunk):
-            part = self.parts / f"{portion.place:06}-{number:08}.arrow"
+        place, _, start, _ = portion.stretch
+        for number, (frame, violations) in enumerate(_ahead(self._chunks(portion.stretch)), start // self.chunk):
+            part = self.parts / f"{place:06}-{number:08}.arrow"
             broken += violations
             was_there = frame.height if part.exists() else 0
             if not (broken or was_there or portion.is_in_vain):
@@ -143,8 +141,8 @@ class PortionScorer:
                 self.tell(frame.height, was_there)
         return Counted(rows, found, broken)
 
-    def _chunks(self, portion: Portion) -> Iterator[tuple[pl.DataFrame, list[Violation]]]:
-        for raw in read_chunks(portion.file, self.chunk, self.form, portion.start, portion.length):
+    def _chunks(self, stretch: FileStretch) -> Iterator[tuple[pl.DataFrame, list[Violation]]]:
+        for raw in read_chunks(stretch.file, self.chunk, self.form, stretch.start, stretch.length):
             yield parse(raw, CONTRACT.fields, self.form)
 
     def _predicted(self, frame: pl.DataFrame) -> pl.DataFrame:
@@ -162,32 +160,26 @@ class PortionScorer:
 
 def _predict_parts(work: PortionScorer, source: Path, engine: Mapper, log: Log) -> int:
     """Predict what has no part yet; return the number of rows, or refuse them all."""
-    files = [(file, known_rows(file)) for file in files_of(source)]
-    known = [rows for _, rows in files if rows is not None]
+    files = files_of(source)
+    lengths = [known_rows(file) for file in files]
+    known = [rows for rows in lengths if rows is not None]
     progress = Progress(log, "row", sum(known) if len(known) == len(files) else None)
     if engine is engines.HERE:
         work = replace(work, tell=progress.add)
     else:  # a worker may stand in another folder
-        files = [(replace(file, path=file.path.absolute()), rows) for file, rows in files]
-    rows, broken = 0, _Broken(source)
-
-    def portions() -> Iterator[Portion]:
-        for place, (file, length) in enumerate(files):
-            if not length:
-                yield Portion(place, file, 0, None, bool(broken))
-                continue
-            step = CHUNKS_AT_ONCE * work.chunk
-            for start in range(0, length, step):
-                yield Portion(place, file, start, min(step, length - start), bool(broken))
-
-    for counted in engine.map(work, portions()):
-        broken.add(counted.violations)
+        files = [replace(file, path=file.path.absolute()) for file in files]
+    rows, broken = 0, list[Violation]()
+    for counted in engine.map(
+        work, (Portion(stretch, bool(broken)) for stretch in stretches(files, CHUNKS_AT_ONCE * work.chunk))
+    ):
+        broken = merged([*broken, *counted.violations])
         rows += counted.rows
         if work.tell is None:
             progress.add(counted.rows, counted.found)
     if broken:
         shutil.rmtree(work.parts)
-        raise broken.refusal()
+        listed = "\n".join(f"  {violation}" for violation in broken)
+        raise MlopsError(f"{source} breaks the contract:\n{listed}", "mend these rows and run this again")
     return rows
 
 
@@ -206,24 +198,3 @@ def _assemble(parts: Path, target: Path, digest: str) -> None:
     sink = answers.sink_csv if target.suffix == ".csv" else answers.sink_parquet
     with replacing(target) as draft:
         sink(draft)
-
-
-class _Broken:
-    """The rules that rows broke, over all chunks."""
-
-    def __init__(self, source: Path) -> None:
-        self._source = source
-        self._found: dict[tuple[str, str], Violation] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._found)
-
-    def add(self, violations: list[Violation]) -> None:
-        for new in violations:
-            old = self._found.get((new.field, new.rule))
-            both = replace(old, rows=old.rows + new.rows) if old else new
-            self._found[new.field, new.rule] = both
-
-    def refusal(self) -> MlopsError:
-        listed = "\n".join(f"  {violation}" for violation in self._found.values())
-        return MlopsError(f"{self._source} breaks the contract:\n{listed}", "mend these rows and run this again")

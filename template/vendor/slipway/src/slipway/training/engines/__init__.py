@@ -17,24 +17,19 @@ from importlib import import_module
 from slipway.base import plugins
 from slipway.base.errors import MlopsError
 from slipway.base.files import Log
+from slipway.base.mapper import HERE, Mapper
 from slipway.settings.project import Project, source_of
-from slipway.training.engines.base import Engine, EngineSettings, Here, Mapper, WorkLostError
+from slipway.training.engines.base import Engine, EngineSettings, WorkLostError
 from slipway.training.engines.mapping import There
 
 __all__ = ["GROUP", "HERE", "Engine", "EngineSettings", "Mapper", "WorkLostError", "opened"]
 
 GROUP = "slipway.engine"
-HERE: Mapper = Here()
 
 Opening = Callable[[EngineSettings], Executor]
 
-#: The platform's own, with what each is imported from.
-_OWN = {
-    "local": ("slipway.training.engines.local", "local"),
-    "dask": ("slipway.training.engines.dask", "dask_engine"),
-    "ray": ("slipway.training.engines.ray", "ray_engine"),
-    "slurm": ("slipway.training.engines.slurm", "slurm_engine"),
-}
+#: The platform's own, each with its function `opened` in the module of its name.
+_OWN = ("local", "dask", "ray", "slurm")
 
 
 @contextmanager
@@ -61,9 +56,8 @@ def opened(project: Project, log: Log) -> Iterator[Mapper]:
 
 def _found(name: str) -> Opening:
     if name in _OWN:
-        module, attribute = _OWN[name]
         try:
-            found: Opening = getattr(import_module(module), attribute)
+            found: Opening = import_module(f"{__name__}.{name}").opened
         except ModuleNotFoundError as error:
             raise MlopsError(
                 f"{source_of('engine')}: {name} needs {error.name}, which is not installed here",

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import socket
-from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
-from slipway.base.errors import MlopsError
+from slipway.base.errors import MlopsError, first_line
 from slipway.base.files import Log
 from slipway.settings.project import source_of
 
@@ -22,16 +20,10 @@ ANSWER_S, WORKER_S = 5.0, 60.0
 #: After so long without a result, or a worker, it is said what is waited for.
 SILENT_S = 30.0
 
-Chunk = TypeVar("Chunk")
-Result = TypeVar("Result")
-
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """What `[tool.mlops]` says of the engine: `address` is empty and `workers` is `None` where it says nothing.
-
-    `state` is a folder for files of this checkout that are not in Git.
-    """
+    """What `[tool.mlops]` says of the engine, which may be nothing, and a folder for files that are not in Git."""
 
     address: str
     workers: int | None
@@ -47,34 +39,6 @@ class Engine(Executor):
     def share(self, content: bytes) -> Any:
         """Send what many tasks need, once; a task that is submitted with what this returns gets the bytes."""
         return content
-
-
-class Mapper(Protocol):
-    """Where functions over chunks run: this process, or the workers of an engine.
-
-    `threads` is how many threads a function may take there.
-    """
-
-    threads: int
-
-    def map(self, function: Callable[[Chunk], Result], chunks: Iterable[Chunk]) -> Iterator[Result]:
-        """Yield what `function` returns for each chunk, in the order of the chunks.
-
-        Function, chunks and results can be pickled. A chunk is taken when there is room for it: all of them may be
-        more than memory holds. Its `str()` is its name in what is told. What `function` raises is raised here, and
-        `WorkLostError` where the engine and not the function is at fault.
-        """
-        ...
-
-
-class Here:
-    """This process, which works on one chunk after the other."""
-
-    threads = os.cpu_count() or 1
-
-    def map(self, function: Callable[[Chunk], Result], chunks: Iterable[Chunk]) -> Iterator[Result]:
-        """See `Mapper`."""
-        return map(function, chunks)
 
 
 class WorkLostError(MlopsError):
@@ -101,8 +65,7 @@ def require_answer(address: str, default_port: int, engine: str) -> None:
 
 def unreachable(engine: str, address: str, reason: object) -> MlopsError:
     """What is said of a cluster that does not answer."""
-    first = (str(reason).splitlines() or [""])[0] or type(reason).__name__
     return MlopsError(
-        f"no {engine} cluster answers at {address}: {first}",
+        f"no {engine} cluster answers at {address}: {first_line(reason)}",
         "start it, name another in tool.mlops.engine_address, or work here for once: MLOPS_ENGINE=local",
     )

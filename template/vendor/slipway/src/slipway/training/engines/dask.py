@@ -20,7 +20,7 @@ SHARED_FROM = 1 << 20
 LOOK_S = 5.0
 
 
-def dask_engine(settings: EngineSettings) -> DaskEngine:
+def opened(settings: EngineSettings) -> DaskEngine:
     """The workers of the scheduler at `tool.mlops.engine_address`."""
     require_answer(settings.address, 8786, "Dask")
     address = settings.address if "://" in settings.address else f"tcp://{settings.address}"

@@ -11,7 +11,7 @@ from concurrent.futures import Executor, ProcessPoolExecutor
 from slipway.training.engines.base import EngineSettings
 
 
-def local(settings: EngineSettings) -> Executor:
+def opened(settings: EngineSettings) -> Executor:
     """Processes of this machine. They are spawned, as everywhere: a fork of a process with threads may hang."""
     return ProcessPoolExecutor(settings.workers, multiprocessing.get_context("spawn"), _end_with_client)
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from slipway.base.files import Log
-from slipway.training.engines.base import RETRIES, SILENT_S, Chunk, Engine, Result, WorkLostError
+from slipway.base.mapper import Chunk, Result
+from slipway.training.engines.base import RETRIES, SILENT_S, Engine, WorkLostError
 from slipway.training.engines.work import code, work
 
 #: For each worker, so that none waits for this process.

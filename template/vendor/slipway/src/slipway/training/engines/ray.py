@@ -12,7 +12,7 @@ import ray
 from slipway.training.engines.base import RETRIES, Engine, EngineSettings, require_answer, unreachable
 
 
-def ray_engine(settings: EngineSettings) -> RayEngine:
+def opened(settings: EngineSettings) -> RayEngine:
     """The workers of the cluster whose head is at `tool.mlops.engine_address`."""
     require_answer(settings.address, 6379, "Ray")
     try:

@@ -19,7 +19,7 @@ MEMORY = "4 GB"
 NO_PAGE = "127.0.0.1:0"
 
 
-def slurm_engine(settings: EngineSettings) -> SlurmEngine:
+def opened(settings: EngineSettings) -> SlurmEngine:
     """`tool.mlops.engine_workers` jobs, in the partition `engine_address` where one is named.
 
     What else a job asks for stands in Dask's own configuration, below `jobqueue.slurm`.

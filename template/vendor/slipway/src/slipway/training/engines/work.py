@@ -17,7 +17,8 @@ from typing import Any
 
 import slipway
 from slipway import team
-from slipway.base.errors import MlopsError
+from slipway.base.errors import MlopsError, first_line
+from slipway.base.files import sha256
 from slipway.training.engines.base import WorkLostError
 
 #: Whose versions decide the last bit of a result.
@@ -35,8 +36,7 @@ def code() -> dict[str, str]:
 def _digest(folder: Path) -> str:
     found = hashlib.sha256()
     for path in sorted(folder.rglob("*.py")):
-        content = hashlib.sha256(path.read_bytes()).hexdigest()
-        found.update(f"{path.relative_to(folder).as_posix()} {content}\n".encode())
+        found.update(f"{path.relative_to(folder).as_posix()} {sha256(path)}\n".encode())
     return f"sha256:{found.hexdigest()}"
 
 
@@ -46,21 +46,19 @@ def work(client: dict[str, str], function: bytes, chunk: bytes) -> bytes:
     `client` is the `code` of the client. What went wrong is an exception, with a note of the worker.
     """
     try:
-        call, given = _understood(client, function, chunk)
+        _require(client)
+        call, given = _understood(function, chunk)
         return _sent_back(call(given))
     except Exception as error:  # noqa: BLE001 - whatever it is, it is the client's to raise
         return pickle.dumps((False, _sendable(error)))
 
 
-def _understood(client: dict[str, str], function: bytes, chunk: bytes) -> tuple[Callable[[Any], Any], Any]:
+def _understood(function: bytes, chunk: bytes) -> tuple[Callable[[Any], Any], Any]:
     try:
-        _require(client)
         return _loaded(function), pickle.loads(chunk)  # noqa: S301 - what the client sent
-    except WorkLostError:
-        raise
     except Exception as error:
         raise WorkLostError(
-            f"a worker cannot take the work: {type(error).__name__}: {_first(error)}",
+            f"a worker cannot take the work: {type(error).__name__}: {first_line(error)}",
             "can it see the folders that the work names, and import the project's packages?",
         ) from error
 
@@ -70,13 +68,8 @@ def _sent_back(result: Any) -> bytes:
         return pickle.dumps((True, result))
     except Exception as error:
         raise WorkLostError(
-            f"a result cannot be sent back: {_first(error)}", "return what Python can pickle"
+            f"a result cannot be sent back: {first_line(error)}", "return what Python can pickle"
         ) from error
-
-
-def _first(error: Exception) -> str:
-    text = error.problem if isinstance(error, MlopsError) else str(error)
-    return (text.splitlines() or [""])[0]
 
 
 @lru_cache(maxsize=1)

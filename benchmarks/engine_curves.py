@@ -1,0 +1,107 @@
+"""How time and memory of work by an engine grow with rows, trials and workers, as Markdown tables.
+
+    .venv/bin/python benchmarks/engine_curves.py [--rows 100000 1000000 10000000] [--trials 1 10 50] [--workers 1 2 4]
+
+Rows: the example's sample so many times, 24,000 to a file, passes the stages `ingest` and `validate`. Trials: each is
+scored in the folds of a search on the sample. Workers are processes of this machine, and one of them is no engine.
+Memory is the most that the client, or the largest of its workers, ever held, with what they have loaded: 60 to 100 MB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PATHS = ("benchmarks", "docs", "tests", "template/vendor/slipway/src", "tests/platform/teams/binary")
+FILE_ROWS = 24_000
+
+
+def project_of(files: int, folder: Path) -> Path:
+    """A project whose raw data is the example's sample so many times, departing a millisecond later in each file."""
+    import polars as pl
+    from rendering import snapshot
+
+    root = snapshot(folder / "template", platform=False).render(folder / "flight-delays")
+    sample = pl.read_csv(root / "data" / "sample" / "flights.csv.gz", infer_schema=False)
+    (root / "data" / "raw").mkdir()
+    for number in range(files):
+        moment = pl.col("departs").str.to_datetime(time_unit="ms") + pl.duration(milliseconds=number, time_unit="ms")
+        rows = sample.with_columns(moment.dt.to_string("%Y-%m-%dT%H:%M:%S%.3f").alias("departs"))
+        rows.write_csv(root / "data" / "raw" / f"{number:05}.csv")
+    params = root / "params.yaml"
+    text = params.read_text("utf-8").replace("source: data/sample/flights.csv.gz", "source: data/raw")
+    params.write_text(text, encoding="utf-8")
+    return root
+
+
+def measured(root: str, workers: int, trials: int) -> list[float]:
+    """Seconds, and the most MB of this process and of a worker: for so many trials, or without any for the rows."""
+    from slipway.data.stages import run_stage
+    from slipway.settings.project import Project
+    from slipway.settings.search import ParameterRange, SearchParams
+    from slipway.training import engines, search
+
+    project = Project(Path(root))
+    project.tool.engine_workers = workers
+    if trials:
+        for stage in ("ingest", "validate", "split"):
+            run_stage(project, stage)
+    started = time.perf_counter()
+    with engines.opened(project, lambda _: None) as engine:
+        if trials:
+            asked = SearchParams(
+                metric=next(iter(project.policy.gates.metrics)),
+                ranges={"n_estimators": ParameterRange(low=10, high=200)},
+            )
+            exam = search.Exam.of(project, asked, engine)
+            for trial in range(trials):
+                _ = [*exam.values({"n_estimators": 60 + trial})]
+        else:
+            for stage in ("ingest", "validate"):
+                run_stage(project, stage, engine)
+    most = (resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return [time.perf_counter() - started, *most]
+
+
+def print_curve(noun: str, amounts: list[int], workers: list[int]) -> None:
+    """Print a row for each amount and number of workers, each from a client of its own."""
+    print(f"| {noun} | workers | s | MB of the client | MB of a worker |\n|--:|--:|--:|--:|--:|")
+    for amount in amounts:
+        with tempfile.TemporaryDirectory() as folder:
+            files, trials = (-(-amount // FILE_ROWS), 0) if noun == "rows" else (1, amount)
+            root = project_of(files, Path(folder))
+            for count in workers:
+                given = f"{str(root)!r}, {count}, {trials}"
+                call = f"import engine_curves as here; print(here.json.dumps(here.measured({given})))"
+                done = subprocess.run(
+                    [sys.executable, "-c", call], cwd=root, stdout=subprocess.PIPE, text=True, check=True
+                )
+                seconds, client, worker = json.loads(done.stdout.splitlines()[-1])
+                told = f"{worker:,.0f}" if count > 1 else "-"
+                print(f"| {amount:,} | {count} | {seconds:,.1f} | {client:,.0f} | {told} |", flush=True)
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, nargs="*", default=[100_000, 1_000_000, 10_000_000])
+    parser.add_argument("--trials", type=int, nargs="*", default=[1, 10, 50])
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4])
+    asked = parser.parse_args()
+    os.environ["PYTHONPATH"] = os.pathsep.join(str(ROOT / path) for path in PATHS)
+    sys.path[:0] = [str(ROOT / path) for path in PATHS]
+    for noun, amounts in (("rows", asked.rows), ("trials", asked.trials)):
+        if amounts:
+            print_curve(noun, amounts, asked.workers)
+
+
+if __name__ == "__main__":
+    main()
