@@ -117,4 +117,4 @@ def test_a_bucket_without_its_library_is_refused(project: Project, monkeypatch: 
     monkeypatch.setitem(sys.modules, "obstore", None)
 
     with pytest.raises(MlopsError, match="obstore is not installed here, and s3://a/b/predictions/test is a bucket"):
-        BucketSink(LogPlace(project.state, "predictions", "test", "s3://a/b"))
+        [*BucketSink(LogPlace(project.state, "predictions", "test", "s3://a/b")).scan(None, None)]

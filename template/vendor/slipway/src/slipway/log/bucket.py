@@ -15,7 +15,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -46,9 +46,14 @@ class BucketSink:
     """Parquet in a bucket, a folder for each day (UTC), by way of a spool on this machine."""
 
     def __init__(self, place: LogPlace) -> None:
-        self._bucket = Bucket(f"{place.address.rstrip('/')}/{place.log}/{place.environment}")
+        self._address = f"{place.address.rstrip('/')}/{place.log}/{place.environment}"
         self._folder = place.folder
         self._spool = Spool(place.folder)
+
+    @cached_property
+    def _bucket(self) -> Bucket:
+        """Who only writes to the spool needs nothing that could reach it."""
+        return Bucket(self._address)
 
     def append(self, lines: bytes) -> None:
         """Write to the spool."""
