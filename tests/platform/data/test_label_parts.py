@@ -139,7 +139,7 @@ def test_a_large_file_that_is_torn_is_left_out_as_a_whole(
 @pytest.mark.skipif(sys.platform == "win32", reason="the peak of a process's memory is read the POSIX way")
 def test_ten_times_the_labels_need_no_more_memory(project: Project) -> None:
     peaks = []
-    for rows in (30_000, 300_000):
+    for rows in (100_000, 1_000_000):
         folder = project.root / f"labels-{rows}"
         folder.mkdir()
         frame = pl.DataFrame({"id": pl.int_range(rows, eager=True), OUTCOME: 7})
@@ -151,4 +151,4 @@ def test_ten_times_the_labels_need_no_more_memory(project: Project) -> None:
         assert kept == rows
         peaks.append(peak)
 
-    assert peaks[1] < 1.15 * peaks[0]
+    assert peaks[1] - peaks[0] < 50_000

@@ -169,6 +169,27 @@ def test_what_is_erased_while_objects_are_joined_stays_erased(
     assert read(place) == kept
 
 
+def test_what_is_joined_while_it_is_erased_from_is_erased(
+    place: LogPlace, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By another machine, after the objects were listed: what is erased from is gone then."""
+    told(bucket, 8)
+    kept = Counter({line: number for line, number in read(place).items() if not is_of("5-0")(line)})
+    begun, own = list[str](), Bucket.held
+
+    def interrupted(self: Bucket, name: str) -> bytes | None:
+        if not begun:
+            begun.append(name)
+            assert BucketSink(place).join(date.max) == 8
+        return own(self, name)
+
+    monkeypatch.setattr(Bucket, "held", interrupted)
+    erased = BucketSink(place._replace(state=tmp_path / "other")).erase(is_of("5-0"))
+
+    assert erased == 1
+    assert read(place) == kept
+
+
 def test_what_was_erased_does_not_come_back_by_an_upload_that_is_done_again(place: LogPlace, bucket: Bucket) -> None:
     """Its machine was killed before it deleted what it had uploaded, and comes back when that is joined long since."""
     told(bucket, 4)
