@@ -31,6 +31,8 @@ HEAD = """\
 `serving.log` in `policy.yaml` names one; what each needs says a project's own page,
 [Serving](../template/vendor/slipway/docs/serving.md#the-log-in-a-bucket).
 Answers, refusals and the record of erasures are kept there. `make docs` writes this page from the tests.
+Google Cloud Storage is not offered: the client of buckets speaks its XML interface, and the emulator that
+shows `gs://` as a data remote answers neither HEAD nor DELETE there, and names no ETag.
 
 | choice | `serving.log` | extra | tried with |
 |---|---|---|---|
