@@ -84,6 +84,8 @@ def upload(
     from slipway.delivery import fleet
     from slipway.log.upload import Uploader
 
+    if follow and join:
+        raise MlopsError("with --follow there is no end after which --join could begin", "leave one of them out")
     project = Project.find()
     address = project.policy.serving.log
     if not is_bucket(address):
