@@ -29,7 +29,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from monitor import LOGGED, LOGGED_UNTIL, machine, write_log
+from monitor import LOGGED, LOGGED_UNTIL, machine, row_of, write_log
 
 #: How many rows bytes are measured on at the most, and how many rows the objects have.
 MEASURED = 20_000
@@ -49,6 +49,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[], help="Logs of so many rows are judged.")
     parser.add_argument("--bucket", default="", help="Where logs are judged as well, like s3://bucket/folder.")
     parser.add_argument("--max-rows", type=int, help="`monitor.max_rows` of the policy that these are judged by.")
+    parser.add_argument("--labels", action="store_true", help="Each prediction has a label, in a file of its day.")
     parser.add_argument("--put-1000", type=float, help="Price of 1,000 requests that write or list.")
     parser.add_argument("--get-1000", type=float, help="Price of 1,000 requests that read.")
     parser.add_argument("--gb-month", type=float, help="Price of a gigabyte kept for 30 days.")
@@ -63,7 +64,7 @@ def main() -> None:
     print(bytes_table(sizes))
     print(cost_table(options, sizes))
     if options.rows:
-        judge_all(options.project, options.rows, options.bucket, options.max_rows)
+        judge_all(options)
 
 
 def lines_of(golden: Sequence[Any], digest: str, begin: datetime, rows: int, seed: int) -> Iterator[bytes]:
@@ -155,18 +156,16 @@ def cost_table(options: argparse.Namespace, sizes: dict[int, float]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def judge_all(project: Path, sizes: Sequence[int], bucket: str, most: int | None) -> None:
+def judge_all(options: argparse.Namespace) -> None:
     """Write logs of these sizes, judge each in a process of its own, and print what that took."""
     print("| rows | where | processor, s | seconds | peak, MB | µs a row | verdict |")
     print("|--:|---|--:|--:|--:|--:|---|")
-    for rows in sizes:
-        for address in ["", *([f"{bucket}/{rows}"] if bucket else [])]:
+    for rows in options.rows:
+        for address in ["", *([f"{options.bucket}/{rows}"] if options.bucket else [])]:
             with tempfile.TemporaryDirectory() as folder:
-                write(Path(folder), project, rows, address)
-                if most:
-                    policy = Path(folder) / "policy.yaml"
-                    text = policy.read_text("utf-8").replace("\nmonitor:\n", f"\nmonitor:\n  max_rows: {most}\n", 1)
-                    policy.write_text(text, encoding="utf-8")
+                write(Path(folder), options.project, rows, address, with_labels=options.labels)
+                if options.max_rows:
+                    add_rule(Path(folder), "monitor", f"max_rows: {options.max_rows}")
                 done = subprocess.run(
                     [sys.executable, __file__, folder, "--judge"], check=True, stdout=subprocess.PIPE, text=True
                 )
@@ -179,7 +178,14 @@ def judge_all(project: Path, sizes: Sequence[int], bucket: str, most: int | None
             print(line, flush=True)
 
 
-def write(root: Path, project: Path, rows: int, address: str) -> None:
+def add_rule(root: Path, section: str, line: str) -> None:
+    """Put a line into a section of the policy."""
+    policy = root / "policy.yaml"
+    text = policy.read_text("utf-8").replace(f"\n{section}:\n", f"\n{section}:\n  {line}\n", 1)
+    policy.write_text(text, encoding="utf-8")
+
+
+def write(root: Path, project: Path, rows: int, address: str, *, with_labels: bool) -> None:
     """Make a project whose log has so many rows of one week, in its folder or at the address of a bucket."""
     from slipway.base.buckets import Bucket
     from slipway.log import parquet, predictions
@@ -188,9 +194,12 @@ def write(root: Path, project: Path, rows: int, address: str) -> None:
 
     write_log(root, project, 0)
     if address:
-        policy = root / "policy.yaml"
-        text = policy.read_text("utf-8").replace("\nserving:\n", f"\nserving:\n  log: {address}\n", 1)
-        policy.write_text(text, encoding="utf-8")
+        add_rule(root, "serving", f"log: {address}")
+    if with_labels:
+        metric = Project(root).policy.gates.metric
+        add_rule(root, "monitor", f"quality: {{metric: {metric}, drop: 0.03, min_rows: 500, action: propose}}")
+        with (root / "policy.yaml").open("a", encoding="utf-8") as policy:
+            policy.write("\nlabels: {source: labels, key: [id], delay_days: 1}\n")
     golden, digest = asked_rows(project)[0], Bundle(root / "bundle").digest
     folder, bucket = predictions.folder(Project(root).state, LOGGED), Bucket(address) if address else None
     for day in range(WINDOW_DAYS):
@@ -202,6 +211,21 @@ def write(root: Path, project: Path, rows: int, address: str) -> None:
             else:
                 with (folder / f"{begin:%Y-%m-%d}.host.1.jsonl").open("ab") as file:
                     file.write(block)
+            if with_labels:
+                tell(root / "labels" / f"{begin:%Y-%m-%d}.csv", block, begin)
+
+
+def tell(path: Path, block: bytes, at: datetime) -> None:
+    """Add what happened to each prediction of a block to a file of labels."""
+    from slipway.team import CONTRACT
+
+    fields, has_header = CONTRACT.outcome_fields, path.exists()
+    happened = [",".join(map(str, row_of(fields, number, at).values())) for number in range(100)]
+    ids = [line[7 : line.index(b'"', 7)].decode() for line in block.splitlines()]
+    with path.open("a", encoding="utf-8") as file:
+        if not has_header:
+            file.write(",".join(["id", *(field.name for field in fields)]) + "\n")
+        file.writelines(f"{id_},{happened[number * 37 % 100]}\n" for number, id_ in enumerate(ids))
 
 
 def judge(root: Path) -> dict[str, Any]:

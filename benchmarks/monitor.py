@@ -158,11 +158,11 @@ def write_log(root: Path, project: Path, days: int) -> tuple[int, float]:
             number += 1
             at = began + timedelta(days=day + part / LOGGED_DAILY)
             said = predictions.Prediction(
-                f"{number:032x}-0", at, LOGGED, 1, bundle.digest, _row(CONTRACT.fields, number, at), float(score),
+                f"{number:032x}-0", at, LOGGED, 1, bundle.digest, row_of(CONTRACT.fields, number, at), float(score),
                 bool(score > 0.5),
             )  # fmt: skip
             lines.append(msgspec.json.encode(said))
-            outcome = _row(CONTRACT.outcome_fields, number, at)
+            outcome = row_of(CONTRACT.outcome_fields, number, at)
             labels.append(",".join([said.id, *(str(outcome[name]) for name in names)]))
         content = b"\n".join(lines) + b"\n"
         (folder / f"{began + timedelta(days=day):%Y-%m-%d}.host.1.jsonl").write_bytes(content)
@@ -171,7 +171,7 @@ def write_log(root: Path, project: Path, days: int) -> tuple[int, float]:
     return number, whole / 1e6
 
 
-def _row(fields: Sequence[Any], number: int, at: datetime) -> dict[str, Any]:
+def row_of(fields: Sequence[Any], number: int, at: datetime) -> dict[str, Any]:
     """Values for fields of the project's contract."""
     made = {
         "number": number % 97 + 0.5,

@@ -196,7 +196,7 @@ def test_labels_that_find_no_prediction_are_counted(project: Project, strangers:
     project.policy.labels = BY_KEY
     log = logged(rows.tail(100 - strangers)).with_columns(answer=pl.lit(0.5))
 
-    known = labels.KnownLabels.of(project, log)
+    known = labels.KnownLabels.of(project)
     assert known is not None
     counts, of_a_part = (known.told(known.join(log, NOW), is_whole=is_whole) for is_whole in (True, False))
 
@@ -221,7 +221,7 @@ def test_labels_that_are_all_what_was_answered_are_told(project: Project, is_ech
     answers = pl.Series("answer", truth, pl.Float64)
     log = logged(rows).with_columns(answers if is_echo else answers.reverse())
 
-    known = labels.KnownLabels.of(project, log)
+    known = labels.KnownLabels.of(project)
     assert known is not None
     counts = known.told(known.join(log, NOW), is_whole=True)
 

@@ -23,11 +23,14 @@ from door import door
 from parts import needs_root
 from slipway.base.buckets import Bucket
 from slipway.base.errors import MlopsError
+from slipway.delivery import uploads
 from slipway.log import parquet, spool
 from slipway.log.bucket import BucketSink
 from slipway.log.predictions import PredictionLog
 from slipway.log.store import FolderSink, LogPlace, Sink
 from slipway.log.upload import Uploader
+from slipway.serving import run as server
+from slipway.settings.policy import ServingPolicy
 
 NAMES = (f"environment{number}" for number in count())
 
@@ -47,7 +50,23 @@ UPLOADER = """
 import sys
 from pathlib import Path
 from slipway.log.upload import Uploader
+from slipway.serving import run as server
+from slipway.settings.policy import ServingPolicy
 Uploader(Path(sys.argv[1]), sys.argv[2], sys.argv[3], print).follow(0.02)
+"""
+#: Logs an answer where nothing is installed that could reach a bucket, and says what was imported.
+BARE = """
+import asyncio, sys
+from pathlib import Path
+sys.modules["obstore"] = sys.modules["polars"] = None
+from slipway.log.predictions import PredictionLog
+async def answer():
+    log = PredictionLog(Path(sys.argv[1]), sys.argv[2], 1, "", address=sys.argv[3])
+    log.add(["a"], [None], [0.5], [True])
+    log.flush()
+    print(log.written, log.waiting_s() is not None)
+    log.close()
+asyncio.run(answer())
 """
 
 
@@ -149,6 +168,32 @@ def test_a_segment_that_is_closed_and_uploaded_while_it_is_read_is_read_once(pla
     uploader.upload()
 
     assert [first, *reading] == [lines(one) for one in "abc"]
+
+
+def test_a_server_whose_machine_uploads_needs_nothing_that_reaches_the_bucket(
+    place: LogPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its image may do without obstore and polars, some 200 MB; whoever uploads itself is refused without them."""
+    command = [sys.executable, "-c", BARE, str(place.state), place.environment, place.address]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1", "True"]
+    assert BucketSink(place).upload() == 1
+    assert ids(BucketSink(place)) == ["a"]
+
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    limits = ServingPolicy(
+        max_body_kb=1, max_rows=1, requests_per_second=1, return_score=False, log=place.address
+    )  # fmt: skip
+    refused = f"obstore is not installed here, and {place.address} is a bucket"
+    with pytest.raises(MlopsError, match=refused):
+        server.run(server.ServerSettings(bundle=place.state, state=place.state, limits=limits))
+    with pytest.raises(MlopsError, match=refused), uploads.beside(place.state, place.environment, place.address):
+        pass
+    elsewhere = server.ServerSettings(
+        bundle=place.state, state=place.state, limits=limits, is_uploaded_elsewhere=True
+    )  # fmt: skip
+    with pytest.raises(MlopsError, match="bundle"):
+        server.run(elsewhere)
 
 
 def test_a_large_segment_becomes_several_objects(place: LogPlace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,8 +329,8 @@ def test_lines_come_back_from_parquet_as_they_were() -> None:
     content = parquet.encode(b"\n".join(told) + b"\n\n")
 
     assert [*parquet.decode(content)] == [line + b"\n" for line in told]
-    assert parquet.holds(content, "b")
-    assert not parquet.holds(content, "torn")
+    assert [*parquet.with_id(content, "b")] == [told[1] + b"\n"]
+    assert [*parquet.with_id(content, "torn")] == []
     assert [*parquet.decode(parquet.encode(b""))] == []
 
 

@@ -99,12 +99,16 @@ def test_the_commands_upload_erase_and_look(project: Project, address: str, monk
     sink_of(here, "predictions", "test").append(line("a", **{SUBJECT: "x"}) + line("b"))
 
     uploaded = CliRunner().invoke(app, ["upload", "test"])
+    joined = CliRunner().invoke(app, ["upload", "test", "--join"])
+    never = CliRunner().invoke(app, ["upload", "test", "--join", "--follow"])
     counted = CliRunner().invoke(app, ["privacy", "erase", "test", "--key", f"{SUBJECT}=x", "--dry-run"])
     erased = CliRunner().invoke(app, ["privacy", "erase", "test", "--key", f"{SUBJECT}=x"])
     looked = CliRunner().invoke(app, ["privacy"])
 
     assert "keeps the log in no bucket" in str(refused.exception)
     assert uploaded.stdout == f"uploaded to {address}/commands: 1 object\n"
+    assert joined.stdout.splitlines()[1:] == ["joined into larger ones: 0 objects"]
+    assert "with --follow there is no end" in str(never.exception)
     assert counted.stdout.startswith("1 predictions and 0 refusals")
     assert counted.stdout.endswith("nothing changed\n")
     assert "erased; record " in erased.stdout
@@ -117,4 +121,4 @@ def test_a_bucket_without_its_library_is_refused(project: Project, monkeypatch: 
     monkeypatch.setitem(sys.modules, "obstore", None)
 
     with pytest.raises(MlopsError, match="obstore is not installed here, and s3://a/b/predictions/test is a bucket"):
-        BucketSink(LogPlace(project.state, "predictions", "test", "s3://a/b"))
+        [*BucketSink(LogPlace(project.state, "predictions", "test", "s3://a/b")).scan(None, None)]

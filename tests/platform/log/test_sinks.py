@@ -74,6 +74,21 @@ def test_what_is_written_is_read_by_its_day_and_found_by_its_id(place: LogPlace,
         assert ids(BucketSink(place._replace(state=tmp_path / "other"))) == ["a", "ab"]
 
 
+@pytest.mark.parametrize("store", OF_A_BUCKET, indirect=True)
+def test_small_objects_are_joined_and_hold_the_same_lines(place: LogPlace, tmp_path: Path) -> None:
+    for number in range(5):
+        written(place._replace(state=tmp_path / str(number)), f"{number}-a", f"{number}-b")
+    sink, tomorrow = BucketSink(place), datetime.now(UTC).date() + timedelta(days=1)
+    before = sorted(ids(sink))
+
+    assert (sink.join(tomorrow), sink.join(tomorrow)) == (5, 0)
+
+    assert sorted(ids(sink)) == before
+    assert len(Bucket(f"{place.address}/predictions/{place.environment}").list()) == 1
+    assert sink.erase(lambda line: b"3-a" in line) == 1
+    assert sorted(ids(sink)) == sorted({*before} - {"3-a"})
+
+
 def test_a_subject_is_erased_and_the_rest_stays(place: LogPlace) -> None:
     sink = written(place, "a", "b", "c")
     sink.append(lines("b"))

@@ -122,7 +122,7 @@ def answered(project: Project, sealed: Bundle) -> pl.DataFrame:
 
 
 def windows_of(project: Project, sealed: Bundle, log: pl.DataFrame) -> list[Window]:
-    known = KnownLabels.of(project, log)
+    known = KnownLabels.of(project)
     return history.judge_windows(project, sealed, known.join(log, NOW) if known else log, NOW, RULE)
 
 

@@ -124,7 +124,7 @@ def test_a_run_says_what_the_whole_log_says(
     assert rule is not None
     rule.min_rows = min_rows
     whole = predictions.read(project, "production", until=NOW)
-    known = KnownLabels.of(project, whole)
+    known = KnownLabels.of(project)
     assert known is not None
     log = known.join(whole, NOW)
     tested, policy = calibration(project, sealed), project.policy

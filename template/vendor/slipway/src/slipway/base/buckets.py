@@ -27,6 +27,8 @@ SCHEMES = ("s3", "az", "azure")
 #: Whoever needs more patience asks again.
 RETRY_S, TIMEOUT_S = 20, 60
 
+_DELETED_AT_ONCE = 1000
+
 #: What asking for rights leaves in a bucket whose identity may write and not delete.
 OBJECT = "mlops-audit"
 #: How a store says that somebody is not allowed to, where its client has no kind of error for that.
@@ -102,13 +104,24 @@ class Bucket:
         with self._told("read"):
             return bytes(obstore.get(self._store, name).bytes())
 
+    def held(self, name: str) -> bytes | None:
+        """The content of an object, `None` where there is none of this name."""
+        import obstore
+
+        with self._told("read"), suppress(FileNotFoundError):
+            return bytes(obstore.get(self._store, name).bytes())
+        return None
+
     def fetch(self, one: StoredObject, folder: Path) -> None:
-        """Write an object into a folder, some megabytes at a time; refused when it is no longer as listed."""
+        """Write an object into a folder, some megabytes at a time.
+
+        Refused when it is no longer as listed, if its tag is told.
+        """
         import obstore
 
         with self._told("read"):
             found = obstore.get(self._store, one.name)
-            if _tag(found.meta) != one.tag:
+            if one.tag and _tag(found.meta) != one.tag:
                 raise MlopsError(f"{self.address}/{one.name} was changed while it was read", "run this again")
             with path_in(folder, one.name).open("wb") as file:
                 for part in found.stream():
@@ -140,8 +153,11 @@ class Bucket:
         import obstore
 
         with self._told("written"):
-            now = obstore.head(self._store, one.name)
-            if _tag(now) != one.tag:
+            try:
+                now = obstore.head(self._store, one.name)
+            except FileNotFoundError:
+                now = None
+            if now is None or _tag(now) != one.tag:
                 raise MlopsError(f"{self.address}/{one.name} was changed by somebody else", "run this again")
             # Some stores go by the tag, others by the version.
             before: Any = {name: value for name, value in now.items() if name in ("e_tag", "version") and value}
@@ -152,13 +168,14 @@ class Bucket:
         import obstore
 
         with self._told("cleaned"):
-            try:
-                if names:
-                    obstore.delete(self._store, names)
-            except FileNotFoundError:  # Azure minds, and what was to be deleted after it may still be there
-                for name in names:
-                    with suppress(FileNotFoundError):
-                        obstore.delete(self._store, name)
+            for start in range(0, len(names), _DELETED_AT_ONCE):
+                some = names[start : start + _DELETED_AT_ONCE]
+                try:
+                    obstore.delete(self._store, some)
+                except FileNotFoundError:  # Azure minds, and what was to be deleted after it may still be there
+                    for name in some:
+                        with suppress(FileNotFoundError):
+                            obstore.delete(self._store, name)
 
     def rights(self) -> dict[str, str]:
         """Use each right once, to list, write, read and delete: what the store said where it refused, else nothing.

@@ -70,9 +70,13 @@ def batch(
 def upload(
     environment: EnvironmentName,
     follow: Annotated[bool, typer.Option("--follow", help="Go on until stopped, every 30 seconds.")] = False,
+    join: Annotated[
+        bool, typer.Option("--join", help="Then join the objects of days before yesterday, of all machines, into few.")
+    ] = False,
 ) -> None:
     """Upload what servers on this machine have logged to the bucket of `serving.log`."""
     import signal
+    from datetime import UTC, datetime
 
     from slipway.base.buckets import is_bucket
     from slipway.base.errors import MlopsError
@@ -80,6 +84,8 @@ def upload(
     from slipway.delivery import fleet
     from slipway.log.upload import Uploader
 
+    if follow and join:
+        raise MlopsError("with --follow there is no end after which --join could begin", "leave one of them out")
     project = Project.find()
     address = project.policy.serving.log
     if not is_bucket(address):
@@ -89,6 +95,8 @@ def upload(
     uploader = Uploader(project.state, environment, address, say, fleet.looker(project, environment))
     if not follow:
         typer.echo(f"uploaded to {address}: {counted(uploader.once(), 'object')}")
+        if join:
+            typer.echo(f"joined into larger ones: {counted(uploader.join(datetime.now(UTC)), 'object')}")
         return
     for ending in (signal.SIGTERM, signal.SIGINT):
         signal.signal(ending, lambda *_: uploader.end())

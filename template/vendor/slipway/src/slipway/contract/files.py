@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,6 +62,20 @@ def read_file(file: RawFile, form: FileFormat, wanted: Collection[str]) -> pl.Da
     """Read one file like `read_raw`."""
     with _scanned(file, form, wanted) as scanned:
         return numbered(fetched(_as_text(file, scanned).collect(), file, 0), file, 0)
+
+
+def read_pieces(file: RawFile, rows: int, form: FileFormat, wanted: Collection[str]) -> Iterator[pl.DataFrame]:
+    """Read one file like `read_file`, which may be larger than memory, so many rows at a time.
+
+    Nothing is given before all of it was read once, so that of a file that is torn there is nothing.
+    """
+    with tempfile.TemporaryDirectory(prefix="text-") as name:
+        copy = Path(name, "text.parquet")
+        with _scanned(file, form, wanted) as scanned:
+            _as_text(file, scanned).sink_parquet(copy, compression="lz4", row_group_size=rows)
+        held = pl.scan_parquet(copy)
+        for start in range(0, max(1, int(held.select(pl.len()).collect().item())), rows):
+            yield numbered(held.slice(start, rows).collect(), file, start)
 
 
 def unused_columns(file: RawFile, form: FileFormat = PLAIN) -> set[str]:

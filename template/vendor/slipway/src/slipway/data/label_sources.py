@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from slipway.base.buckets import Bucket, is_bucket, path_in
+from slipway.base.buckets import Bucket, is_bucket
 from slipway.base.errors import MlopsError
 from slipway.contract.files import SOURCE, numbered, refuse_predictions
 from slipway.contract.found import RawFile
@@ -37,7 +37,7 @@ def rows_of(project: Project, rule: LabelPolicy, wanted: Collection[str]) -> Ite
         with tempfile.TemporaryDirectory(prefix="labels-") as name:
             bucket = Bucket(rule.source)
             for one in bucket.files():  # somebody may add to one while it is read: what is there then counts
-                path_in(Path(name), one.name).write_bytes(bucket.read(one.name))
+                bucket.fetch(one._replace(tag=""), Path(name))
             yield from read_rows(Path(name), rule.format, wanted)
     else:
         yield from read_rows(project.root / rule.source, rule.format, wanted)

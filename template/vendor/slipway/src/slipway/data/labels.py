@@ -6,24 +6,25 @@ cannot be right is refused, counted and told, and hides no other. Of several lab
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import msgspec
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from slipway.base.errors import MlopsError
 from slipway.base.numbers import counted
+from slipway.contract import logged
 from slipway.contract.files import SOURCE
 from slipway.contract.frames import columns, merged
 from slipway.data import label_posts, label_sources
 from slipway.data.label_files import LabelRows
+from slipway.data.label_parts import HASH, PLACE, First, LabelParts
 from slipway.data.label_typing import SHOWN, WRITTEN, of_a_class, typed
 from slipway.log.counts import is_part
+from slipway.log.frames import frame_of
 from slipway.log.masks import Mask
 from slipway.log.posted import LabelForm
 from slipway.settings.policy import LabelPolicy
@@ -32,10 +33,10 @@ from slipway.team import CONTRACT, model
 
 #: The columns that joining adds: whether the label should be there by now, and what happened.
 IS_DUE, TRUTH = "is_due", "truth"
-#: How many labels are of a key, and whether they say the same; beside columns of any name.
-_TIMES, _DIFFER = "(times)", "(differ)"
 #: Fewer labels than this can be like the answers by chance.
 FEWEST_ECHOES, ECHO = 100, 1e-6
+#: Which of the labels whose keys have these hashes are of predictions elsewhere.
+IsElsewhere = Callable[[pl.Series], pl.Series]
 
 
 class LabelCounts(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,12 +66,18 @@ class LabelCounts(msgspec.Struct, frozen=True, kw_only=True):
         return f"{said}, and {self.posted:,} posted" if self.posted else said
 
 
-class Labels(msgspec.Struct, frozen=True, kw_only=True):
-    """The labels of a source, one for each key, with the row it came from; `counts` say what became of others."""
+@dataclass(frozen=True, kw_only=True)
+class Labels:
+    """The labels of a source, one for each key, with what happened; `counts` say what became of others."""
 
-    frame: pl.DataFrame
+    parts: LabelParts
     key: list[str]
     counts: LabelCounts
+
+    @property
+    def frame(self) -> pl.DataFrame:
+        """All of them in memory, in the order in which they were read."""
+        return pl.concat(self.parts.parts(*self.key, SOURCE, TRUTH, PLACE)).sort(PLACE).drop(PLACE)
 
     @property
     def remarks(self) -> list[str]:
@@ -117,13 +124,15 @@ def read(project: Project, rule: LabelPolicy, environment: str | None = None, ma
     """
     require_key(rule)
     outcome = [field.name for field in CONTRACT.outcome_fields]
-    counts, torn, parts, violations = LabelCounts(), 0, [], []
+    counts, torn, violations = LabelCounts(), 0, list[Violation]()
+    parts, types = LabelParts(rule.key, project.state), frame_of([], logged.fields_of(CONTRACT.fields), mask).schema
     for rows, given, form in _given(project, rule, environment, outcome):
         needed = _needed(project, given.columns)
         told = given.drop_nulls(needed) if needed else given
-        kept, broken = typed(told, form, mask)
-        parts.append(kept)
-        violations += broken
+        right, broken = typed(told, form, mask)
+        kept, strange = of_a_class(right)
+        parts.add(_with_truth(kept, rule.key, types), outcome)
+        violations += [*broken, *strange]
         torn += rows.torn
         counts = LabelCounts(
             files=counts.files + rows.files,
@@ -134,16 +143,19 @@ def read(project: Project, rule: LabelPolicy, environment: str | None = None, ma
             refused=counts.refused + told.height - kept.height + rows.torn,
             left_out=counts.left_out + rows.left_out,
         )
-    judged, strange = of_a_class(pl.concat(parts, how="diagonal"))
-    counts = msgspec.structs.replace(counts, refused=counts.refused + sum(one.rows for one in strange))
-    kept, again, corrected = _latest(judged, rule.key, outcome)
-    counts = msgspec.structs.replace(counts, again=again, corrected=corrected.height)
-    remarks = _remarks(counts, rule, [*map(str, merged(violations + strange))], torn, corrected)
+    parts.settle()
+    counts = msgspec.structs.replace(counts, again=parts.again, corrected=parts.correcting.rows)
+    remarks = _remarks(counts, rule, [*map(str, merged(violations))], torn, parts.correcting)
+    return Labels(parts=parts, key=rule.key, counts=msgspec.structs.replace(counts, remarks=remarks))
+
+
+def _with_truth(kept: pl.DataFrame, key: list[str], types: pl.Schema) -> pl.DataFrame:
+    """Labels with what happened, when that was written, and their keys as a log has them."""
     # Nothing is asked of the team's function where there is nothing.
     happened: Any = model.target(columns(kept, CONTRACT.outcome_fields)) if kept.height else []
     truth = pl.Series(TRUTH, happened, strict=False).cast(pl.Float64).fill_nan(None)
-    frame = kept.select([*rule.key, SOURCE]).with_columns(truth)
-    return Labels(frame=frame, key=rule.key, counts=msgspec.structs.replace(counts, remarks=remarks))
+    written = [] if WRITTEN in kept.columns else [pl.lit(None, pl.Datetime("us", "UTC")).alias(WRITTEN)]
+    return kept.with_columns(truth, *written, *(pl.col(name).cast(types[name]) for name in key))
 
 
 def _given(
@@ -161,7 +173,7 @@ def _given(
             yield rows, rows.frame.rename({label_posts.CAME: WRITTEN}), form
 
 
-def _remarks(counts: LabelCounts, rule: LabelPolicy, wrong: list[str], torn: int, corrected: pl.DataFrame) -> list[str]:
+def _remarks(counts: LabelCounts, rule: LabelPolicy, wrong: list[str], torn: int, correcting: First) -> list[str]:
     """Say what became of labels that do not count, a sentence for each reason."""
     said = [] if counts.files or counts.left_out or counts.posted else [f"there are no labels in {rule.source} yet"]
     said += [f"left out: {why}" for why in counts.left_out]
@@ -171,8 +183,8 @@ def _remarks(counts: LabelCounts, rule: LabelPolicy, wrong: list[str], torn: int
     if counts.again:
         said.append(f"told again, and counted once: {counted(counts.again, 'label')}")
     if counts.corrected:
-        first = ", ".join(corrected[SOURCE].head(SHOWN))
-        said.append(f"corrected, and the later one counts: {counted(counts.corrected, 'label')}, by {first}")
+        many = counted(counts.corrected, "label")
+        said.append(f"corrected, and the later one counts: {many}, by {correcting.shown}")
     if counts.waiting:
         said.append(f"without an outcome yet, and unknown: {counted(counts.waiting, 'label')}")
     return said
@@ -187,58 +199,51 @@ def _needed(project: Project, columns: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class KnownLabels:
-    """The labels there are; `frame` has them with their keys as the log of an environment has these."""
+    """The labels there are, and the policy's rule for them."""
 
     labels: Labels
-    frame: pl.DataFrame
     rule: LabelPolicy
 
     @classmethod
-    def of(
-        cls, project: Project, log: pl.DataFrame, environment: str | None = None, mask: Mask | None = None
-    ) -> KnownLabels | None:
-        """Read them for the log of an environment, of which any part will do; `None` where the policy has no rule."""
+    def of(cls, project: Project, environment: str | None = None, mask: Mask | None = None) -> KnownLabels | None:
+        """Read them for the log of an environment; `None` where the policy has no rule."""
         rule = project.policy.labels
-        if rule is None:
-            return None
-        told = read(project, rule, environment, mask)
-        return cls(told, _as_logged(log, told), rule)
+        return None if rule is None else cls(read(project, rule, environment, mask), rule)
 
     def join(self, log: pl.DataFrame, now: datetime) -> pl.DataFrame:
         """Do what `join` below does."""
-        return _joined(log, self.frame, self.labels.key, self.rule, now)
-
-    def hashes(self, frame: pl.DataFrame) -> NDArray[np.uint64]:
-        """A number for the key of each row, of labels or of a log, which is the same in every process."""
-        return frame.select(self.labels.key).hash_rows().to_numpy()
+        return join(log, self.labels, self.rule, now)
 
     def told(
-        self, joined: pl.DataFrame, elsewhere: NDArray[np.bool_] | None = None, *, is_whole: bool, why_in_part: str = ""
+        self, joined: pl.DataFrame, elsewhere: IsElsewhere | None = None, *, is_whole: bool, why_in_part: str = ""
     ) -> LabelCounts:
         """Say what became of labels, once they are joined with a log or the latest part of it.
 
-        Those that find no prediction are counted where it `is_whole`, or where `elsewhere` says of each label whether
-        it finds one in the part before. `why_in_part` is the setting by which only a part of all predictions is there.
+        Those that find no prediction are counted where it `is_whole`, or where `elsewhere` says of the hashes of keys
+        which find one in the part before. `why_in_part` is the setting by which only a part of all predictions is
+        there.
         """
         why_in_part = why_in_part or ("serving.log_share" if is_part(joined) else "")
-        remarks, unknown, frame = self.labels.remarks, None, self.frame
+        remarks, unknown = self.labels.remarks, None
         if is_whole:
-            others = frame if elsewhere is None else frame.filter(~pl.Series(elsewhere, dtype=pl.Boolean))
-            strangers = others.join(joined, on=self.labels.key, how="anti", maintain_order="left")
-            unknown = strangers.height
-            remarks = remarks + _of_nothing(strangers, frame.height, why_in_part)
+            strangers = First()
+            for others in self.labels.parts.others(joined):
+                strangers.add(others.filter(~elsewhere(others[HASH])) if elsewhere else others)
+            unknown = strangers.rows
+            remarks = remarks + _of_nothing(strangers, self.labels.parts.rows, why_in_part)
         return msgspec.structs.replace(self.labels.counts, unknown=unknown, remarks=remarks + _echo(joined))
 
 
-def _of_nothing(strangers: pl.DataFrame, labels: int, why_in_part: str) -> list[str]:
+def _of_nothing(strangers: First, labels: int, why_in_part: str) -> list[str]:
     """Say that labels find no prediction, which may be a wrong key, or a log that holds a part of them."""
-    if not strangers.height:
+    if not strangers.rows:
         return []
-    first = f"first {', '.join(strangers[SOURCE].head(SHOWN))}"
-    if strangers.height == labels:
-        return [f"mind: none of {counted(labels, 'label')} finds a prediction, {first}; is labels.key right?"]
+    if strangers.rows == labels:
+        many = counted(labels, "label")
+        return [f"mind: none of {many} finds a prediction, first {strangers.shown}; is labels.key right?"]
     why = f"; it holds a share of them, by {why_in_part}" if why_in_part else ""
-    return [f"without a prediction in this log: {strangers.height:,} of {counted(labels, 'label')}, {first}{why}"]
+    many = f"{strangers.rows:,} of {counted(labels, 'label')}"
+    return [f"without a prediction in this log: {many}, first {strangers.shown}{why}"]
 
 
 def join(log: pl.DataFrame, labels: Labels, rule: LabelPolicy, now: datetime) -> pl.DataFrame:
@@ -248,18 +253,9 @@ def join(log: pl.DataFrame, labels: Labels, rule: LabelPolicy, now: datetime) ->
     the outcomes that are known first are not like the others. What the log has hashed finds its label by the
     hash of the label's own key: both are read with the same mask.
     """
-    return _joined(log, _as_logged(log, labels), labels.key, rule, now)
-
-
-def _as_logged(log: pl.DataFrame, labels: Labels) -> pl.DataFrame:
-    """The labels with their keys as the log has them."""
-    return labels.frame.with_columns(pl.col(name).cast(log.schema[name]) for name in labels.key)
-
-
-def _joined(log: pl.DataFrame, frame: pl.DataFrame, key: list[str], rule: LabelPolicy, now: datetime) -> pl.DataFrame:
     due = (pl.col("at") + timedelta(days=rule.delay_days) <= now).alias(IS_DUE)
-    known = frame.select([*key, TRUTH])
-    joined = log.with_columns(due).join(known, on=key, how="left", maintain_order="left")
+    known = labels.parts.of(log, *labels.key, TRUTH).cast({name: log.schema[name] for name in labels.key})
+    joined = log.with_columns(due).join(known, on=labels.key, how="left", maintain_order="left")
     return joined.with_columns(pl.when(IS_DUE).then(TRUTH))
 
 
@@ -272,14 +268,3 @@ def _echo(joined: pl.DataFrame) -> list[str]:
     return [f"mind: all {known.height:,} labels are exactly what was answered; are they a model's own answers?"]
 
 
-def _latest(typed: pl.DataFrame, key: list[str], outcome: Sequence[str]) -> tuple[pl.DataFrame, int, pl.DataFrame]:
-    """The last label of each key, how many only repeat another, and the labels that overrule others."""
-    if WRITTEN in typed.columns:
-        typed = typed.sort(WRITTEN, maintain_order=True)
-    if typed.select(key).hash_rows().n_unique() == typed.height:  # as usual: nothing is told twice
-        return typed, 0, typed.clear()
-    told = pl.struct(outcome)
-    grouped = typed.with_columns(told.n_unique().over(key).alias(_DIFFER), pl.len().over(key).alias(_TIMES))
-    kept = grouped.unique(key, keep="last", maintain_order=True)
-    again = int((kept.filter(pl.col(_DIFFER) == 1)[_TIMES] - 1).sum())
-    return kept, again, kept.filter(pl.col(_DIFFER) > 1)

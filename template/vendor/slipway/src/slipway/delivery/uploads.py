@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from slipway.base.buckets import is_bucket
+from slipway.base.buckets import is_bucket, require_library
 from slipway.delivery.folder import EnvironmentFolder
 from slipway.delivery.processes import log
 from slipway.delivery.target import Run
@@ -25,10 +25,14 @@ END_S = 8
 
 @contextmanager
 def beside(state: Path, environment: str, address: str) -> Iterator[None]:
-    """Let a process upload what the server in this one logs, until the block ends; without a bucket do nothing."""
+    """Let a process upload what the server in this one logs, until the block ends; without a bucket do nothing.
+
+    Raises `MlopsError` where nothing is installed that could reach the bucket.
+    """
     if not is_bucket(address) or os.name == "nt":  # there the server refuses a bucket itself
         yield
         return
+    require_library(address)
     process = _started(sys.executable, state, environment, address)
     try:
         yield

@@ -84,8 +84,8 @@ def _label(project: Project, prediction: predictions.Prediction) -> Facts:
     """What a label says that happened, if there is one by now, and where that label is."""
     mask = masks.mask_of(project, prediction.environment)
     row = frame_of([prediction], CONTRACT.fields, mask)
-    known = labels.KnownLabels.of(project, row, prediction.environment, mask)
-    found = known.frame.join(row, on=known.labels.key, how="semi") if known else row.clear()
+    known = labels.KnownLabels.of(project, prediction.environment, mask)
+    found = known.labels.parts.of(row, SOURCE, labels.TRUTH) if known else row.clear()
     if found.is_empty():
         return {}
     truth = found[labels.TRUTH][0]

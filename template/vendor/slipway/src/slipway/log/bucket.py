@@ -2,7 +2,8 @@
 
     <address>/<log>/<environment>/day=2013-07-01/<host>.<process>.<time>.<place>.parquet
 
-An object is written once, by the server's machine, and never again but to erase rows. Its name tells the segment of the
+An object is written once, by the server's machine, and never again but to erase rows; what is small and of a day that
+is over may be joined (see `joining.py`). Its name tells the segment of the
 spool (see `spool.py`) and the place in it, so an upload that was interrupted is done again without doubling a row, and
 a reader on the same machine knows which rows of its spool are in the bucket already.
 """
@@ -11,9 +12,10 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
+from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -31,7 +33,6 @@ _AHEAD = 8
 _ENDING = ".parquet"
 #: Beyond so many days the whole log is listed, rather than each day of it.
 _MOST_LISTED = 100
-_DELETED_AT_ONCE = 1000
 
 
 class _Waiting(NamedTuple):
@@ -45,9 +46,14 @@ class BucketSink:
     """Parquet in a bucket, a folder for each day (UTC), by way of a spool on this machine."""
 
     def __init__(self, place: LogPlace) -> None:
-        self._bucket = Bucket(f"{place.address.rstrip('/')}/{place.log}/{place.environment}")
+        self._address = f"{place.address.rstrip('/')}/{place.log}/{place.environment}"
         self._folder = place.folder
         self._spool = Spool(place.folder)
+
+    @cached_property
+    def _bucket(self) -> Bucket:
+        """Who only writes to the spool needs nothing that could reach it."""
+        return Bucket(self._address)
 
     def append(self, lines: bytes) -> None:
         """Write to the spool."""
@@ -70,12 +76,12 @@ class BucketSink:
         by_day: dict[date, list[StoredObject]] = defaultdict(list)
         for one in stored:
             by_day[_day(one.name)].append(one)
-        names = {one.name for one in stored}
         for day in sorted({*by_day, *(_day(one.path.name) for one in waiting)}):
-            yield from self._read(by_day[day])
+            seen: set[str] = set()
+            yield from self._read(day, by_day[day], seen)
             for left in waiting:
                 if _day(left.path.name) == day:
-                    yield from self._left(left, names)
+                    yield from self._left(left, seen)
 
     def files(self) -> list[LogFile]:
         """A file for each day, which changes with any of its objects."""
@@ -98,15 +104,13 @@ class BucketSink:
         needle = msgspec.json.encode({"id": id_})[:-1]
         for left in reversed(self._waiting()):
             yield from (line for line in self._left(left, set()) if line.startswith(needle))
-        for content in self._contents(reversed(self._stored(date.min, date.max))):
-            if parquet.holds(content, id_):
-                yield from (line for line in parquet.decode(content) if line.startswith(needle))
+        for _, content in self._each(date.min, date.max, self._stored(date.min, date.max)[::-1]):
+            yield from (line for line in parquet.with_id(content, id_) if line.startswith(needle))
 
     def forget(self, day: date) -> int:
         """Delete objects, look whether they are gone, and delete what this machine has of those days."""
         old = [one.name for one in self._stored(date.min, day)]
-        for start in range(0, len(old), _DELETED_AT_ONCE):
-            self._bucket.delete(old[start : start + _DELETED_AT_ONCE])
+        self._bucket.delete(old)
         if left := self._stored(date.min, day) if old else []:
             raise MlopsError(
                 f"{len(left)} objects of {self._bucket.address} are too old to be kept, and still there after deletion",
@@ -123,18 +127,39 @@ class BucketSink:
         What came in meanwhile is blanked. An object that loses all of its lines stays, empty: its machine may not know
         yet that it was uploaded.
         """
-        from slipway.log import parquet
-
         erased = 0
         with self._only_one():
             self._upload()
-            for one in self._stored(date.min, date.max):
-                lines = [*parquet.decode(self._bucket.read(one.name))]
-                kept = [line for line in lines if not is_meant(line)]
-                if len(kept) < len(lines):
-                    self._bucket.replace(one, parquet.encode(b"".join(kept)))
-                    erased += len(lines) - len(kept)
+            done: set[StoredObject] = set()
+            # What is joined meanwhile is there before what it is made of goes: it is found in the end.
+            while new := [one for one in self._stored(date.min, date.max) if one not in done]:
+                done.update(new)
+                erased += sum(self._erase(one, is_meant) for one in new)
             return erased + sum(blank(path, is_meant) for path in spool.spooled(self._folder))
+
+    def _erase(self, one: StoredObject, is_meant: Callable[[bytes], bool]) -> int:
+        from slipway.log import joining, parquet
+
+        if (content := self._bucket.held(one.name)) is None:
+            return 0
+        rows = parquet.stored_rows(content)
+        is_kept = [not is_meant(line) for line in parquet.lines_of(rows)]
+        if not all(is_kept):
+            names = parquet.names_in(content, one.name) if joining.is_joined(one.name) else []
+            self._bucket.replace(one, parquet.packed(rows.filter(is_kept), names))
+        return is_kept.count(False)
+
+    def join(self, before: date) -> int:
+        """Join the objects of each day before that one into few; return how many were deleted, once they were there.
+
+        Raises `MlopsError` where the bucket is away, or lets nobody delete. Then and after a kill nothing is lost or
+        doubled, and the next time goes on.
+        """
+        from slipway.log import joining
+
+        with self._only_one():
+            days = {_day(one.name) for one in self._stored(date.min, before - timedelta(days=1))}
+            return sum(joining.join(self._bucket, partial(self._stored, day, day)) for day in sorted(days))
 
     def upload(self) -> int:
         """Upload what waits on this machine, and delete it here once it is there; return how many objects these were.
@@ -171,8 +196,10 @@ class BucketSink:
                 found += [_Waiting(closed, closed.stat().st_size)] if closed.exists() else []
         return found
 
-    def _left(self, left: _Waiting, stored: set[str]) -> Iterator[bytes]:
-        """The lines of a file of the spool that are not in the objects which were listed."""
+    def _left(self, left: _Waiting, seen: set[str]) -> Iterator[bytes]:
+        """The lines of a file of the spool that are in none of the objects which were read."""
+        from slipway.log import joining
+
         for path in (left.path, left.path.with_suffix(spool.CLOSED)):
             try:
                 file = path.open("rb")
@@ -180,13 +207,13 @@ class BucketSink:
                 continue
             with file:
                 for name, lines in spool.parts(file, path.stem, left.size):
-                    if _object_name(name) not in stored:
+                    if _object_name(name) not in seen:
                         yield from lines.splitlines(keepends=True)
             return
         day = _day(left.path.name)
         begin = f"day={day}/{left.path.stem[11:]}."
-        since = [one for one in self._stored(day, day) if one.name.startswith(begin) and one.name not in stored]
-        yield from self._read(since)
+        since = [one for one in self._stored(day, day) if one.name.startswith(begin) or joining.is_joined(one.name)]
+        yield from self._read(day, since, seen)
 
     def _stored(self, first: date, last: date) -> list[StoredObject]:
         """The objects of these days, older days first."""
@@ -201,26 +228,54 @@ class BucketSink:
         ours = [one for one in found if one.name.endswith(_ENDING) and _day(one.name) > date.min]
         return [one for one in ours if first <= _day(one.name) <= last]
 
-    def _read(self, stored: Iterable[StoredObject]) -> Iterator[bytes]:
-        from slipway.log import parquet
+    def _read(self, day: date, stored: list[StoredObject], seen: set[str]) -> Iterator[bytes]:
+        """The lines of objects of a day, but of those that were `seen`; those that are read are added to these."""
+        from slipway.log import joining, parquet
 
-        for content in self._contents(stored):
-            yield from parquet.decode(content)
+        joined_first = sorted(stored, key=lambda one: not joining.is_joined(one.name))
+        for one, content in self._each(day, day, joined_first, seen):
+            if joining.is_joined(one.name):
+                names = parquet.names_in(content, one.name)
+                yield from parquet.lines_of(
+                    parquet.without(parquet.frame_of(content, one.name), seen.intersection(names))
+                )
+                seen.update(names)
+            elif one.name not in seen:
+                yield from parquet.decode(content)
+                seen.add(one.name)
 
-    def _contents(self, stored: Iterable[StoredObject]) -> Iterator[bytes]:
+    def _each(
+        self, first: date, last: date, stored: list[StoredObject], seen: Collection[str] = ()
+    ) -> Iterator[tuple[StoredObject, bytes]]:
+        """The objects of these days with their contents, but of those that are `seen` by the time they are asked for.
+
+        What is gone since it was listed was joined with others, or deleted: what was made of it comes in the end.
+        """
+        asked: set[str] = set()
+        while stored:
+            asked.update(one.name for one in stored)
+            is_gone = False
+            for one, content in self._contents(one for one in stored if one.name not in seen):
+                is_gone = is_gone or content is None
+                if content is not None:
+                    yield one, content
+            stored = [one for one in self._stored(first, last) if one.name not in asked] if is_gone else []
+
+    def _contents(self, stored: Iterable[StoredObject]) -> Iterator[tuple[StoredObject, bytes | None]]:
         """The objects one after the other, of which some are fetched ahead: memory holds no more than these."""
-        coming: deque[Future[bytes]] = deque()
+        coming: deque[tuple[StoredObject, Future[bytes | None]]] = deque()
         with ThreadPoolExecutor(_AHEAD) as pool:
             try:
                 for one in stored:
-                    coming.append(pool.submit(self._bucket.read, one.name))
+                    coming.append((one, pool.submit(self._bucket.held, one.name)))
                     if len(coming) > _AHEAD:
-                        yield coming.popleft().result()
-                while coming:
-                    yield coming.popleft().result()
+                        found, content = coming.popleft()
+                        yield found, content.result()
+                for found, content in coming:
+                    yield found, content.result()
             finally:
-                for future in coming:
-                    future.cancel()
+                for _, content in coming:
+                    content.cancel()
 
 
 def _object_name(part: str) -> str:

@@ -18,12 +18,12 @@ import msgspec
 from slipway.base.errors import MlopsError
 from slipway.log import masks, posted, predictions, refusals
 from slipway.log.bucket import BucketSink
-from slipway.log.store import ErasingSink, sink_of
+from slipway.log.store import ERASURES, ErasingSink, sink_of
 from slipway.settings.project import Project
 from slipway.team import CONTRACT
 
 #: Where the records are, beside the logs.
-LOG = "erasures"
+LOG = ERASURES
 
 
 class Erasure(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,15 +8,19 @@ object is kept as it is, in the column `(line)`.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import msgspec
 import polars as pl
 
-_LINE, _JSON = "(line)", ".json"
+ENDING = ".parquet"
+#: Which object a row was in before it was joined with others; see `joining.py`.
+OBJECT = "(object)"
+_LINE, _JSON, _NAMES = "(line)", ".json", "objects"
 #: A line with a member of such a name would not be told from what these columns hold.
-_TAKEN = (f'{_LINE}"'.encode(), f'{_JSON}"'.encode())
+_TAKEN = (f'{_LINE}"'.encode(), f'{OBJECT}"'.encode(), f'{_JSON}"'.encode())
+_OURS = (_LINE, OBJECT)
 _MOST = 2**63
 _TYPES: dict[type, Any] = {str: pl.String, int: pl.Int64, float: pl.Float64, bool: pl.Boolean}
 
@@ -30,17 +34,49 @@ def encode(lines: bytes) -> bytes:
     columns = [_column(name, [(row or {}).get(name) for row in rows]) for name in names]
     if any(line is not None for line in others):
         columns.append(pl.Series(_LINE, others, pl.Binary))
+    return packed(pl.DataFrame(columns))
+
+
+def packed(rows: pl.DataFrame, names: Sequence[str] = ()) -> bytes:
+    """A Parquet file with these rows; that of a joined object has the names of those whose rows they are."""
     content = io.BytesIO()
-    pl.DataFrame(columns).write_parquet(content, compression="zstd")
+    metadata = {_NAMES: msgspec.json.encode(names).decode()} if names else None
+    rows.write_parquet(content, compression="zstd", metadata=metadata)
     return content.getvalue()
+
+
+def stored_rows(content: bytes) -> pl.DataFrame:
+    """The rows of an object, as they are."""
+    return pl.read_parquet(content, use_statistics=False)
+
+
+def frame_of(content: bytes, name: str) -> pl.DataFrame:
+    """The rows of an object of this name, each with that of the object it was in first."""
+    rows = stored_rows(content)
+    return rows if OBJECT in rows.columns else rows.with_columns(pl.lit(name).alias(OBJECT))
+
+
+def without(rows: pl.DataFrame, names: Collection[str]) -> pl.DataFrame:
+    """The rows that were in none of these objects first."""
+    return rows.filter(~pl.col(OBJECT).is_in([*names])) if names else rows
+
+
+def names_in(content: bytes, name: str) -> list[str]:
+    """The names of the objects whose rows an object holds, or held before they were erased."""
+    told = pl.read_parquet_metadata(io.BytesIO(content)).get(_NAMES)
+    return msgspec.json.decode(told, type=list[str]) if told else [name]
 
 
 def decode(content: bytes) -> Iterator[bytes]:
     """The lines of a Parquet file, each with its end."""
-    frame = pl.read_parquet(content, use_statistics=False)
+    return lines_of(stored_rows(content))
+
+
+def lines_of(rows: pl.DataFrame) -> Iterator[bytes]:
+    """The lines that these rows are, each with its end."""
     encoder = msgspec.json.Encoder()
-    names = [(name, name.removesuffix(_JSON), name.endswith(_JSON)) for name in frame.columns if name != _LINE]
-    for row in frame.iter_rows(named=True):
+    names = [(name, name.removesuffix(_JSON), name.endswith(_JSON)) for name in rows.columns if name not in _OURS]
+    for row in rows.iter_rows(named=True):
         if (line := row.get(_LINE)) is not None:
             yield line + b"\n"
             continue
@@ -50,11 +86,13 @@ def decode(content: bytes) -> Iterator[bytes]:
         }) + b"\n"  # fmt: skip
 
 
-def holds(content: bytes, id_: str) -> bool:
-    """Whether a Parquet file has a line with this id."""
+def with_id(content: bytes, id_: str) -> Iterator[bytes]:
+    """The lines of a Parquet file with this id."""
     if "id" not in pl.read_parquet_schema(io.BytesIO(content)):
-        return False
-    return bool((pl.read_parquet(content, columns=["id"])["id"] == id_).any())
+        return iter(())
+    if not (pl.read_parquet(content, columns=["id"])["id"] == id_).any():
+        return iter(())
+    return lines_of(stored_rows(content).filter(pl.col("id") == id_))
 
 
 def _object(line: bytes) -> dict[str, msgspec.Raw] | None:

@@ -26,7 +26,8 @@ GROUP = "slipway.log"
 _BUCKET = "slipway.log.bucket"
 
 #: The logs of an environment: answers, what was refused, labels that were posted, and what was erased.
-LOGS = ("predictions", "refused", "labels", "erasures")
+ERASURES = "erasures"
+LOGS = ("predictions", "refused", "labels", ERASURES)
 
 #: Of the times of rows.
 RESOLUTION = timedelta(microseconds=1)

@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
 
@@ -21,7 +21,7 @@ from slipway.base.errors import MlopsError
 from slipway.base.files import Log
 from slipway.log.bucket import BucketSink
 from slipway.log.heartbeats import HeartbeatSync
-from slipway.log.store import LOGS, LogPlace
+from slipway.log.store import ERASURES, LOGS, LogPlace
 
 #: What a machine that is lost with its disk has not uploaded is no older, while the bucket is there.
 EVERY_S = 30
@@ -36,7 +36,7 @@ class Uploader:
     def __init__(
         self, state: Path, environment: str, address: str, log: Log, look: Callable[[], None] = lambda: None
     ) -> None:
-        self._sinks = [BucketSink(LogPlace(state, name, environment, address)) for name in LOGS]
+        self._sinks = {name: BucketSink(LogPlace(state, name, environment, address)) for name in LOGS}
         self._heartbeats = HeartbeatSync(state, environment, address)
         self._log = log
         self._look = look
@@ -48,7 +48,15 @@ class Uploader:
 
     def once(self) -> int:
         """Upload what waits; returns how many objects these were. Raises `MlopsError` where the bucket is away."""
-        return sum(sink.upload() for sink in self._sinks)
+        return sum(sink.upload() for sink in self._sinks.values())
+
+    def join(self, now: datetime) -> int:
+        """Join the objects of days before yesterday into few; returns how many were deleted when they were there.
+
+        The record of erasures is left alone: nobody deletes of it. Raises `MlopsError` as `BucketSink.join` does.
+        """
+        before = now.astimezone(UTC).date() - timedelta(days=1)
+        return sum(sink.join(before) for name, sink in self._sinks.items() if name != ERASURES)
 
     def follow(self, every_s: float = EVERY_S, is_wanted: Callable[[], bool] = lambda: True) -> None:
         """Upload every so many seconds until told to end, or not wanted; say when the bucket goes and when it comes."""

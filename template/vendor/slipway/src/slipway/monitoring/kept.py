@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from importlib.metadata import entry_points
@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 import slipway
 from slipway import team
 from slipway.base import files
+from slipway.data.label_parts import HASH
 from slipway.data.labels import TRUTH, KnownLabels
 from slipway.log import predictions
 from slipway.log.masks import Mask
@@ -88,7 +89,6 @@ class History:
     known: KnownLabels | None = None
     mask: Mask | None = None
     forgotten: date | None = None
-    _found: list[NDArray[np.int64]] = field(default_factory=list)
 
     def windows(self) -> list[Window]:
         """Return what is said of each window, the oldest first, and keep it."""
@@ -104,13 +104,12 @@ class History:
             return kept.window
         return msgspec.structs.replace(kept.window, sentence=f"{GONE}: {kept.window.sentence}")
 
-    def labelled(self) -> NDArray[np.bool_] | None:
-        """Whether each label is of one of these windows, once they are judged."""
-        if self.known is None:
-            return None
-        found = np.zeros(self.known.frame.height, dtype=np.bool_)
-        for places in self._found:
-            found[places] = True
+    def holds(self, hashes: pl.Series) -> pl.Series:
+        """Whether the keys with these hashes are of one of these windows, once they are judged."""
+        found = pl.zeros(len(hashes), pl.Boolean, eager=True)
+        for since, _ in self._spans():
+            if (keys := self._read_keys(since)) is not None:
+                found |= _among(hashes, keys)
         return found
 
     @property
@@ -178,7 +177,7 @@ class History:
         versions = part.select("version", "digest").unique(maintain_order=True).rows()
         if self.known:
             keys = io.BytesIO()
-            np.save(keys, np.unique(self.known.hashes(part.drop_nulls(self.known.labels.key))))
+            np.save(keys, np.unique(self.known.labels.parts.hashes(part.drop_nulls(self.known.labels.key))))
             files.write(self._keys(since), keys.getvalue(), mode=0o600)
             part = self.known.join(part, datetime.max.replace(tzinfo=UTC))
         made = Summary(
@@ -219,24 +218,31 @@ class History:
 
     def _labels(self, since: datetime) -> str:
         """A digest of the labels of a window: which of its predictions have one, and what it says."""
-        if self._by_key is None:
-            return ""
-        order, hashes, truth = self._by_key
-        try:
-            keys = np.load(self._keys(since), mmap_mode="r")
-        except (OSError, ValueError):
-            return "unknown"
-        places = np.searchsorted(hashes, keys)
-        places = places[places < len(hashes)] if len(hashes) else places[:0]
-        found = places[hashes[places] == keys[: len(places)]]
-        self._found.append(order[found])
-        return hashlib.sha256(hashes[found].tobytes() + truth[found].tobytes()).hexdigest()
-
-    @cached_property
-    def _by_key(self) -> tuple[NDArray[np.int64], NDArray[np.uint64], NDArray[np.float64]] | None:
-        """The labels by the numbers of their keys: their rows, these numbers, and what happened; `None` without any."""
         if self.known is None:
+            return ""
+        if (keys := self._read_keys(since)) is None:
+            return "unknown"
+        digest = hashlib.sha256()
+        for part in self.known.labels.parts.parts(HASH, TRUTH):
+            of_it = part.filter(_among(part[HASH], keys))
+            digest.update(of_it[HASH].to_numpy().tobytes() + of_it[TRUTH].fill_null(float("nan")).to_numpy().tobytes())
+        return digest.hexdigest()
+
+    def _read_keys(self, since: datetime) -> NDArray[np.uint64] | None:
+        """The hashes of the keys of a window's predictions, sorted; `None` where they are not known."""
+        try:
+            found: NDArray[np.uint64] = np.load(self._keys(since))
+        except (OSError, ValueError):
             return None
-        hashes, truth = self.known.hashes(self.known.frame), self.known.frame[TRUTH].fill_null(float("nan"))
-        order = np.argsort(hashes)
-        return order, hashes[order], truth.to_numpy()[order]
+        return found
+
+
+def _among(hashes: pl.Series, keys: NDArray[np.uint64]) -> pl.Series:
+    """Which hashes are among keys; both are sorted, and there may be many keys before and after the hashes."""
+    held = hashes.to_numpy()
+    found = np.zeros(len(held), dtype=np.bool_)
+    if len(held):
+        near = keys[np.searchsorted(keys, held[0]) : np.searchsorted(keys, held[-1], side="right")]
+        places = np.searchsorted(held, near)
+        found[places[held[places] == near]] = True
+    return pl.Series(found)

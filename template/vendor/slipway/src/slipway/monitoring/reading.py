@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 
 import msgspec
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
-from slipway.data.labels import IS_DUE, TRUTH, KnownLabels, LabelCounts
+from slipway.data.labels import IS_DUE, TRUTH, IsElsewhere, KnownLabels, LabelCounts
 from slipway.delivery import environments
 from slipway.experiment import samples
 from slipway.log import masks, predictions
@@ -53,7 +51,7 @@ class Reading:
         """The rows from then on."""
         return self.log if since is None else self.log.filter(pl.col("at") >= since)
 
-    def labels(self, elsewhere: NDArray[np.bool_] | None, *, is_whole: bool) -> LabelCounts | None:
+    def labels(self, elsewhere: IsElsewhere | None, *, is_whole: bool) -> LabelCounts | None:
         """What became of the labels; see `KnownLabels.told`."""
         if self.known is None:
             return None
@@ -94,7 +92,7 @@ def read(project: Project, environment: str, since: datetime | None, now: dateti
     begin = since or (None if files is None else kept.begin(project.policy, now))
     most = project.policy.monitor.max_rows
     found = predictions.read_counted(project, environment, begin, now, mask=mask, most=most)
-    counts, known = found.counts, KnownLabels.of(project, found.frame, environment, mask)
+    counts, known = found.counts, KnownLabels.of(project, environment, mask)
     if not since and begin and all(file.day >= begin.date() for file in files or []):
         counts = msgspec.structs.replace(counts, since=None)
     return Reading(

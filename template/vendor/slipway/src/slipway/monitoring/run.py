@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-import numpy as np
-from numpy.typing import NDArray
-
+from slipway.data.labels import IsElsewhere
 from slipway.log import masks, predictions
 from slipway.log.counts import answered_of
 from slipway.monitoring import checks, concept, domain, estimate, quality, reading, refused, skew
@@ -71,10 +69,8 @@ def run(
     return report_of(context, checks.installed())
 
 
-def _windows(
-    found: Reading, bundle: Bundle, tested: Calibration | None
-) -> tuple[list[Window], NDArray[np.bool_] | None]:
-    """Every window, the oldest first, and which labels are of those that were not read."""
+def _windows(found: Reading, bundle: Bundle, tested: Calibration | None) -> tuple[list[Window], IsElsewhere | None]:
+    """Every window, the oldest first, and what knows which labels are of those that were not read."""
     project, rule, keep_days = (
         found.project,
         found.project.policy.monitor.windows,
@@ -95,4 +91,4 @@ def _windows(
         mask=found.mask,
         forgotten=None if keep_days is None else predictions.forgotten(keep_days, datetime.now(UTC)),
     )
-    return [*history.windows(), *latest], history.labelled()
+    return [*history.windows(), *latest], history.holds

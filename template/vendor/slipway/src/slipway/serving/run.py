@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from slipway.base.buckets import is_bucket, require_library
 from slipway.base.errors import MlopsError
 from slipway.delivery.target import Assignment
 from slipway.log.posted import LabelForm
@@ -33,7 +34,8 @@ class ServerSettings:
     `state` is the folder for local state. A supervisor hands over a listening socket, `fd`, and another one, `link`,
     on which it hears how this server is doing; without them the server listens for itself. `traffic`, `counts` and
     `workers` are as in `Context`. With `admitted`, only those may ask whom this file names. With
-    `labels` it is told, in this form, what happened.
+    `labels` it is told, in this form, what happened. Where the log is in a bucket, `is_uploaded_elsewhere` says that no
+    process with this Python has to reach it.
     """
 
     bundle: Path
@@ -57,6 +59,7 @@ class ServerSettings:
     labels: LabelForm | None = None
     tls: Tls | None = None
     proxies: Sequence[str] = ()
+    is_uploaded_elsewhere: bool = False
 
     @classmethod
     def assigned(cls, task: Assignment) -> ServerSettings:
@@ -84,6 +87,8 @@ class ServerSettings:
             labels=run.labels,
             tls=run.tls,
             proxies=run.proxies,
+            # What a container cannot upload its machine does; one that can sees to it itself.
+            is_uploaded_elsewhere=bool(run.image),
         )
 
 
@@ -127,6 +132,8 @@ def _context(settings: ServerSettings) -> ServingContext:
     from slipway.serving.guard import Guard
     from slipway.training.scoring import Scorer
 
+    if is_bucket(settings.limits.log) and not settings.is_uploaded_elsewhere:
+        require_library(settings.limits.log)
     bundle = Bundle(settings.bundle).verify(settings.digest)
     state, environment, hidden, limits = settings.state, settings.environment, settings.hidden, settings.limits
     commit = settings.commit or bundle.lineage.commit
