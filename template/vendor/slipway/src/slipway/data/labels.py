@@ -18,11 +18,11 @@ from slipway.base.errors import MlopsError
 from slipway.base.numbers import counted
 from slipway.contract import logged
 from slipway.contract.files import SOURCE
-from slipway.contract.frames import columns, merged
+from slipway.contract.frames import Violation, columns, merged
 from slipway.data import label_posts, label_sources
 from slipway.data.label_files import LabelRows
 from slipway.data.label_parts import HASH, PLACE, First, LabelParts
-from slipway.data.label_typing import SHOWN, WRITTEN, of_a_class, typed
+from slipway.data.label_typing import WRITTEN, of_a_class, typed
 from slipway.log.counts import is_part
 from slipway.log.frames import frame_of
 from slipway.log.masks import Mask
@@ -266,5 +266,3 @@ def _echo(joined: pl.DataFrame) -> list[str]:
     if known.height < FEWEST_ECHOES or known[TRUTH].n_unique() == 1 or not same.all():
         return []
     return [f"mind: all {known.height:,} labels are exactly what was answered; are they a model's own answers?"]
-
-
