@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from slipway.base.errors import MlopsError
+from slipway.base.errors import MlopsError, first_line
 from slipway.base.programs import CLOUDS
 
 if TYPE_CHECKING:
@@ -220,7 +220,7 @@ class Bucket:
         try:
             yield
         except (BaseError, OSError, ValueError) as error:
-            said = str(error).partition("\n")[0].strip() or type(error).__name__
+            said = first_line(error)
             is_refused = isinstance(error, PermissionDeniedError | UnauthenticatedError)
             is_refused = is_refused or any(words in said for words in _REFUSALS)
             raise (BucketRefusalError if is_refused else MlopsError)(

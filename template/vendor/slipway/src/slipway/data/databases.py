@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 from uuid import UUID
 
-from slipway.base.errors import MlopsError
+from slipway.base.errors import MlopsError, first_line
 from slipway.settings.params import IN_ENVIRONMENT
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def reading(source: str, *, setting: str, what: str, query: str, kinds: Collecti
             _only_read(connection)
             yield connection.execution_options(stream_results=True)
     except (SQLAlchemyError, ImportError) as error:
-        said = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+        said = first_line(getattr(error, "orig", None) or error)
         raise MlopsError(
             f"{what} cannot be read from the database of {variable}: {_without_password(said, address, variable)}",
             f"look whether it is there, whether its driver is installed, and whether {query} runs there",

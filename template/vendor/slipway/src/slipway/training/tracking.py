@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from slipway.base.errors import MlopsError
+from slipway.base.errors import MlopsError, first_line
 from slipway.settings.project import Project
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def translated(uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, ImportError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         problem, next_step = _what_is_wrong(uri, getattr(error, "error_code", ""))
         raise MlopsError(f"the tracking store {shown(uri)} {problem}: {reason[:300]}", next_step) from error
 
