@@ -187,7 +187,9 @@ def image_of(project: ClusterProject) -> str:
 
 def versions_of(project: ClusterProject) -> set[int]:
     """The versions that pods are told to be."""
-    told = [{one["name"]: one["value"] for one in pod["spec"]["containers"][0]["env"]} for pod in project.pods()]
+    told = [
+        {one["name"]: one.get("value", "") for one in pod["spec"]["containers"][0]["env"]} for pod in project.pods()
+    ]
     return {int(one["MLOPS_VERSION"]) for one in told}
 
 

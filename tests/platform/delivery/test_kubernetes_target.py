@@ -229,6 +229,9 @@ def test_what_is_pulled_is_what_a_deployment_would_apply(guarded: Project, versi
     probes = ("livenessProbe", "readinessProbe", "startupProbe")
     assert [container[name]["httpGet"]["scheme"] for name in probes] == ["HTTPS"] * 3
     assert [one["spec"]["ports"][0]["port"] for one in pulled if one["kind"] == "Service"] == [443]
+    (applied,) = (one["spec"]["template"]["spec"]["containers"][0] for one in plain if one["kind"] == "Deployment")
+    assert {"name": "MLOPS_ADMITTED", "value": ""} in applied["env"], "what a controller has left would be taken"
+    applied["env"] = [one for one in applied["env"] if one["value"]]
     container["env"] = [one for one in container["env"] if one["name"] != "MLOPS_ADMITTED"]
     assert sorted_lists(pulled) == sorted_lists(plain)
 

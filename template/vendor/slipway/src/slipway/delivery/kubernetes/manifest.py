@@ -108,7 +108,8 @@ def tell(one: dict[str, Any], run: Run) -> None:
         template["metadata"].setdefault("annotations", {}).update(_SCRAPED)
     (container,) = (each for each in template["spec"]["containers"] if each["name"] == NAME)
     container["image"] = run.image
-    added = told(run)
+    # Those without a text, too: what a controller that pulled before has told pods stays where nobody says otherwise.
+    added = variables.of(run) | {"MLOPS_ADMITTED": ""}
     own = [each for each in container.get("env", []) if each["name"] not in added]
     container["env"] = own + [{"name": name, "value": value} for name, value in added.items()]
     for key, value in needs.of_container(run).items():
