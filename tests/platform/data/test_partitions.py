@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 from flight_delays.contract import CONTRACT
+from slipway.base import progress
 from slipway.base.errors import MlopsError
 from slipway.base.files import sha256
 from slipway.base.mapper import HERE
@@ -76,6 +78,7 @@ def test_many_parts_make_the_bytes_of_one(
     capsys: pytest.CaptureFixture[str],
     request: pytest.FixtureRequest,
 ) -> None:
+    monkeypatch.setattr(progress, "SAY_EVERY_S", math.inf)  # how far it is depends on how busy the machine is
     project = with_files(project, rows_of(project))
     raw = read_raw(project.root / "data" / "raw")
     expected = made(project)
