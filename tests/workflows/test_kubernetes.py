@@ -414,6 +414,7 @@ def test_what_is_merged_is_pulled_and_what_proves_nothing_leaves_the_old_pods(
     with asked_by(cluster.clients()) as clients, Puller(cluster.node, tmp_path / "origin", FOLDER, tmp_path / "here"):
         deployed = cluster.mlops("deploy", "staging", env=nobody)
         all_hear(clients, 2)
+        challenge_in_git(cluster, nobody)
         extra, good = cluster.kubectl("get", "configmaps", "-o", "name"), image_of(cluster)
         hooks = cluster.run("prek", "run", "--files", IMAGE, check=False)
         spoil_in_git(cluster)
@@ -438,6 +439,34 @@ def test_what_is_merged_is_pulled_and_what_proves_nothing_leaves_the_old_pods(
     git(cluster.root, "remote", "remove", "origin")
     cluster.commit("Deploy by hand again")
     cluster.release("staging", "--version", "1")
+
+
+def challenge_in_git(cluster: ClusterProject, nobody: dict[str, str]) -> None:
+    """Let version 1 answer half of the requests beside version 2, until another commit ends that."""
+    with asked_by(cluster.varied_clients()) as clients:
+        said = pull_challenge(cluster, nobody, "--version", "1", "--mode", "canary", "--share", "0.5")
+        half = share_of(clients, 1)
+        status = cluster.mlops("status", env=nobody).stdout
+        beside = [len(pod["spec"]["containers"]) for pod in cluster.pods()]
+        pull_challenge(cluster, nobody, "--end")
+        all_hear(clients, 2)
+
+    assert "version 1 challenges it: canary of 50%" in said
+    assert 0.3 < half < 0.7
+    assert status.count("canary of 50% version 1") == len(beside) == 2
+    assert [client.failures for client in clients] == [[]] * len(clients)
+    assert (beside, [len(pod["spec"]["containers"]) for pod in cluster.pods()]) == ([2, 2], [1, 1])
+    assert "canary" not in cluster.kubectl("get", "deployment", "model", "-o", "json")
+
+
+def pull_challenge(cluster: ClusterProject, nobody: dict[str, str], *options: str) -> str:
+    """Merge what `mlops challenge` proposes, in one commit of both files, and wait until the cluster has pulled it."""
+    branch = re.search(r"in branch (\S+)", cluster.mlops("challenge", "staging", *options, env=nobody).stdout)
+    assert branch is not None
+    assert set(git(cluster.root, "diff", "--name-only", "HEAD", branch[1]).split()) == {FILE, IMAGE}
+    git(cluster.root, "merge", "--quiet", "--no-edit", branch[1])
+    git(cluster.root, "push", "--quiet", "origin", "HEAD:main")
+    return cluster.mlops("deploy", "staging", env=nobody).stderr
 
 
 def spoil_in_git(cluster: ClusterProject) -> None:

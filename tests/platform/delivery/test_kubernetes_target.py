@@ -19,8 +19,10 @@ from slipway.delivery import access, beside, deploy, environments, rollback, tar
 from slipway.delivery.compose import container as pod
 from slipway.delivery.folder import EnvironmentFolder
 from slipway.delivery.kubernetes import manifest, rivals
+from slipway.delivery.kubernetes.cluster import BUNDLE
 from slipway.delivery.target import Admitted, Rival, Run
 from slipway.forge import git
+from slipway.settings.environment import Challenger, Release
 from slipway.settings.project import Project
 from targets import names, plugged, quiet
 
@@ -40,6 +42,7 @@ challenger:
 """
 TLS = "serve:\n  tls: {certificate: /tls/tls.crt, key: /tls/tls.key}\n"
 BUCKET = "serving:\n  log: s3://logs/p\n"
+OTHER_RELEASE = f"acme/flights@sha256:{'9' * 64}"
 RELEASE = f"acme/flights@sha256:{'1' * 64}"
 
 
@@ -230,7 +233,8 @@ def test_what_is_pulled_is_what_a_deployment_would_apply(guarded: Project, versi
     assert [container[name]["httpGet"]["scheme"] for name in probes] == ["HTTPS"] * 3
     assert [one["spec"]["ports"][0]["port"] for one in pulled if one["kind"] == "Service"] == [443]
     (applied,) = (one["spec"]["template"]["spec"]["containers"][0] for one in plain if one["kind"] == "Deployment")
-    assert {"name": "MLOPS_ADMITTED", "value": ""} in applied["env"], "what a controller has left would be taken"
+    left = [one["name"] for one in applied["env"] if one["name"] in ("MLOPS_ADMITTED", "MLOPS_RIVAL")]
+    assert len(left) == 2, "what a controller has left would be taken"
     applied["env"] = [one for one in applied["env"] if one["value"]]
     container["env"] = [one for one in container["env"] if one["name"] != "MLOPS_ADMITTED"]
     assert sorted_lists(pulled) == sorted_lists(plain)
@@ -263,6 +267,93 @@ def test_a_container_finds_who_may_ask_in_what_is_mounted_unless_a_variable_says
     monkeypatch.setenv("MLOPS_ADMITTED", "a variable")
     pod.admit(place)
     assert (read("utf-8"), mounted.read_text("utf-8")) == ("a variable", "another")
+
+
+def test_a_challenger_that_is_pulled_is_what_a_deployment_would_put_beside_its_champion(guarded: Project) -> None:
+    """But for the ConfigMap that tells of it, in whose place there is a variable."""
+    plain = made(guarded)
+    path = guarded.environments / "staging.yaml"
+    path.write_text(f"{path.read_text('utf-8')}{CHALLENGER}  share: 0.5\n  image: {OTHER_RELEASE}\n", encoding="utf-8")
+    (guarded.root / IMAGE).write_text(beside.files(guarded, "staging", environments.load(guarded, "staging"))[IMAGE])
+    champion, challenger = containers_of(made(guarded))
+    env = {one["name"]: one["value"] for one in champion["env"]}
+    run = variables.read(env, bundle=BUNDLE, host="", port=0, image=champion["image"])
+    rival = msgspec.json.decode(env["MLOPS_RIVAL"], type=Rival)
+
+    for one in plain:
+        manifest.tell(one, run)
+    (deployment,) = (one for one in plain if one["kind"] == "Deployment")
+    rivals.add(deployment, rival)
+
+    assert sorted_lists(challenger) == sorted_lists(containers_of(plain)[1])
+    told = {one["name"]: one["value"] for one in challenger["env"]}
+    assert variables.read(told, bundle=BUNDLE, host="", port=0, image=challenger["image"]) == rival.run
+    assert (rival.mode, rival.share, rival.run.image, rival.run.guarded) == ("shadow", 0.5, OTHER_RELEASE, False)
+    assert {one["mountPath"] for one in challenger["volumeMounts"]}.isdisjoint({"/tls", "/admitted"})
+
+
+@pytest.fixture
+def challenged(guarded: Project) -> Project:
+    """Version 9 is tried beside version 1 in a cluster that pulls, as a commit says."""
+    path = guarded.environments / "staging.yaml"
+    path.write_text(f"{path.read_text('utf-8')}{CHALLENGER}  image: {OTHER_RELEASE}\n", encoding="utf-8")
+    (guarded.root / IMAGE).write_text(beside.files(guarded, "staging", environments.load(guarded, "staging"))[IMAGE])
+    commit(guarded)
+    return guarded
+
+
+def test_a_share_that_the_file_for_pods_does_not_say_is_refused(challenged: Project) -> None:
+    assert beside.lagging(challenged, "staging", environments.load(challenged, "staging")) == []
+    path = challenged.environments / "staging.yaml"
+    path.write_text(path.read_text("utf-8").replace("mode: shadow", "mode: shadow\n  share: 0.2"), encoding="utf-8")
+    commit(challenged)
+
+    assert beside.lagging(challenged, "staging", environments.load(challenged, "staging")) == [IMAGE]
+    assert refusal(challenged) == f"{IMAGE} does not say what staging.yaml says and policy.yaml"
+
+
+def test_a_challenger_stays_beside_other_champions_until_it_becomes_one(challenged: Project) -> None:
+    first = environments.champion(challenged, "staging")
+    tried = environments.challenger(challenged, "staging")
+    second = msgspec.structs.replace(first, version=2, image=f"acme/flights@sha256:{'2' * 64}")
+
+    merge_proposal(challenged, {"champion": second})
+    promoted = containers_of(made(challenged))
+    rollback.roll_back(challenged, "staging", quiet)
+    rolled_back = containers_of(made(challenged))
+    merge_proposal(challenged, {"champion": environments._as_release(tried), "challenger": None})
+
+    assert [one["image"] for one in promoted] == [second.image, OTHER_RELEASE]
+    assert [one["image"] for one in rolled_back] == [RELEASE, OTHER_RELEASE]
+    assert [one["image"] for one in containers_of(made(challenged))] == [OTHER_RELEASE]
+    assert "MLOPS_RIVAL" not in (challenged.root / IMAGE).read_text("utf-8")
+
+
+def merge_proposal(project: Project, changes: dict[str, Release | None]) -> None:
+    environments.propose_change(project, "staging", changes, "promote/it", "Propose it", "a title")
+    git.git(project.root, "merge", "--quiet", "promote/it")
+
+
+def test_a_challenger_without_an_image_is_refused_before_it_is_proposed(pulled: Project) -> None:
+    tried = Challenger(version=9, digest=f"sha256:{'9' * 64}", commit="b" * 40, mode="shadow")
+
+    with pytest.raises(MlopsError, match="has no image, and pods run one"):
+        merge_proposal(pulled, {"challenger": tried})
+
+
+def test_a_column_that_the_log_drops_decides_nothing(pulled: Project) -> None:
+    policy = pulled.root / "policy.yaml"
+    policy.write_text(policy.read_text("utf-8") + "privacy: {fields: {carrier: drop}}\n", encoding="utf-8")
+
+    with pytest.raises(MlopsError, match="carrier shall decide who answers in staging"):
+        environments.challenge(Project(pulled.root), "staging", key="carrier")
+
+
+def containers_of(objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The containers of champion and challenger, or of the champion alone."""
+    (deployment,) = (one for one in objects if one["kind"] == "Deployment")
+    found: list[dict[str, Any]] = deployment["spec"]["template"]["spec"]["containers"]
+    return sorted(found, key=lambda one: one["name"] != "model")
 
 
 def test_who_is_let_in_where_a_controller_pulls_is_told_to_pods_in_the_same_commit(guarded: Project) -> None:
@@ -326,13 +417,3 @@ def test_what_a_controller_keeps_is_not_stopped_from_here(pulled: Project) -> No
         target.find("kubernetes").stop(pulled, "staging")
 
     assert "deploy/kubernetes/flux.yaml" in refused.value.next_step
-
-
-def test_a_cluster_that_pulls_tries_no_challenger_and_another_does(pulled: Project) -> None:
-    wanted = environments.load(pulled, "staging")
-    pushed = msgspec.structs.replace(pulled.tool, delivery="push")
-
-    with pytest.raises(MlopsError, match="it can try no challenger there"):
-        target.require_challengers(pulled, "staging", wanted)
-    pulled.__dict__["tool"] = pushed
-    target.require_challengers(pulled, "staging", wanted)

@@ -12,7 +12,7 @@ from slipway.base.buckets import Bucket
 from slipway.base.errors import MlopsError
 from slipway.delivery import fleet
 from slipway.delivery.kubernetes import pulled
-from slipway.delivery.target import Run
+from slipway.delivery.target import Rival, Run
 from slipway.forge.git import git
 from slipway.log.heartbeats import STALE_S, Heartbeat, ServedVersion
 from slipway.settings.environment import Environment, Release, ServeAddress
@@ -41,9 +41,12 @@ def place(project: Project, address: str) -> Project:
 
 @pytest.fixture
 def say(place: Project) -> Say:
-    def put(machine: str, version: int, digest: str, ago_s: float = 0) -> None:
+    def put(
+        machine: str, version: int, digest: str, ago_s: float = 0, rival: int | None = None, share: float = 0.2
+    ) -> None:
         now = datetime.now(UTC) - timedelta(seconds=ago_s)
         served = [ServedVersion("champion", version, digest)]
+        served += [ServedVersion("canary", rival, OLD, share=share)] if rival else []
         beat = Heartbeat(
             environment="test", machine=machine, started=now, seen=now, address="", workers=1, served=served
         )
@@ -52,14 +55,15 @@ def say(place: Project) -> Say:
     return put
 
 
-def wait_for(project: Project, timeout_s: float = 0) -> list[str]:
-    """What is said while one waits for version 2."""
+def wait_for(project: Project, rival: int | None = None) -> list[str]:
+    """What is said while one waits for version 2, with a version as its canary."""
     said: list[str] = []
     run = Run(
         environment="test", version=2, digest=NEW, commit="", bundle="", python="", host="", port=0, source="",
         limits=project.policy.serving,
     )  # fmt: skip
-    pulled.wait(project, run, said.append, timeout_s)
+    tried = msgspec.structs.replace(run, version=rival or 0, digest=OLD)
+    pulled.wait(project, run, Rival(run=tried, mode="canary", share=0.2) if rival else None, said.append, 0)
     return said
 
 
@@ -84,6 +88,19 @@ def test_pods_of_the_same_number_with_another_bundle_are_not_it(place: Project, 
 
     with pytest.raises(MlopsError, match="did not become version 2"):
         wait_for(place)
+
+
+def test_a_challenger_has_arrived_when_every_pod_has_it_and_has_gone_when_none_has(place: Project, say: Say) -> None:
+    say(POD, 2, NEW, rival=1)
+    assert wait_for(place, rival=1)[-1] == "version 1 challenges it: canary of 20%"
+
+    say(OTHER_POD, 2, NEW, rival=1, share=0.7)
+    with pytest.raises(MlopsError, match="not every pod of test had version 1 as canary of 20% beside version 2"):
+        wait_for(place, rival=1)
+    say(OTHER_POD, 2, NEW)
+    for rival, had in ((1, "version 1 as canary of 20%"), (None, "no challenger")):
+        with pytest.raises(MlopsError, match=f"not every pod of test had {had} beside version 2"):
+            wait_for(place, rival)
 
 
 def test_a_cluster_in_which_no_pod_is_ready_has_nothing(place: Project) -> None:

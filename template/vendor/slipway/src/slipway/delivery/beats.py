@@ -55,5 +55,8 @@ class HeartbeatKeeper:
 
 
 def _served(run: Run, rival: Rival | None) -> list[ServedVersion]:
-    served = [("champion", run)] + ([(rival.mode, rival.run)] if rival else [])
-    return [ServedVersion(role, one.version, one.digest, one.platform_digest, one.file_commit) for role, one in served]
+    served = [("champion", run, 0.0)] + ([(rival.mode, rival.run, rival.share)] if rival else [])
+    return [
+        ServedVersion(role, one.version, one.digest, one.platform_digest, one.file_commit, share)
+        for role, one, share in served
+    ]

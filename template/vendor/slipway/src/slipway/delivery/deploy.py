@@ -221,19 +221,11 @@ def _rival(project: Project, name: str, wanted: Environment) -> Rival | None:
             f"{name}.yaml names version {challenger.version} as champion and as challenger",
             f"mlops challenge {name} --end",
         )
-    environments.require_column(challenger.key)
-    if project.policy.privacy.fields.get(challenger.key or "") == "drop":
-        raise MlopsError(
-            f"{name}.yaml lets {challenger.key} decide who answers, and privacy.fields drops it from the log",
-            "hash it: then both versions can be compared",
-        )
+    environments.require_column(project, name, challenger.key)
     bundle, source = bundle_of(project, challenger.version, challenger.digest)
     signing.verify(project, challenger, bundle)
     run = _run(project, wanted, name, challenger, bundle, source)
-    # Seen from the folder for state, in which servers run: a socket's path must be short.
-    path = f"environments/{name}/v{challenger.version}-{challenger.digest[-8:]}.sock"
-    beside = msgspec.structs.replace(run, role="challenger", host=path, port=0, workers=1)
-    return Rival(run=beside, mode=challenger.mode, share=challenger.share, key=challenger.key)
+    return Rival(run=target.beside_champion(run), mode=challenger.mode, share=challenger.share, key=challenger.key)
 
 
 def _prove(

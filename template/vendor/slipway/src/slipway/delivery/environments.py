@@ -102,7 +102,7 @@ def challenge(
 ) -> Proposal:
     """Propose a challenger for an environment, as `promote` proposes a champion."""
     _require_share(share)
-    require_column(key)
+    require_column(project, name, key)
     git.require_branch(project.root)
     with project.only_one("promote"):
         release = _release(project, name, reference)
@@ -112,6 +112,7 @@ def challenge(
                 f"version {release.version} is the champion of {name}, so there is nothing to compare it with",
                 f"mlops challenge {name} --version N, with another version",
             )
+        require_signed(project, release, load(project, name))
         given = {} if share is None else {"share": share}
         tried = Challenger(**msgspec.structs.asdict(release), mode=mode, key=key, **given)  # type: ignore[arg-type]
         branch = f"challenge/{name}-v{release.version}"
@@ -135,11 +136,16 @@ def _require_share(share: float | None) -> None:
         raise MlopsError(f"--share {share:g} is no part of the traffic", "give a number from 0 to 1", exit_code=2)
 
 
-def require_column(key: str | None) -> None:
-    """Refuse a key that no row has: every request would meet the same version."""
+def require_column(project: Project, name: str, key: str | None) -> None:
+    """Refuse a key that no row has, as every request would meet the same version, or that the log does not keep."""
     known = [field.name for field in team.CONTRACT.fields]
     if key is not None and key not in known:
         raise MlopsError(f"no row has a column {key}", f"choose from {', '.join(known)}", exit_code=2)
+    if project.policy.privacy.fields.get(key or "") == "drop":
+        raise MlopsError(
+            f"{key} shall decide who answers in {name}, and privacy.fields drops it from the log",
+            "hash it: then both versions can be compared",
+        )
 
 
 def _release(project: Project, name: str, reference: str | None) -> Release:

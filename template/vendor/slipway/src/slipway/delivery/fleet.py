@@ -111,7 +111,8 @@ def _line(beat: Heartbeat, wanted: Environment, now: datetime) -> str:
 def _version(one: ServedVersion) -> str:
     platform = f" on platform {one.platform[:19]}" if one.platform else ""
     commit = f" by commit {one.commit[:9]}" if one.commit else ""
-    return f"{one.role} version {one.version} {one.digest[:19]}{platform}{commit}"
+    share = f" of {one.share:.0%}" if one.share else ""
+    return f"{one.role}{share} version {one.version} {one.digest[:19]}{platform}{commit}"
 
 
 def _others(served: Sequence[ServedVersion], wanted: Environment) -> list[str]:

@@ -95,6 +95,15 @@ class Rival(msgspec.Struct, frozen=True, kw_only=True):
         return self.run.matches(other.run) and msgspec.structs.replace(self, run=other.run) == other
 
 
+def beside_champion(run: Run) -> Run:
+    """The run as a challenger, listening where only its champion finds it.
+
+    Seen from the folder for state, in which servers run: a socket's path must be short.
+    """
+    path = f"environments/{run.environment}/v{run.version}-{run.digest[-8:]}.sock"
+    return msgspec.structs.replace(run, role="challenger", host=path, port=0, workers=1)
+
+
 class Traffic(msgspec.Struct, frozen=True, kw_only=True):
     """`traffic.json`: what the champion must know of a challenger that is ready; `counts` is its folder of counts."""
 
@@ -277,7 +286,7 @@ def is_pulled(project: Project, wanted: Environment) -> bool:
 
 def require_challengers(project: Project, environment: str, wanted: Environment) -> None:
     """Refuse a challenger where the target runs one version alone."""
-    if not getattr(of(project, wanted), "tries_challengers", True) or is_pulled(project, wanted):
+    if not getattr(of(project, wanted), "tries_challengers", True):
         raise MlopsError(
             f"{name_for(project, wanted)} runs one version of {environment}, so it can try no challenger there",
             f"mlops challenge {environment} --end; or try it in an environment with another target",

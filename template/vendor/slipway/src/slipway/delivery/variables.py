@@ -40,6 +40,11 @@ def of(run: Run) -> dict[str, str]:
     return {f"MLOPS_{name}": value for name, value in settings.items()}
 
 
+def told(run: Run) -> dict[str, str]:
+    """Those of them that say something."""
+    return {name: value for name, value in of(run).items() if value}
+
+
 def read(found: Mapping[str, str], *, bundle: str, host: str, port: int, python: str = "", image: str = "") -> Run:
     """The run that variables tell of, at this address; a challenger listens on the socket that they name.
 

@@ -35,7 +35,7 @@ _AT_ONCE = 8
 class ServedVersion(msgspec.Struct, frozen=True, omit_defaults=True):
     """A version that a machine serves: `champion`, or the mode of a challenger. `platform` is the digest of its wheel.
 
-    `commit` is that of the environment's file by which it was deployed.
+    `commit` is that of the environment's file by which it was deployed, `share` how much a challenger is asked.
     """
 
     role: str
@@ -43,6 +43,7 @@ class ServedVersion(msgspec.Struct, frozen=True, omit_defaults=True):
     digest: str
     platform: str = ""
     commit: str = ""
+    share: float = 0
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,11 +1,13 @@
 """What a container is told of a challenger in the container beside it, which shares its folder for state.
 
-Where there may be one, whoever deployed both has mounted a folder with a file that says so and may change at any time.
+Where there may be one, whoever deployed both has mounted a folder with a file that says so and may change at any time;
+or a variable, `MLOPS_RIVAL`, says so for good.
 """
 
 from __future__ import annotations
 
 import http
+import os
 import time
 from pathlib import Path
 
@@ -29,7 +31,8 @@ class ToldChallenger:
 
     def __init__(self, place: EnvironmentFolder) -> None:
         self._place = place
-        self._is_told = FILE.parent.is_dir()
+        self._variable = os.environ.get("MLOPS_RIVAL", "").encode()
+        self._is_told = bool(self._variable) or FILE.parent.is_dir()
         if self._is_told:
             place.forget(Traffic)  # what a container said that was killed
         self._said = b""
@@ -41,7 +44,7 @@ class ToldChallenger:
         if not self._is_told or time.monotonic() < self._look_at:
             return self._rival
         self._look_at = time.monotonic() + _LOOK_EVERY_S
-        said = FILE.read_bytes() if FILE.is_file() else b""
+        said = self._variable or (FILE.read_bytes() if FILE.is_file() else b"")
         if said == self._said:
             return self._rival
         rival = _decoded(said)
@@ -79,5 +82,5 @@ def _decoded(said: bytes) -> Rival | None:
     try:
         return msgspec.json.decode(said, type=Rival)
     except msgspec.MsgspecError as error:
-        log(f"{FILE} cannot be read, so there is no challenger: {error}")
+        log(f"MLOPS_RIVAL or {FILE} cannot be read, so there is no challenger: {error}")
         return None

@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import yaml
+from msgspec.structs import replace
 
 from slipway.base.buckets import is_bucket
 from slipway.base.errors import MlopsError
-from slipway.delivery import access, environments, variables
-from slipway.delivery.kubernetes import needs
+from slipway.delivery import access, environments, target, variables
+from slipway.delivery.kubernetes import needs, rivals
 from slipway.delivery.kubernetes.cluster import BUNDLE, FOLDER, NAME, Cluster
-from slipway.delivery.target import Run
+from slipway.delivery.target import Rival, Run
 from slipway.log import masks
 from slipway.settings.environment import Environment, Release
 from slipway.settings.project import Project
@@ -76,23 +78,50 @@ def files(project: Project, environment: str, wanted: Environment) -> dict[str, 
     image, _, digest = champion.image.partition("@")
     text = _IMAGE.format(environment=environment, name=NAME, image=image, digest=digest)
     if project.tool.delivery != "push":
-        run = _run(project, environment, wanted, champion)
+        run = _guarded(_run(project, environment, wanted, champion), wanted)
+        run = _with_labels(project, run) if wanted.serve.labels else run
         refuse_what_pods_lack(project, run, wanted)
-        text += _told(run, wanted)
+        text += _told(project, run, wanted)
     return {place.image: text}
 
 
-def _told(run: Run, wanted: Environment) -> str:
+def _told(project: Project, run: Run, wanted: Environment) -> str:
     """The part of `image.yaml` that says what pods are told."""
-    variables = told(run)
+    said, rival = variables.told(run), _rival(project, wanted, run)
     if run.guarded and wanted.access:
-        variables["MLOPS_ADMITTED"] = msgspec.json.encode(access.admitted(wanted.access)).decode()
-    lines = [f"              - {{name: {name}, value: {_quoted(value)}}}" for name, value in variables.items()]
+        said["MLOPS_ADMITTED"] = msgspec.json.encode(access.admitted(wanted.access)).decode()
+    if rival:
+        said["MLOPS_RIVAL"] = msgspec.json.encode(rival).decode()
+    lines = [f"              - {{name: {name}, value: {_quoted(value)}}}" for name, value in said.items()]
     lines += [f"            {key}: {_flow(value)}" for key, value in needs.of_container(run).items()]
+    lines += [f"          - {_flow(_beside(project, run, rival))}"] if rival else []
     lines += [f"        volumes: {_flow(volumes)}"] if (volumes := needs.volumes(run)) else []
     annotations = f"      metadata: {{annotations: {_flow(_SCRAPED)}}}\n" if run.tls else ""
     text = _TOLD.format(name=NAME, annotations=annotations, variables="\n".join(lines))
     return text + (_BY_HTTPS.format(name=NAME, port=needs.HTTPS_PORT) if run.tls else "")
+
+
+def _rival(project: Project, wanted: Environment, run: Run) -> Rival | None:
+    """The challenger that the environment's file names, as a deployment would start it."""
+    tried = wanted.challenger
+    if tried is None:
+        return None
+    path = environments.relative(project, run.environment)
+    if not tried.image:
+        raise MlopsError(
+            f"the challenger that {path} names has no image, and pods run one",
+            f"mlops challenge {run.environment} --version {tried.version}, once mlops build --push has made one",
+        )
+    beside = target.beside_champion(_run(project, run.environment, wanted, tried))
+    refuse_what_pods_lack(project, beside, wanted)
+    return Rival(run=beside, mode=tried.mode, share=tried.share, key=tried.key)
+
+
+def _beside(project: Project, run: Run, rival: Rival) -> dict[str, Any]:
+    """The container of a challenger beside that of the platform's own Deployment."""
+    deployment = yaml.safe_load((project.root / FOLDER / "base" / "deployment.yaml").read_bytes())
+    tell(deployment, run)
+    return rivals.container(deployment["spec"]["template"]["spec"], rival)
 
 
 def tell(one: dict[str, Any], run: Run) -> None:
@@ -109,7 +138,7 @@ def tell(one: dict[str, Any], run: Run) -> None:
     (container,) = (each for each in template["spec"]["containers"] if each["name"] == NAME)
     container["image"] = run.image
     # Those without a text, too: what a controller that pulled before has told pods stays where nobody says otherwise.
-    added = variables.of(run) | {"MLOPS_ADMITTED": ""}
+    added = variables.of(run) | {"MLOPS_ADMITTED": "", "MLOPS_RIVAL": ""}
     own = [each for each in container.get("env", []) if each["name"] not in added]
     container["env"] = own + [{"name": name, "value": value} for name, value in added.items()]
     for key, value in needs.of_container(run).items():
@@ -118,11 +147,6 @@ def tell(one: dict[str, Any], run: Run) -> None:
         elif "httpGet" in container.get(key, {}):  # an overlay may ask otherwise
             container[key]["httpGet"] |= value["httpGet"]
     template["spec"].setdefault("volumes", []).extend(needs.volumes(run))
-
-
-def told(run: Run) -> dict[str, str]:
-    """The variables of a pod."""
-    return {name: value for name, value in variables.of(run).items() if value}
 
 
 def refuse_what_pods_lack(project: Project, run: Run, wanted: Environment) -> None:
@@ -167,11 +191,8 @@ def _require_stated(wanted: Environment, path: str) -> None:
 def _run(project: Project, environment: str, wanted: Environment, champion: Release) -> Run:
     """What pods are by the files in Git alone: which commit that is cannot stand in it."""
     masks.require_known(project)
-    run = Run(
+    return Run(
         environment=environment,
-        guarded=wanted.access is not None and not wanted.access.anyone,
-        tls=wanted.serve.tls,
-        proxies=wanted.serve.proxies,
         version=champion.version,
         digest=champion.digest,
         commit=champion.commit,
@@ -186,12 +207,15 @@ def _run(project: Project, environment: str, wanted: Environment, champion: Rele
         privacy=project.policy.privacy.hidden,
         platform=champion.platform,
     )
-    return _with_labels(project, run) if wanted.serve.labels else run
+
+
+def _guarded(run: Run, wanted: Environment) -> Run:
+    """The run of a champion with what its environment's file says of who may ask, and how."""
+    is_guarded = wanted.access is not None and not wanted.access.anyone
+    return replace(run, guarded=is_guarded, tls=wanted.serve.tls, proxies=wanted.serve.proxies)
 
 
 def _with_labels(project: Project, run: Run) -> Run:
-    from msgspec.structs import replace
-
     from slipway.data import labels  # it brings polars, which nothing else of a proposal needs
 
     return replace(run, labels=labels.form_of(project))

@@ -45,22 +45,38 @@ def status(project: Project, environment: str) -> Pulled | None:
     """What answers in an environment; `None` where no pod says that it does, or its file names another target."""
     if not target.is_pulled(project, environments.load(project, environment)):
         return None
-    found = _served(project, environment)
+    found = _champions(_served(project, environment))
     if not found:
         return None
     (version, digest), _ = Counter((one.version, one.digest) for one in found).most_common(1)[0]
     return Pulled(version=version, digest=digest)
 
 
-def wait(project: Project, run: Run, log: Log, timeout_s: float = PULL_S) -> None:
-    """Return when every pod of the environment says that it is `run`; raise what they say instead when time is over."""
+def wait(project: Project, run: Run, rival: Rival | None, log: Log, timeout_s: float = PULL_S) -> None:
+    """Return when every pod of the environment says that it is `run`, with this challenger beside it or none.
+
+    Raises what they say instead when time is over.
+    """
+    wanted = {("champion", run.version, run.digest, 0.0)}
+    wanted |= {(rival.mode, rival.run.version, rival.run.digest, rival.share)} if rival else set()
     deadline = time.monotonic() + timeout_s
     log(f"waiting up to {timeout_s:g} seconds for pods of version {run.version}")
-    while not _are_all(found := _served(project, run.environment), run) and time.monotonic() < deadline:
+    while not _are_all(pods := _served(project, run.environment), wanted) and time.monotonic() < deadline:
         time.sleep(_LOOK_EVERY_S)
-    if _are_all(found, run):
-        log(f"version {run.version} answers from {counted(len(found), 'pod')}")
+    found = _champions(pods)
+    if _are_all(pods, wanted):
+        log(f"version {run.version} answers from {counted(len(pods), 'pod')}")
+        if rival:
+            log(f"version {rival.run.version} challenges it: {rival.mode} of {rival.share:.0%}")
         return
+    if found and all((one.version, one.digest) == (run.version, run.digest) for one in found):
+        challenger = f"version {rival.run.version} as {rival.mode} of {rival.share:.0%}" if rival else ""
+        raise MlopsError(
+            f"within {timeout_s:g} seconds not every pod of {run.environment} had "
+            f"{challenger or 'no challenger'} beside version {run.version}",
+            "see what the controller says of the commit, and why a new pod is not ready; an image that an earlier "
+            "release of the platform made takes no notice of a challenger",
+        )
     there = Counter(one.version for one in found)
     said = ", ".join(f"{counted(count, 'pod')} of version {version}" for version, count in sorted(there.items()))
     raise MlopsError(
@@ -71,13 +87,17 @@ def wait(project: Project, run: Run, log: Log, timeout_s: float = PULL_S) -> Non
     )
 
 
-def _are_all(found: Sequence[ServedVersion], run: Run) -> bool:
-    return bool(found) and all((one.version, one.digest) == (run.version, run.digest) for one in found)
+def _are_all(pods: Sequence[Sequence[ServedVersion]], wanted: set[tuple[str, int, str, float]]) -> bool:
+    said = [{(one.role, one.version, one.digest, one.share) for one in served} for served in pods]
+    return bool(said) and all(served == wanted for served in said)
 
 
-def _served(project: Project, environment: str) -> list[ServedVersion]:
+def _champions(pods: Sequence[Sequence[ServedVersion]]) -> list[ServedVersion]:
+    return [one for served in pods for one in served if one.role == "champion"]
+
+
+def _served(project: Project, environment: str) -> list[list[ServedVersion]]:
     """What each pod says that it serves and has said lately."""
     since = datetime.now(UTC) - timedelta(seconds=STALE_S)
     beats = heartbeats.read(project.policy.serving.log, [environment], _PATIENCE_S)[environment]
-    told = (one for beat in beats if beat.seen > since and _POD.fullmatch(beat.machine) for one in beat.served)
-    return [one for one in told if one.role == "champion"]
+    return [beat.served for beat in beats if beat.served and beat.seen > since and _POD.fullmatch(beat.machine)]

@@ -11,7 +11,8 @@ from typing import Any
 
 import msgspec
 
-from slipway.delivery.kubernetes import manifest, needs
+from slipway.delivery import variables
+from slipway.delivery.kubernetes import needs
 from slipway.delivery.kubernetes.cluster import CHALLENGER, NAME, RIVAL
 from slipway.delivery.target import Rival
 
@@ -26,12 +27,20 @@ def config_map(rival: Rival | None) -> dict[str, Any]:
 
 
 def add(deployment: dict[str, Any], rival: Rival) -> None:
-    """Put a challenger beside the champion of a Deployment."""
+    """Put a challenger beside the champion of a Deployment, and let it be told of it by a ConfigMap."""
     pod = deployment["spec"]["template"]["spec"]
+    pod["containers"].append(container(pod, rival))
+    champion = next(one for one in pod["containers"] if one["name"] == NAME)
+    champion["volumeMounts"].append({"name": CHALLENGER, "mountPath": f"/{CHALLENGER}", "readOnly": True})
+    pod["volumes"].append({"name": CHALLENGER, "configMap": {"name": RIVAL}})
+
+
+def container(pod: dict[str, Any], rival: Rival) -> dict[str, Any]:
+    """The container of a challenger, which may do and use as much as the champion of a pod."""
     champion = next(one for one in pod["containers"] if one["name"] == NAME)
     beside = {key: deepcopy(value) for key, value in champion.items() if key not in _OF_THE_CHAMPION}
-    told = {**manifest.told(rival.run), "MLOPS_COUNTS": CHALLENGER}
-    beside |= {
+    told = {**variables.told(rival.run), "MLOPS_COUNTS": CHALLENGER}
+    return beside | {
         "name": CHALLENGER,
         # It is asked by its champion alone, over a socket.
         "volumeMounts": [one for one in beside["volumeMounts"] if one["name"] not in (needs.TLS, needs.GUARD)],
@@ -45,6 +54,3 @@ def add(deployment: dict[str, Any], rival: Rival) -> None:
             "failureThreshold": 60,
         },
     }
-    champion["volumeMounts"].append({"name": CHALLENGER, "mountPath": f"/{CHALLENGER}", "readOnly": True})
-    pod["containers"].append(beside)
-    pod["volumes"].append({"name": CHALLENGER, "configMap": {"name": RIVAL}})

@@ -115,7 +115,7 @@ def switch(
     to run again.
     """
     if pulls(project):
-        pulled.wait(project, run, log)
+        pulled.wait(project, run, rival, log)
         return
     place = Cluster(project, run.environment)
     before, wanted_before = _deployed(project, place), place.wanted()
