@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from running import free_port
-from slipway.base.buckets import Bucket
+from slipway.base.buckets import Bucket, StoredObject
 from slipway.cli import app
 from slipway.delivery import fleet
 from slipway.delivery.beats import HeartbeatKeeper
@@ -142,6 +142,23 @@ def test_a_log_on_this_machine_has_no_heartbeats(project: Project, sealed: Bundl
 
     assert fleet.describe(project, ["test"], NOW) == {}
     assert not heartbeats.folder(project.state, "test").parent.exists()
+
+
+def test_a_machine_that_stops_while_heartbeats_are_read_is_not_told(
+    project: Project, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, listed = f"{address}/{next(FOLDERS)}", Bucket.list
+    made, bucket = shared(project, place), Bucket(f"{place}/fleet/test")
+    bucket.put("one.json", msgspec.json.encode(beat(NOW, "one")))
+    gone = StoredObject("test/two.json", 1, "")
+    monkeypatch.setattr(Bucket, "list", lambda self: [*listed(self), gone])
+
+    told = fleet.describe(made, ["test"], NOW)["test"]
+    heartbeats.write(made.state, beat(datetime.now(UTC), "alive"))
+    HeartbeatSync(made.state, "test", place).sync()
+
+    assert [line.partition(",")[0] for line in told] == ["one"]
+    assert {one.name for one in listed(bucket)} >= {"one.json"}
 
 
 def test_what_a_killed_machine_left_is_removed_after_a_week_by_another(project: Project, address: str) -> None:

@@ -97,13 +97,6 @@ class Bucket:
         around = {str(folder) for one in found for folder in PurePosixPath(one.name).parents}
         return [one for one in found if one.size or (one.name and one.name not in around)]
 
-    def read(self, name: str) -> bytes:
-        """The content of an object."""
-        import obstore
-
-        with self._told("read"):
-            return bytes(obstore.get(self._store, name).bytes())
-
     def held(self, name: str) -> bytes | None:
         """The content of an object, `None` where there is none of this name."""
         import obstore

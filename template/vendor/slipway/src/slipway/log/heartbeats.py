@@ -121,7 +121,7 @@ class HeartbeatSync:
         if not self._there or (self._cleaned_at is not None and now - self._cleaned_at < 86_400):
             return
         self._cleaned_at, since = now, datetime.now(UTC) - KEPT
-        contents = [(one.name, self._bucket.read(one.name)) for one in self._bucket.list()]
+        contents = [(one.name, self._bucket.held(one.name)) for one in self._bucket.list()]
         beats = [(name, _decoded(content)) for name, content in contents]
         self._bucket.delete([name for name, beat in beats if beat and beat.seen < since])
 
@@ -131,12 +131,13 @@ def read(address: str, environments: Iterable[str], timeout_s: float) -> dict[st
     bucket = Bucket(f"{address.rstrip('/')}/{_FLEET}", patience_s=timeout_s)
     names = [one.name for one in bucket.list() if one.name.endswith(_ENDING)]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        beats = [beat for content in pool.map(bucket.read, names) if (beat := _decoded(content))]
+        beats = [beat for content in pool.map(bucket.held, names) if (beat := _decoded(content))]
     return {name: [beat for beat in beats if beat.environment == name] for name in environments}
 
 
-def _decoded(content: bytes) -> Heartbeat | None:
+def _decoded(content: bytes | None) -> Heartbeat | None:
+    """What a machine says; `None` of one that has stopped since it was listed."""
     try:
-        return msgspec.json.decode(content, type=Heartbeat)
+        return None if content is None else msgspec.json.decode(content, type=Heartbeat)
     except (msgspec.DecodeError, UnicodeDecodeError):  # somebody else's, or a later release's
         return None
