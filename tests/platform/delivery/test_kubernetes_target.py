@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from slipway.delivery import access, beside, deploy, environments, rollback, tar
 from slipway.delivery.compose import container as pod
 from slipway.delivery.folder import EnvironmentFolder
 from slipway.delivery.kubernetes import manifest, rivals
+from slipway.delivery.kubernetes import target as kubernetes
 from slipway.delivery.kubernetes.cluster import BUNDLE
 from slipway.delivery.target import Admitted, Rival, Run
 from slipway.forge import git
@@ -175,6 +177,37 @@ def pods_are_told(project: Project) -> Run:
     found = {one["name"]: one["value"] for one in container["env"]}
     name = "{newName}@{digest}".format(**image["imageTag"])
     return variables.read(found, bundle="", host="", port=0, image=name)
+
+
+#: In the place of kubectl: lists a pod, until somebody asks for a way to it, by when it has gone.
+GOING = """\
+#!/bin/sh
+case "$*" in
+  *port-forward*) rm -f "$0.json"; echo 'pods not found'; exit 1 ;;
+  *"get pods"*) cat "$0.json" 2>/dev/null || echo '{"items": []}' ;;
+esac
+"""
+
+
+def test_a_deployment_is_not_proven_where_every_pod_has_gone_by_the_time_it_is_asked(
+    pulled: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run = pods_are_told(pulled)
+    env = [{"name": name, "value": value} for name, value in variables.told(run).items()]
+    there = {
+        "metadata": {"name": "model-1", "namespace": "flights-staging", "creationTimestamp": "2026-01-01T00:00:00Z"},
+        "spec": {"containers": [{"name": "model", "image": run.image, "env": env}]},
+        "status": {"conditions": [{"type": "Ready", "status": "True"}]},
+    }
+    (tmp_path / "kubectl").write_text(GOING, encoding="utf-8")
+    (tmp_path / "kubectl").chmod(0o755)
+    (tmp_path / "kubectl.json").write_bytes(msgspec.json.encode({"items": [there]}))
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.defpath}")
+
+    with pytest.raises(MlopsError, match=f"no pod of version {run.version} is ready in flights-staging"):
+        list(kubernetes.reached(pulled, run))
+
+    assert not (tmp_path / "kubectl.json").exists()
 
 
 def test_a_file_that_is_pulled_tells_pods_what_a_deployment_would(pulled: Project) -> None:

@@ -267,16 +267,17 @@ def reached(project: Project, run: Run) -> Generator[Run]:
     """Each pod of what answers, the youngest first, at an address of this machine until the next one is asked for."""
     place = Cluster(project, run.environment)
     pods = [pod for pod in place.pods() if pod.is_ready and pod.run and pod.run.digest == run.digest]
-    if not pods:
-        raise MlopsError(f"no pod of version {run.version} is ready in {place.namespace}", place.logs())
-    shown = needs.certificate(project, place) if run.tls else None
+    is_asked, shown = False, needs.certificate(project, place) if run.tls else None
     for pod in reversed(pods):
         try:
             with forwards.to(place, pod) as port:
+                is_asked = True
                 yield msgspec.structs.replace(run, host="127.0.0.1", port=port, tls=shown)
         except MlopsError:
             if pod.name in {one.name for one in place.pods() if one.is_ready}:
                 raise  # one that has gone meanwhile need not answer
+    if not is_asked:
+        raise MlopsError(f"no pod of version {run.version} is ready in {place.namespace}", place.logs())
 
 
 def address(project: Project, environment: str) -> str:
