@@ -109,6 +109,7 @@ def test_the_commands_upload_erase_and_look(project: Project, address: str, monk
     assert uploaded.stdout == f"uploaded to {address}/commands: 1 object\n"
     assert joined.stdout.splitlines()[1:] == ["joined into larger ones: 0 objects"]
     assert "with --follow there is no end" in str(never.exception)
+    assert getattr(never.exception, "exit_code", None) == 2
     assert counted.stdout.startswith("1 predictions and 0 refusals")
     assert counted.stdout.endswith("nothing changed\n")
     assert "erased; record " in erased.stdout

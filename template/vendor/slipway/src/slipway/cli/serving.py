@@ -85,7 +85,8 @@ def upload(
     from slipway.log.upload import Uploader
 
     if follow and join:
-        raise MlopsError("with --follow there is no end after which --join could begin", "leave one of them out")
+        problem = "with --follow there is no end after which --join could begin"
+        raise MlopsError(problem, "leave one of them out", exit_code=2)
     project = Project.find()
     address = project.policy.serving.log
     if not is_bucket(address):

@@ -27,10 +27,9 @@ from slipway.base.buckets import Bucket, StoredObject
 from slipway.base.errors import MlopsError
 from slipway.log import spool
 from slipway.log.spool import Spool
-from slipway.log.store import LogFile, LogPlace, blank, days_of
+from slipway.log.store import ENDING, LogFile, LogPlace, blank, days_of
 
 _AHEAD = 8
-_ENDING = ".parquet"
 #: Beyond so many days the whole log is listed, rather than each day of it.
 _MOST_LISTED = 100
 
@@ -225,7 +224,7 @@ class BucketSink:
             listed = (self._bucket.list(f"day={first + timedelta(days=past)}") for past in range(number))
             found = [*chain.from_iterable(listed)]
         # What somebody else has put there is nobody's log, to be neither read nor deleted.
-        ours = [one for one in found if one.name.endswith(_ENDING) and _day(one.name) > date.min]
+        ours = [one for one in found if one.name.endswith(ENDING) and _day(one.name) > date.min]
         return [one for one in ours if first <= _day(one.name) <= last]
 
     def _read(self, day: date, stored: list[StoredObject], seen: set[str]) -> Iterator[bytes]:
@@ -280,7 +279,7 @@ class BucketSink:
 
 def _object_name(part: str) -> str:
     """The name of an object below the address of its log; that of a part begins with its day."""
-    return f"day={part[:10]}/{part[11:]}{_ENDING}"
+    return f"day={part[:10]}/{part[11:]}{ENDING}"
 
 
 def _day(name: str) -> date:

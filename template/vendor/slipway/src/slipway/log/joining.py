@@ -14,6 +14,7 @@ import polars as pl
 
 from slipway.base.buckets import Bucket, StoredObject
 from slipway.log import parquet
+from slipway.log.store import ENDING
 
 _JOINED = "joined."
 #: From so many rows on an object takes no more: a reader holds all of them in memory.
@@ -43,7 +44,7 @@ def join(bucket: Bucket, look: Look) -> int:
         names = [*frames]
         name = hashlib.sha256("\n".join(names).encode()).hexdigest()[:32]
         content = parquet.packed(pl.concat(frames.values(), how="diagonal"), names)
-        bucket.create(f"{names[0].rpartition('/')[0]}/{_JOINED}{name}{parquet.ENDING}", content)
+        bucket.create(f"{names[0].rpartition('/')[0]}/{_JOINED}{name}{ENDING}", content)
     return deleted + _settle(bucket, look(), read)
 
 
@@ -102,7 +103,7 @@ def _settle(bucket: Bucket, stored: list[StoredObject], read: dict[str, str]) ->
             if name in apart and read.get(name) != apart[name].tag and _is_shorter(bucket, name, frame)
         ]  # fmt: skip
         if changed:
-            kept = frame.filter(~pl.col(parquet.OBJECT).is_in(changed))
+            kept = parquet.without(frame, changed)
             bucket.replace(joined, parquet.packed(kept, [name for name in names if name not in changed]))
         over |= dict.fromkeys(name for name in names if name in apart and name not in changed)
     bucket.delete([*over])

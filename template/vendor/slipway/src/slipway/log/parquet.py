@@ -14,7 +14,6 @@ from typing import Any
 import msgspec
 import polars as pl
 
-ENDING = ".parquet"
 #: Which object a row was in before it was joined with others; see `joining.py`.
 OBJECT = "(object)"
 _LINE, _JSON, _NAMES = "(line)", ".json", "objects"

@@ -25,7 +25,10 @@ from slipway.settings.project import Project
 GROUP = "slipway.log"
 _BUCKET = "slipway.log.bucket"
 
-#: The logs of an environment: answers, what was refused, labels that were posted, and what was erased.
+#: Of the objects of a log in a bucket.
+ENDING = ".parquet"
+
+#: The record of what was erased, and all logs of an environment: answers, refusals, labels that were posted, and it.
 ERASURES = "erasures"
 LOGS = ("predictions", "refused", "labels", ERASURES)
 
