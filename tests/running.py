@@ -1,5 +1,6 @@
 """A generated project that a test works in, the way its user would: by commands."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -12,12 +13,13 @@ import subprocess
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 from rendering import git
 
 #: Of a command that hangs. Images are built and pushed on a slow machine in five minutes.
@@ -159,6 +161,11 @@ class RunningProject:
                 return []
             return [dict(row) for row in store.execute("select * from model_versions order by version")]
 
+    def tags(self, version: int) -> dict[str, str]:
+        """What the local registry notes of a version: its digest, its commit and more."""
+        with sqlite3.connect(self.root / ".mlops" / "mlflow.db") as store:
+            return dict(store.execute("select key, value from model_version_tags where version = ?", [version]))
+
     def request(
         self, method: str, path: str, body: object = None, environment: str = "staging", token: str = ""
     ) -> Answer:
@@ -298,6 +305,20 @@ def _lock(root: Path) -> None:
     half = known.with_suffix(f".{os.getpid()}")
     shutil.copyfile(root / "uv.lock", half)
     half.replace(known)
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """Return the folder that `make` filled in that process of this run that asked for it first; the others wait."""
+    base = factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / f"shared-{name}"
+    with shared.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (shared / ".complete").is_file():
+            shutil.rmtree(shared, ignore_errors=True)
+            shared.mkdir()
+            make(shared)
+            (shared / ".complete").touch()
+    return shared
 
 
 def train(project: RunningProject) -> RunningProject:

@@ -1,31 +1,35 @@
 """One trained project for all tests of the lifecycle, and one with two versions; each test works in a copy."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from running import RunningProject, give_free_ports, prepare, train
+from rendering import Template
+from running import RunningProject, give_free_ports, made_once, prepare, train
 
 
 @pytest.fixture(scope="session")
-def trained(render: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> RunningProject:
+def trained(template: Template, tmp_path_factory: pytest.TempPathFactory) -> RunningProject:
     """The standard project with one registered version. Tests only look at it."""
-    rendered = render()
-    root = tmp_path_factory.mktemp("trained") / "flights"
-    rendered.rename(root)
-    (root.parent / "flights-data").mkdir()
-    answers = root / ".dvc" / "config"
-    answers.write_text(answers.read_text("utf-8").replace("../../flight-delays-data", "../../flights-data"), "utf-8")
-    return train(prepare(root, demanding=True))
+
+    def make(folder: Path) -> None:
+        root = template.render(folder / "flights")
+        (folder / "flights-data").mkdir()
+        config = root / ".dvc" / "config"
+        config.write_text(config.read_text("utf-8").replace("../../flight-delays-data", "../../flights-data"), "utf-8")
+        train(prepare(root, demanding=True))
+
+    return RunningProject(made_once(tmp_path_factory, "trained", make) / "flights")
 
 
 @pytest.fixture(scope="session")
 def trained_twice(trained: RunningProject, tmp_path_factory: pytest.TempPathFactory) -> RunningProject:
     """The same with a second version of fewer trees. Tests only look at it."""
-    project = trained.copy(tmp_path_factory.mktemp("trained-twice") / "flights")
-    project.train_another(trees=20)
-    return project
+    twice = made_once(
+        tmp_path_factory, "trained-twice", lambda folder: trained.copy(folder / "flights").train_another(trees=20)
+    )
+    return RunningProject(twice / "flights")
 
 
 @pytest.fixture

@@ -79,8 +79,8 @@ def put_on_trial(project: RunningProject, champion: int, challenger: int, mode: 
 
 
 def release(project: RunningProject, version: int) -> str:
-    facts = json.loads(project.mlops("trace", str(version), "--json").stdout)
-    return f"  version: {version}\n  digest: {facts['digest']}\n  commit: {facts['commit'].split()[0]}\n"
+    noted = project.tags(version)
+    return f"  version: {version}\n  digest: {noted['digest']}\n  commit: {noted['commit']}\n"
 
 
 def commit_on(project: RunningProject, day: str) -> None:

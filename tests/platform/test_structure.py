@@ -82,6 +82,19 @@ def test_only_one_module_imports_the_team(module: str) -> None:
     assert TEAM not in modules()[module].read_text(encoding="utf-8") or module == "slipway.team"
 
 
+def test_a_model_is_loaded_where_it_is_used_and_not_with_a_module() -> None:
+    """Its library takes a second to load, of which a command that only looks has no use."""
+    loaded = {
+        f"{module}: {alias.name}"
+        for module, path in modules().items()
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ImportFrom) and node.module == "slipway.team"
+        for alias in node.names
+        if alias.name in ("features", "metrics", "model")
+    }
+    assert not loaded
+
+
 @pytest.mark.parametrize("module", modules())
 def test_nothing_imports_a_target(module: str) -> None:
     """A target is found by its name, so that one from outside is as good as these."""

@@ -13,7 +13,7 @@ from slipway.contract.rows import Field
 from slipway.contract.texts import moments
 from slipway.log.masks import MARK, Mask
 from slipway.settings.policy import LabelPolicy
-from slipway.team import CONTRACT, model
+from slipway.team import CONTRACT
 
 #: When a label was written, beside columns of any name.
 WRITTEN = "(written)"
@@ -76,7 +76,7 @@ def of_a_class(typed: pl.DataFrame) -> tuple[pl.DataFrame, list[Violation]]:
     classes = team.classes()
     if not classes or typed.is_empty():
         return typed, []
-    places = pl.Series(model.target(columns(typed, CONTRACT.outcome_fields)), strict=False).cast(pl.Float64)
+    places = pl.Series(team.model.target(columns(typed, CONTRACT.outcome_fields)), strict=False).cast(pl.Float64)
     is_one = places.is_in([*map(float, range(len(classes)))]).fill_null(False)
     if is_one.all():
         return typed, []

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import msgspec
 import polars as pl
 
+from slipway import team
 from slipway.base.errors import MlopsError
 from slipway.base.numbers import counted
 from slipway.contract import logged
@@ -29,7 +30,7 @@ from slipway.log.masks import Mask
 from slipway.log.posted import LabelForm
 from slipway.settings.policy import LabelPolicy
 from slipway.settings.project import Project
-from slipway.team import CONTRACT, model
+from slipway.team import CONTRACT
 
 #: The columns that joining adds: whether the label should be there by now, and what happened.
 IS_DUE, TRUTH = "is_due", "truth"
@@ -152,7 +153,7 @@ def read(project: Project, rule: LabelPolicy, environment: str | None = None, ma
 def _with_truth(kept: pl.DataFrame, key: list[str], types: pl.Schema) -> pl.DataFrame:
     """Labels with what happened, when that was written, and their keys as a log has them."""
     # Nothing is asked of the team's function where there is nothing.
-    happened: Any = model.target(columns(kept, CONTRACT.outcome_fields)) if kept.height else []
+    happened: Any = team.model.target(columns(kept, CONTRACT.outcome_fields)) if kept.height else []
     truth = pl.Series(TRUTH, happened, strict=False).cast(pl.Float64).fill_nan(None)
     written = [] if WRITTEN in kept.columns else [pl.lit(None, pl.Datetime("us", "UTC")).alias(WRITTEN)]
     return kept.with_columns(truth, *written, *(pl.col(name).cast(types[name]) for name in key))

@@ -22,7 +22,7 @@ from slipway.base.errors import MlopsError
 from slipway.base.files import Log
 from slipway.settings.params import Params
 from slipway.settings.project import Project
-from slipway.team import CONTRACT, metrics
+from slipway.team import CONTRACT
 from slipway.training import engines, team_code
 from slipway.training.ageing import Backtest, Measurement, conclude, days_in
 from slipway.training.engines import Mapper
@@ -109,7 +109,7 @@ class TeamModel:
 
         def value(rows: pl.DataFrame) -> float | None:
             inputs, truth = learned_from(rows)[1:]
-            return metrics(truth, kind.predicted(estimator, inputs), threshold).get(self.metric)
+            return team.metrics(truth, kind.predicted(estimator, inputs), threshold).get(self.metric)
 
         return value
 
