@@ -731,7 +731,7 @@ def test_a_trial_compares_versions_by_the_teams_metric(
 
 
 def test_a_search_and_a_back_test_measure_classes(production: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backtest, "metrics", macro_f1)
+    monkeypatch.setitem(vars(team), "metrics", macro_f1)
     params, rows = production.params, pl.read_parquet(production.root / "data" / "valid.parquet")
     params.model["n_estimators"] = 3
     first = Fold(np.arange(rows.height) < 3000, np.arange(rows.height) >= 3000)
