@@ -20,7 +20,7 @@ from slipway.training import engines
 from slipway.training.bundle import Lineage, seal
 
 LIMIT_S = 600
-KINDS = {"StretchReader", "StretchChecker", "RangeSorter", "PortionScorer", "Aged", "FoldModel"}
+KINDS = {"StretchReader", "StretchChecker", "RangeSorter", "PortionScorer", "Aged", "FoldModel", "CandidateModel"}
 
 pytestmark = pytest.mark.skipif(CONTRACT.time is None, reason="rows without a time have no age")
 
