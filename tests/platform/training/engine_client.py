@@ -102,7 +102,7 @@ class Deadly:
     threads: int = 1
 
     def map(self, function: Callable[[Any], Any], chunks: Iterable[Any]) -> Iterator[Any]:
-        loses_node = False
+        loses_node = isinstance(function, FoldModel) and os.environ["MLOPS_ENGINE"] in ("dask", "ray")
         kill = Kill(self.marks / type(function).__name__, node=loses_node)
         if isinstance(function, batch.PortionScorer):  # after the first of its parts
             return self.engine.map(replace(function, tell=kill), chunks)
