@@ -46,8 +46,8 @@ def measured(root: str, workers: int, trials: int) -> list[float]:
     """Seconds, and the most MB of this process and of a worker: for so many trials, or without any for the rows."""
     from slipway.data.stages import run_stage
     from slipway.settings.project import Project
-    from slipway.settings.search import ParameterRange, SearchParams
-    from slipway.training import engines, search
+    from slipway.training import engines
+    from slipway.training.exam import Exam
 
     project = Project(Path(root))
     project.tool.engine_workers = workers
@@ -57,11 +57,7 @@ def measured(root: str, workers: int, trials: int) -> list[float]:
     started = time.perf_counter()
     with engines.opened(project, lambda _: None) as engine:
         if trials:
-            asked = SearchParams(
-                metric=next(iter(project.policy.gates.metrics)),
-                ranges={"n_estimators": ParameterRange(low=10, high=200)},
-            )
-            exam = search.Exam.of(project, asked, engine)
+            exam = Exam.of(project, next(iter(project.policy.gates.metrics)), 3, engine)
             for trial in range(trials):
                 _ = [*exam.values({"n_estimators": 60 + trial})]
         else:

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import yaml
 from parts import needs, needs_root, part
 from rendering import ROOT
 from running import free_port
@@ -19,14 +21,36 @@ from servers import process
 
 HERE = Path(sys.executable).parent
 PAGE = ROOT / "template" / "vendor" / "slipway" / "docs" / "engines.md"
+MANIFESTS = ROOT / "template" / "vendor" / "slipway" / "kubernetes" / "dask"
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """How a client finds it: variables of its environment, and what its command begins with."""
+    """How a client finds it: variables of its environment, and what its command begins with. `head` is a log."""
 
     env: dict[str, str] = field(default_factory=dict)
     prefix: tuple[str, ...] = ()
+    head: Path | None = None
+
+    def lose_head(self) -> None:
+        """Kill the scheduler, and all that was started with it."""
+        (first,) = (one for one in processes() if writes(one, self.head) and os.getsid(one) == one)
+        for one in processes():
+            if os.getsid(one) == first:
+                os.kill(one, signal.SIGKILL)
+
+
+def processes() -> Iterator[int]:
+    """All that run on this machine."""
+    return map(int, filter(str.isdecimal, [place.name for place in Path("/proc").iterdir()]))
+
+
+def writes(process: int, log: Path | None) -> bool:
+    """Whether a process writes to this log."""
+    try:
+        return Path(f"/proc/{process}/fd/1").readlink() == log
+    except OSError:  # it has ended
+        return False
 
 
 @contextmanager
@@ -58,6 +82,27 @@ def dask_scheduler(folder: Path, programs: Path = HERE) -> Iterator[str]:
 
 
 @contextmanager
+def dask_pods(folder: Path) -> Iterator[Cluster]:
+    """The scheduler and the two workers of the manifests, each as its pod starts it, in a network of their own."""
+    needs("ip")
+    needs_root("a network of its own")
+    (made,) = yaml.safe_load_all((MANIFESTS / "cluster.yaml").read_text("utf-8"))
+    scheduler, worker = (made["spec"][part]["spec"]["containers"][0]["args"] for part in ("scheduler", "worker"))
+    told = {"$(DASK_SCHEDULER_ADDRESS)": "tcp://127.0.0.1:8786", "=/tmp": f"={folder}"}  # as the operator tells them
+    with ExitStack() as running:
+        inside = running.enter_context(network(folder))
+        pods = {"scheduler": (scheduler, "Scheduler at:")}
+        pods |= {f"worker{one}": (worker, "Registered to:") for one in range(made["spec"]["worker"]["replicas"])}
+        for name, (args, ready) in pods.items():
+            log, given = folder / f"{name}.log", " ".join(args).replace("$(DASK_WORKER_NAME)", name)
+            for variable, value in told.items():
+                given = given.replace(variable, value)
+            running.enter_context(process([*inside, *f"{HERE}/{given}".split()], says(ready, log), log))
+        env = {"MLOPS_ENGINE": "dask", "MLOPS_ENGINE_ADDRESS": told["$(DASK_SCHEDULER_ADDRESS)"]}
+        yield Cluster(env, inside, folder / "scheduler.log")
+
+
+@contextmanager
 def ray_cluster(folder: Path) -> Iterator[Cluster]:
     """The head of the page, and its node twice with a processor each, in a network of their own.
 
@@ -79,7 +124,8 @@ def ray_cluster(folder: Path) -> Iterator[Cluster]:
         for name, command in nodes.items():  # two that start at the same moment take the same socket
             log = folder / f"{name}.log"
             running.enter_context(process([*inside, *command], says("will now block forever", log), log, env))
-        yield Cluster({"MLOPS_ENGINE": "ray", "MLOPS_ENGINE_ADDRESS": "127.0.0.1:6379", **env}, inside)
+        env |= {"MLOPS_ENGINE": "ray", "MLOPS_ENGINE_ADDRESS": "127.0.0.1:6379"}
+        yield Cluster(env, inside, folder / "head.log")
 
 
 def page_commands(engine: str) -> list[str]:

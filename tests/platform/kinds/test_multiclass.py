@@ -61,7 +61,7 @@ from slipway.settings.params import DecisionParams
 from slipway.settings.policy import CalibrationGate, QualityPolicy, ServingPolicy, SliceGate, WindowPolicy
 from slipway.settings.project import Project
 from slipway.testing import small_copy
-from slipway.training import backtest, search
+from slipway.training import backtest, exam
 from slipway.training.agreement import require_agreement
 from slipway.training.bundle import Bundle, Lineage, ModelFacts, seal
 from slipway.training.confusion import Confusion
@@ -735,10 +735,10 @@ def test_a_search_and_a_back_test_measure_classes(production: Project, monkeypat
     params, rows = production.params, pl.read_parquet(production.root / "data" / "valid.parquet")
     params.model["n_estimators"] = 3
     first = Fold(np.arange(rows.height) < 3000, np.arange(rows.height) >= 3000)
-    model = search.FoldModel(production, "macro_f1", *learned_from(rows), [first], [])
+    model = exam.FoldModel(production, "macro_f1", *learned_from(rows), [first], [])
 
     measure = backtest.TeamModel(params, "macro_f1")(rows.head(3000))
 
     assert measure is not None
-    assert measure(rows.tail(1000)) == pytest.approx(model(search.FoldOfTrial({}, 0, anew=False)))
+    assert measure(rows.tail(1000)) == pytest.approx(model(exam.FoldOfTrial({}, 0, anew=False)))
     assert backtest.TeamModel(params, "macro_f1")(rows.filter(pl.col("arr_delay") < 60)) is None

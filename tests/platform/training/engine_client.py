@@ -2,7 +2,8 @@
 
     PROJECT BUNDLE FOLDER [MARKS]
 
-With MARKS, a folder, the first worker that comes to each kind of work is killed in the middle of it.
+With MARKS, a folder, the first worker that comes to each kind of work is killed in the middle of it; on Dask and Ray,
+the whole node of the first that comes to a search.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from importlib import import_module
@@ -28,11 +30,12 @@ from slipway.base.files import sha256
 from slipway.data import partitions, prepare
 from slipway.serving import batch
 from slipway.settings.project import Project
-from slipway.settings.search import ParameterRange, SearchParams
 from slipway.team import CONTRACT
-from slipway.training import backtest, engines, search
+from slipway.training import backtest, engines
 from slipway.training.bundle import Bundle
+from slipway.training.candidates import CandidateModel
 from slipway.training.engines import Mapper
+from slipway.training.exam import Exam, FoldModel, FoldOfTrial
 from slipway.training.scoring import Scorer
 
 ROWS = 2_000
@@ -40,9 +43,13 @@ ROWS = 2_000
 
 @dataclass(frozen=True)
 class Kill:
-    """Kills the process that calls it first, of all on all machines; in a job of Slurm the whole job."""
+    """Kills the process that calls it first, of all on all machines; in a job of Slurm the whole job.
+
+    With `node`, it kills all that the node consists of: what watches over the process, and what began it.
+    """
 
     mark: Path
+    node: bool = False
 
     def __call__(self, *given: object) -> None:
         del given
@@ -53,7 +60,24 @@ class Kill:
         if job := os.environ.get("SLURM_JOB_ID"):
             subprocess.run(["scancel", "--full", "--signal=KILL", job], check=True)
             time.sleep(600)
-        os.kill(os.getpid(), signal.SIGKILL)
+        others = set(of_this_session() if self.node else []) - {os.getpid()}
+        self.mark.write_text("".join(map(command_of, others)), encoding="utf-8")
+        for process in [*others, os.getpid()]:
+            os.kill(process, signal.SIGKILL)
+
+
+def of_this_session() -> list[int]:
+    """The processes of the session in which a node was started."""
+    found = []
+    for place in Path("/proc").iterdir():
+        with suppress(ProcessLookupError, ValueError):  # it has ended, or is no process
+            if os.getsid(int(place.name)) == os.getsid(0):
+                found.append(int(place.name))
+    return found
+
+
+def command_of(process: int) -> str:
+    return Path(f"/proc/{process}/cmdline").read_text("utf-8").replace("\0", " ") + "\n"
 
 
 @dataclass(frozen=True)
@@ -78,7 +102,8 @@ class Deadly:
     threads: int = 1
 
     def map(self, function: Callable[[Any], Any], chunks: Iterable[Any]) -> Iterator[Any]:
-        kill = Kill(self.marks / type(function).__name__)
+        loses_node = isinstance(function, FoldModel) and os.environ["MLOPS_ENGINE"] in ("dask", "ray")
+        kill = Kill(self.marks / type(function).__name__, node=loses_node)
         if isinstance(function, batch.PortionScorer):  # after the first of its parts
             return self.engine.map(replace(function, tell=kill), chunks)
         return self.engine.map(Dying(function, kill), chunks)
@@ -129,12 +154,19 @@ def aged(project: Project, engine: Mapper) -> str:
 
 def searched(project: Project, engine: Mapper) -> str:
     """The folds of two trials."""
-    asked = SearchParams(
-        metric=next(iter(project.policy.gates.metrics)), ranges={"n_estimators": ParameterRange(low=2, high=20)}
-    )
-    exam = search.Exam.of(project, asked, engine)
+    exam = Exam.of(project, next(iter(project.policy.gates.metrics)), 3, engine)
     values = [[*exam.values({"n_estimators": trees})] for trees in (5, 6)]
     return digest(msgspec.json.encode([*values, exam.values_anew({"n_estimators": 5})]))
+
+
+def compared(project: Project, engine: Mapper) -> str:
+    """The folds of two candidates, one of which the library refuses."""
+    exam = Exam.of(project, next(iter(project.policy.gates.metrics)), 3, engine)
+    values: list[dict[str, Any]] = [{"n_estimators": 3}, {"n_estimators": 3, "subsample": 7.5}]
+    trials = [FoldOfTrial(params, fold, False, str(params)) for params in values for fold in range(exam.folds)]
+    found = [*engine.map(CandidateModel(exam.model), trials)]
+    assert [bool(fold.reason) for fold in found] == [False] * 3 + [True] * 3
+    return digest(msgspec.json.encode([(fold.figures, fold.reason) for fold in found]))
 
 
 def digest(content: bytes) -> str:
@@ -158,5 +190,6 @@ def main() -> None:
             "batch": scored(project, Bundle(bundle), folder, used),
             "back-test": aged(project, used),
             "search": searched(project, used),
+            "candidates": compared(project, used),
         }
     sys.stdout.write(json.dumps(found))

@@ -1,4 +1,4 @@
-"""The same work by each engine, on real clusters of which workers are killed: the results are those of one process."""
+"""The same work by each engine, on real clusters that lose workers and a node: the results are those of one process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clusters import Cluster, dask_cluster, dask_scheduler, ray_cluster, slurm_cluster, two_processes
+from clusters import Cluster, dask_pods, dask_scheduler, ray_cluster, slurm_cluster, two_processes
 from flight_delays.contract import CONTRACT
 from slipway.base.errors import MlopsError
 from slipway.settings.project import Project
@@ -20,7 +20,7 @@ from slipway.training import engines
 from slipway.training.bundle import Lineage, seal
 
 LIMIT_S = 600
-KINDS = {"StretchReader", "StretchChecker", "RangeSorter", "PortionScorer", "Aged", "FoldModel"}
+KINDS = {"StretchReader", "StretchChecker", "RangeSorter", "PortionScorer", "Aged", "FoldModel", "CandidateModel"}
 
 pytestmark = pytest.mark.skipif(CONTRACT.time is None, reason="rows without a time have no age")
 
@@ -55,9 +55,45 @@ def found(project: Project, bundle: Path, folder: Path, cluster: Cluster, *marks
     return result
 
 
-@pytest.mark.parametrize("opened", [two_processes, dask_cluster, ray_cluster, slurm_cluster])
-def test_an_engine_whose_workers_are_killed_finds_what_one_process_finds(
+#: Work without an end, of which it is soon said that it takes long.
+ENDLESS = """
+import sys, time
+from pathlib import Path
+from slipway.base.errors import MlopsError
+from slipway.settings.project import Project
+from slipway.training import engines
+from slipway.training.engines import mapping
+
+mapping.SILENT_S = 3.0
+try:
+    with engines.opened(Project(Path(sys.argv[1])), str) as engine:
+        for _ in engine.map(time.sleep, [1] * 1000):
+            print("done", flush=True)
+except MlopsError as error:
+    sys.exit(str(error))
+"""
+
+
+def told_when_the_head_goes(project: Project, cluster: Cluster) -> str:
+    """What a client says whose scheduler is killed, for good, when it has had two results."""
+    command = [*cluster.prefix, sys.executable, "-c", ENDLESS, str(project.root)]
+    with subprocess.Popen(
+        command, env=os.environ | cluster.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as client:
+        assert client.stdout is not None
+        for _ in range(2):
+            assert next(client.stdout) == "done\n"
+        cluster.lose_head()
+        return client.communicate(timeout=LIMIT_S)[1]
+
+
+@pytest.mark.parametrize(
+    ("opened", "node"),
+    [(two_processes, ""), (dask_pods, "dask worker tcp://"), (ray_cluster, "raylet/raylet "), (slurm_cluster, "")],
+)
+def test_an_engine_whose_workers_are_killed_finds_what_one_process_finds_and_one_without_a_head_says_so(
     opened: Callable[[Path], AbstractContextManager[Cluster]],
+    node: str,
     known: tuple[Path, dict[str, Any]],
     finished: Project,
     tmp_path: Path,
@@ -68,8 +104,13 @@ def test_an_engine_whose_workers_are_killed_finds_what_one_process_finds(
 
     with opened(tmp_path / "cluster") as cluster:
         result = found(finished, bundle, tmp_path / "work", cluster, tmp_path / "marks")
+        without_head = told_when_the_head_goes(finished, cluster) if cluster.head else ""
 
     assert {mark.name for mark in (tmp_path / "marks").iterdir()} == KINDS  # each time one was killed
+    assert node in (tmp_path / "marks" / "FoldModel").read_text("utf-8")  # and that time its node with it
+    place = cluster.env.get("MLOPS_ENGINE_ADDRESS", "")
+    assert not cluster.head or f" cluster answers at {place}: Connection refused\n" in without_head
+    assert "Traceback" not in without_head
     assert result == expected
 
 

@@ -27,9 +27,9 @@ from slipway.settings.base import read_settings
 from slipway.settings.params import Params
 from slipway.settings.project import Project
 from slipway.settings.search import ParameterRange, SearchParams, Values
-from slipway.training import engines, folds, search, study
+from slipway.training import engines, exam, folds, search, study
 from slipway.training.folds import folds_of
-from slipway.training.search_result import SearchResult, conclude, gain_of, search_text
+from slipway.training.search_result import SearchResult, best_of, conclude, gain_of, search_text
 from slipway.training.search_runs import SearchRuns
 from slipway.training.study import TrialStore, Tried
 from slipway.training.tracking import connect, experiment, record, store_uri, translated
@@ -102,6 +102,14 @@ def runs(project: Project) -> dict[int, str]:
     return found | {-1: parent.info.status}
 
 
+def opened(project: Project, known: list[Tried]) -> SearchRuns:
+    """The runs of a search that knows these trials."""
+    made = SearchRuns(project, "search", "k", next(iter(project.policy.gates.metrics)), {})
+    for one in known:
+        made.record(one)
+    return made
+
+
 def test_a_search_that_was_killed_and_goes_on_finds_what_it_would_have_found(
     small: Project, whole: SearchResult, tmp_path: Path
 ) -> None:
@@ -137,22 +145,21 @@ def test_the_test_rows_are_not_read(small: Project, whole: SearchResult, tmp_pat
 def test_a_trial_that_was_not_recorded_in_time_is_recorded_by_the_next_start(small: Project, tmp_path: Path) -> None:
     """A kill may fall between writing a trial down and recording it, or into the recording."""
     project = copy(small, tmp_path)
-    asked = search.require_asked(project)
     tried = [
         Tried(number=0, params={"max_depth": 4}, outcome="measured", values=[0.5, 0.7]),
         Tried(number=1, params={"max_depth": 2}, outcome="stopped", values=[0.4]),
         Tried(number=2, params={"max_depth": 3}, outcome="failed", values=[], reason="no"),
     ]
-    SearchRuns(project, "k", asked, tried[:1])
+    opened(project, tried[:1])
     client = connect(project)
     (parent,) = client.search_runs([experiment(project, client)], filter_string="tags.`mlops.search` = 'k'")
     torn = {"mlflow.parentRunId": parent.info.run_id, "mlops.trial": "1"}
     client.create_run(experiment(project, client), tags=torn)
 
-    with SearchRuns(project, "k", asked, tried):
+    with opened(project, tried):
         assert runs(project) == {-1: "RUNNING", 0: "FINISHED", 1: "FINISHED", 2: "FAILED"}
 
-    SearchRuns(project, "k", asked, tried)
+    opened(project, tried)
     assert runs(project) == {-1: "RUNNING", 0: "FINISHED", 1: "FINISHED", 2: "FAILED"}
 
 
@@ -311,18 +318,18 @@ def test_without_optuna_it_is_said_how_to_get_it(small: Project, monkeypatch: py
 def test_rows_that_another_split_has_made_are_refused(small: Project, tmp_path: Path) -> None:
     """What params.yaml calls test rows by now may be among them."""
     project = copy(small, tmp_path)
-    rows, params = project.root / search.TRAIN, project.root / "params.yaml"
+    rows, params = project.root / exam.TRAIN, project.root / "params.yaml"
     split = msgspec.yaml.decode(params.read_bytes())["split"]
     digest = md5(rows.read_bytes()).hexdigest()
-    stage = {"params": {"params.yaml": {"split": split}}, "outs": [{"path": search.TRAIN, "md5": digest}]}
+    stage = {"params": {"params.yaml": {"split": split}}, "outs": [{"path": exam.TRAIN, "md5": digest}]}
     (project.root / "dvc.lock").write_bytes(msgspec.yaml.encode({"stages": {"split": stage}}))
     asked = search.require_asked(project)
-    assert search.Exam.of(project, asked, engines.HERE).rows > 1000
+    assert exam.Exam.of(project, asked.metric, 3, engines.HERE).rows > 1000
 
     params.write_text(params.read_text("utf-8").replace("test_share: 0.2", "test_share: 0.3"), "utf-8")
 
     with pytest.raises(MlopsError, match=r"data/train.parquet is not what split in params.yaml asks for"):
-        search.Exam.of(project, asked, engines.HERE)
+        exam.Exam.of(project, asked.metric, 3, engines.HERE)
 
 
 def test_no_stage_runs_again_for_another_search(finished: Project) -> None:
@@ -347,18 +354,18 @@ def test_a_run_of_the_pipeline_does_not_name_where_a_search_looks(small: Project
 
 def test_another_search_has_another_key(small: Project, tmp_path: Path) -> None:
     project = copy(small, tmp_path)
-    rows, asked = project.root / search.TRAIN, search.require_asked(project)
-    before = search._key(project, asked, rows)
+    rows, asked = project.root / exam.TRAIN, search.require_asked(project)
+    before = search._key(project, asked)
 
     other = msgspec.structs.replace(asked, trials=9, minutes=1.0)
-    assert search._key(project, other, rows) == before
+    assert search._key(project, other) == before
 
     project.params.seed += 1
-    assert search._key(project, asked, rows) != before
+    assert search._key(project, asked) != before
     project.params.seed -= 1
-    assert search._key(project, msgspec.structs.replace(asked, folds=4), rows) != before
+    assert search._key(project, msgspec.structs.replace(asked, folds=4)) != before
     pl.read_parquet(rows)[1:].write_parquet(rows)
-    assert search._key(project, asked, rows) != before
+    assert search._key(project, asked) != before
 
 
 def timed(days: list[int]) -> pl.DataFrame:
@@ -384,7 +391,7 @@ def test_what_is_measured_anew_has_other_borders() -> None:
     days = timed([*range(1000)])
     times = days[str(CONTRACT.time)].to_numpy()
 
-    found, anew = ({times[fold.asked].min() for fold in folds_of(days, count)} for count in (4, search._anew(4)))
+    found, anew = ({times[fold.asked].min() for fold in folds_of(days, count)} for count in (4, exam.count_anew(4)))
 
     assert len(anew) > 2 * len(found)
     assert found & anew == {times[500]}  # where asking begins
@@ -399,7 +406,7 @@ def test_folds_by_digest_ask_about_each_row_once_and_follow_it(
     finished: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(folds, "CONTRACT", type(CONTRACT)(row=CONTRACT.row, outcome=CONTRACT.outcome, key=CONTRACT.key))
-    rows = pl.read_parquet(finished.root / search.TRAIN)
+    rows = pl.read_parquet(finished.root / exam.TRAIN)
 
     found, backwards = folds_of(rows, 3), folds_of(rows[::-1], 3)
 
@@ -490,8 +497,8 @@ def test_parameters_that_were_tried_twice_stand_once_among_the_best() -> None:
     stopped = Tried(number=3, params={"x": 9}, outcome="stopped", values=[0.9])
     tried = [trial(0, 1, 0.5), trial(1, 2, 0.7), trial(2, 2, 0.7), stopped]
 
-    assert [one.number for one in search.best_of(tried, 1)] == [1, 0]
-    assert [one.number for one in search.best_of(tried, -1)] == [0, 1]
+    assert [one.number for one in best_of(tried, 1)] == [1, 0]
+    assert [one.number for one in best_of(tried, -1)] == [0, 1]
 
 
 def test_where_the_present_is_the_best_nothing_changes() -> None:

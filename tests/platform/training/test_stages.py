@@ -13,8 +13,9 @@ import pytest
 import slipway
 from slipway import team
 from slipway.base.errors import MlopsError
+from slipway.base.files import sha256
 from slipway.data import dvc
-from slipway.data.stages import STAGES, run_stage
+from slipway.data.stages import IN_PARTS, STAGES, run_stage
 from slipway.forge.git import git
 from slipway.settings.project import Project
 
@@ -33,11 +34,23 @@ print(*(path.relative_to(sys.argv[2]).as_posix() for path in paths if path.is_re
 """
 
 
-def loaded_by(stage: str, project: Project) -> set[str]:
+#: Runs a stage as DVC does, in pieces that are small, and prints what the text above prints.
+BY_COMMAND = """
+import os, sys
+from pathlib import Path
+from slipway.cli.training import stage
+from slipway.data import partitions
+partitions.PART = 400
+os.chdir(sys.argv[2])
+stage(sys.argv[1])
+"""
+
+
+def loaded_by(stage: str, project: Project, script: str = RUN) -> set[str]:
     """The source files of the project that a process holds once it has run a stage, and nothing else."""
     found = os.pathsep.join(str(project.root / folder) for folder in SOURCES)
     done = subprocess.run(
-        [sys.executable, "-c", RUN, stage, str(project.root)],
+        [sys.executable, "-c", script, stage, str(project.root)],
         capture_output=True, text=True, check=True, env=os.environ | {"PYTHONPATH": found},
     )  # fmt: skip
     return set(done.stdout.split())
@@ -95,6 +108,30 @@ def test_a_change_in_any_module_that_a_stage_loads_makes_it_stale(
         if not any(Path(file).is_relative_to(path) for path in seen.get(stage, []))
     }
     assert unseen == set()
+
+
+def test_what_an_engine_adds_to_a_stage_is_unseen_and_changes_no_byte(finished: Project, tmp_path: Path) -> None:
+    """So `dvc.yaml` need not name it: the stages give an engine all that makes their bytes."""
+    project = with_sources(finished, tmp_path / "project")
+    settings = project.root / "pyproject.toml"
+    text = settings.read_text("utf-8").replace("[tool.mlops]\n", "[tool.mlops]\nengine_workers = 2\n", 1)
+    settings.write_text(text, encoding="utf-8")
+    made = "data/ingested.parquet", "data/valid.parquet", "reports/validation.json"
+    before = {path: sha256(project.root / path) for path in made}
+    known = msgspec.yaml.decode((project.root / "dvc.yaml").read_bytes())["stages"]
+    for path in made:
+        (project.root / path).unlink()
+
+    for stage in IN_PARTS:
+        loaded = loaded_by(stage, project, BY_COMMAND + "\n".join(RUN.splitlines()[-2:]))
+        seen = [path for path in known[stage]["deps"] if not path.startswith("$")]
+        unseen = [Path(file) for file in loaded if not any(Path(file).is_relative_to(path) for path in seen)]
+        engines = {path.name for path in unseen if path.parts[4:6] == ("training", "engines")}
+        assert engines >= {"mapping.py", "local.py", "work.py"}  # it was one of these that did the work
+        assert {path.parts[4] for path in unseen} == {"cli", "training"}
+        assert {path.parts[5] for path in unseen if path.parts[4] == "training"} == {"__init__.py", "engines"}
+
+    assert {path: sha256(project.root / path) for path in made} == before
 
 
 def test_stages_load_no_part_of_serving_monitoring_or_delivery(loaded: dict[str, set[str]]) -> None:

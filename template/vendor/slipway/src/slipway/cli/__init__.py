@@ -50,6 +50,7 @@ COMMANDS = (
     training.pipeline,
     training.stage,
     training.search,
+    training.candidates,
     registry.register,
     registry.sign,
     experiment.compare,

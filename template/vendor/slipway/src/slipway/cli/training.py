@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from slipway.base.errors import MlopsError
 from slipway.cli.common import AsJson, offer_training, print_facts, say, span_of
 from slipway.settings.project import Project
+
+if TYPE_CHECKING:
+    from slipway.training.search_result import BestParameters
 
 
 def snapshot() -> None:
@@ -125,7 +128,6 @@ def search(
 ) -> None:
     """Look for better parameters, and propose them; ended or killed, it goes on when started again."""
     from slipway.pages.search_page import write_search_page
-    from slipway.proposals import better
     from slipway.training import search as searching
     from slipway.training.search_result import search_text
     from slipway.training.study import require_optuna
@@ -135,13 +137,45 @@ def search(
         raise MlopsError(f"--minutes {minutes:g} is no span of time", "write a number above 0", exit_code=2)
     searching.require_asked(project)
     require_optuna()
+    _warn_of_no_proposal(project)
+    result = searching.run(project, trials, minutes, say)
+    write_search_page(result, project.root)
+    typer.echo(search_text(result))
+    _propose(project, result)
+
+
+def candidates(
+    metric: Annotated[
+        str | None, typer.Option(help="One that has a gate; by default that of the search, or else the first.")
+    ] = None,
+) -> None:
+    """Compare the models that params.yaml names as candidates, and propose the best."""
+    from slipway.pages.candidates_page import write_candidates_page
+    from slipway.training import candidates as comparing
+    from slipway.training.candidates_result import candidates_text
+
+    project = Project.find()
+    comparing.require_candidates(project, metric)
+    _warn_of_no_proposal(project)
+    result = comparing.run(project, metric, say)
+    write_candidates_page(result, project.root)
+    typer.echo(candidates_text(result))
+    _propose(project, result)
+
+
+def _warn_of_no_proposal(project: Project) -> None:
+    from slipway.proposals import better
+
     try:
         better.require_proposable(project)
     except MlopsError as error:
         say(f"mind: what is found will be shown and not proposed: {error.problem}")
-    result = searching.run(project, trials, minutes, say)
-    write_search_page(result, project.root)
-    typer.echo(search_text(result))
+
+
+def _propose(project: Project, result: BestParameters) -> None:
+    """Propose what is better; where nothing is, the answer is no."""
+    from slipway.proposals import better
+
     if not result.changes:
         raise typer.Exit(3)
     offer_training(project, better.propose_better(project, result))

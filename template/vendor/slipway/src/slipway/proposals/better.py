@@ -1,4 +1,4 @@
-"""A proposal of other parameters, as a search has found them: some values of `model` in `params.yaml`."""
+"""A proposal of other parameters, as a search or a comparison has found them: values of `model` in `params.yaml`."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from slipway.settings import edit
 from slipway.settings.params import Params
 from slipway.settings.project import Project
 from slipway.team import PACKAGE
-from slipway.training.search_result import SearchResult, shown_value
+from slipway.training.search_result import BestParameters, shown_value
 
 PARAMS = "params.yaml"
 
 
 def require_proposable(project: Project) -> None:
-    """Refuse what a search would use and no commit holds: a branch would not make what was found."""
+    """Refuse what would be used and no commit holds: a branch would not make what was found."""
     git.require_branch(project.root)
     for path in (PARAMS, "policy.yaml", f"src/{PACKAGE.replace('.', '/')}"):
         git.require_committed(project.root, path)
 
 
-def propose_better(project: Project, result: SearchResult) -> Proposal:
-    """Put the values that a search has found on a branch of its own, without touching the working tree."""
+def propose_better(project: Project, result: BestParameters) -> Proposal:
+    """Put the values that were found on a branch of its own, without touching the working tree."""
     require_proposable(project)
     changes = {f"model.{name}": value for name, value in result.changes.items()}
     text = edit.edited((project.root / PARAMS).read_text("utf-8"), changes, Params, PARAMS)
@@ -37,15 +37,15 @@ def propose_better(project: Project, result: SearchResult) -> Proposal:
         )
 
 
-def _message(result: SearchResult) -> str:
+def _message(result: BestParameters) -> str:
+    now = {name: shown_value(value) for name, value in result.present.params.items()}
     listed = "\n".join(
-        f"- {name}: {shown_value(result.present.params[name])} becomes {shown_value(value)}"
-        for name, value in result.changes.items()
+        f"- {name}: {now.get(name, 'nothing')} becomes {shown_value(value)}" for name, value in result.changes.items()
     )
     return (
-        f"Use the parameters of the best of {len(result.tried) - 1} trials\n\n{listed}\n\n"
+        f"Use {result.subject}\n\n{listed}\n\n"
         f"By {result.folds} of {result.rows:,} training rows, the mean of {result.metric} is "
         f"{shown(result.best.mean)}, at present {shown(result.present.mean)}.\n"
         f"{result.sentence[0].upper()}{result.sentence[1:]}.\n\n"
-        "The search has not seen the test rows; the gates judge on them as always.\n"
+        "The test rows were not looked at; the gates judge on them as always.\n"
     )

@@ -1,4 +1,4 @@
-"""`params.yaml`: what the pipeline depends on, and where `mlops search` looks."""
+"""`params.yaml`: what the pipeline depends on, and what is compared with its model."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ class OwnFormat(Settings):
 
 
 class Params(Settings):
-    """`params.yaml`: what the pipeline depends on, and where `mlops search` looks."""
+    """`params.yaml`: what the pipeline depends on, and what is compared with its model."""
 
     seed: int
     data: DataParams
@@ -169,3 +169,5 @@ class Params(Settings):
     model_format: OwnFormat | None = None
     decision: DecisionParams = msgspec.field(default_factory=DecisionParams)
     search: SearchParams | None = None
+    #: By name: values that `mlops candidates` lays over `model`.
+    candidates: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict)

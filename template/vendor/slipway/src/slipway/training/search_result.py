@@ -1,4 +1,4 @@
-"""What the trials of a search say: which parameters are the best, and whether they are better than the present ones.
+"""What trials say: which parameters are the best, and whether they are better than the present ones.
 
 The interval of the mean gain over folds is Student's (Student, "The probable error of a mean", Biometrika 6(1), 1908),
 of which only the lower end is asked. It takes folds as independent; as they share rows that are learned from, it is
@@ -43,13 +43,18 @@ class Gain(msgspec.Struct, frozen=True, kw_only=True):
     low: float
 
     @property
+    def high(self) -> float:
+        """With the same confidence, the mean is below this."""
+        return 2 * self.mean - self.low
+
+    @property
     def is_sure(self) -> bool:
         """Whether chance does not explain it."""
         return self.low > 0
 
 
-class SearchResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What a search has found.
+class BestParameters(msgspec.Struct, frozen=True, kw_only=True):
+    """The best parameters that a search, or a comparison of candidates, has found; `subject` says whose they are.
 
     `gain` is `None` where the present parameters were the best. `changes` are the values that are better, and empty
     where chance may explain the difference.
@@ -61,16 +66,22 @@ class SearchResult(msgspec.Struct, frozen=True, kw_only=True):
     key: str
     folds: str
     rows: int
-    tried: list[Tried]
     present: Ranked
     best: Ranked
-    ranked: list[Ranked]
-    importance: dict[str, float]
     gain: Gain | None
     changes: dict[str, Any]
+    subject: str
     sentence: str
     remarks: list[str]
     page: str
+
+
+class SearchResult(BestParameters, frozen=True, kw_only=True):
+    """What a search has found."""
+
+    tried: list[Tried]
+    ranked: list[Ranked]
+    importance: dict[str, float]
 
 
 def conclude(
@@ -88,8 +99,9 @@ def conclude(
 ) -> SearchResult:
     """Say what was found; `ranked` is the best first, and `anew` holds what it and the present are worth anew."""
     gain = None if anew is None else gain_of([sign * (best - now) for best, now in zip(*anew, strict=True)])
-    best, present = (_ranked(one) for one in (ranked[0], tried[0]))
-    is_better = gain is not None and gain.is_sure
+    best, present = (ranked_of(one) for one in (ranked[0], tried[0]))
+    trials = len(tried) - 1
+    which = f"trial {best.number}, the best of {trials:,}," if gain else counted(trials, "trial")
     return SearchResult(
         model=model,
         metric=metric,
@@ -100,16 +112,29 @@ def conclude(
         tried=[*tried],
         present=present,
         best=best,
-        ranked=[_ranked(one) for one in ranked[:SHOWN]],
+        ranked=[ranked_of(one) for one in ranked[:SHOWN]],
         importance=dict(importance),
         gain=gain,
-        changes={name: value for name, value in best.params.items() if value != present.params[name]}
-        if is_better
-        else {},
-        sentence=_sentence(metric, best, present, gain, len(tried) - 1),
+        changes=changes_of(best, present, gain),
+        subject=f"the parameters of the best of {trials} trials",
+        sentence=sentence_of(metric, which, present, gain),
         remarks=[*_remarks(tried)],
         page="reports/search.html",
     )
+
+
+def best_of(tried: list[Tried], sign: int) -> list[Tried]:
+    """What was measured on all folds, the best first; parameters that were tried twice stand there once."""
+    measured = sorted((one for one in tried if one.outcome == "measured"), key=lambda one: -sign * one.mean)
+    return [one for place, one in enumerate(measured) if all(one.params != other.params for other in measured[:place])]
+
+
+def changes_of(best: Ranked, present: Ranked, gain: Gain | None) -> dict[str, Any]:
+    """The values in which the best differs from the present; none where chance may explain the gain."""
+    if gain is None or not gain.is_sure:
+        return {}
+    now, nothing = present.params, object()
+    return {name: value for name, value in best.params.items() if value != now.get(name, nothing)}
 
 
 def gain_of(folds: list[float]) -> Gain:
@@ -157,19 +182,21 @@ def _rows(result: SearchResult) -> list[Ranked]:
     return rows if any(not one.number for one in rows) else [*rows, result.present]
 
 
-def _ranked(one: Tried) -> Ranked:
+def ranked_of(one: Tried) -> Ranked:
+    """What was measured, in two numbers."""
     return Ranked(number=one.number, params=one.params, mean=one.mean, spread=float(np.std(one.values, ddof=1)))
 
 
-def _sentence(metric: str, best: Ranked, present: Ranked, gain: Gain | None, trials: int) -> str:
+def sentence_of(metric: str, which: str, present: Ranked, gain: Gain | None) -> str:
+    """The answer; `which` names the best, or how many the present parameters are the best of."""
     if gain is None:
-        return f"the present parameters are the best of {counted(trials, 'trial')}: {metric} {shown(present.mean)}"
+        return f"the present parameters are the best of {which}: {metric} {shown(present.mean)}"
     anew = f"measured anew on {len(gain.folds)} other folds and with another seed"
     better = f"better by {_short(gain.mean)} in {metric}"
     if gain.is_sure:
-        return f"trial {best.number}, the best of {trials:,}, is {better}, and at least by {_short(gain.low)}, {anew}"
+        return f"{which} is {better}, and at least by {_short(gain.low)}, {anew}"
     less = f"was {better} when {anew}, which may be chance" if gain.mean > 0 else f"was not better when {anew}"
-    return f"the present parameters stay: trial {best.number}, the best of {trials:,}, {less}"
+    return f"the present parameters stay: {which} {less}"
 
 
 def _short(gain: float) -> str:

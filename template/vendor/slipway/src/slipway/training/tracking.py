@@ -182,7 +182,7 @@ def record(project: Project, client: MlflowClient, tags: dict[str, str], *, stat
         run = client.create_run(experiment(project, client), tags=tags | _machine(project))
         run_id: str = run.info.run_id
         params = msgspec.to_builtins(project.params)
-        del params["search"]  # no stage depends on it
+        del params["search"], params["candidates"]  # no stage depends on them
         for name, value in flat(params):
             client.log_param(run_id, name, value)
         if status == "FINISHED":

@@ -13,6 +13,7 @@ from concurrent.futures import Executor
 from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
+from typing import cast
 
 from slipway.base import plugins
 from slipway.base.errors import MlopsError
@@ -28,8 +29,7 @@ GROUP = "slipway.engine"
 
 Opening = Callable[[EngineSettings], Executor]
 
-#: The platform's own, each with its function `opened` in the module of its name.
-_OWN = ("local", "dask", "ray", "slurm")
+_OWN = ("local", "dask", "ray", "slurm")  # each with its function `opened` in the module of its name
 
 
 @contextmanager
@@ -39,13 +39,11 @@ def opened(project: Project, log: Log) -> Iterator[Mapper]:
     Raises `MlopsError` when nobody here brings it, its client is not installed, or the cluster does not answer.
     """
     tool = project.tool
-    opening = _found(tool.engine)
-    workers = tool.engine_workers
-    if tool.engine == "local" and (workers or 1) == 1:
+    if tool.engine == "local" and (tool.engine_workers or 1) == 1:
         yield HERE
         return
-    settings = EngineSettings(tool.engine_address, workers, project.state, log)
-    there = There(tool.engine, partial(opening, settings), workers, log)
+    settings = EngineSettings(tool.engine_address, tool.engine_workers, project.state, log)
+    there = There(tool.engine, partial(_found(tool.engine), settings), tool.engine_workers, log)
     try:
         yield there
     except BaseException:
@@ -57,17 +55,15 @@ def opened(project: Project, log: Log) -> Iterator[Mapper]:
 def _found(name: str) -> Opening:
     if name in _OWN:
         try:
-            found: Opening = import_module(f"{__name__}.{name}").opened
+            return cast("Opening", import_module(f"{__name__}.{name}").opened)
         except ModuleNotFoundError as error:
             raise MlopsError(
                 f"{source_of('engine')}: {name} needs {error.name}, which is not installed here",
                 f"uv add --group train 'slipway-mlops[{name}]'",
             ) from None
-        return found
     if name not in (outside := plugins.names(GROUP)):
         raise MlopsError(
             f"{source_of('engine')}: there is no engine {name}",
             f"choose from {', '.join([*_OWN, *outside])}, or install what provides {name} in the group {GROUP}",
         )
-    loaded: Opening = plugins.load(GROUP, name)
-    return loaded
+    return cast("Opening", plugins.load(GROUP, name))

@@ -15,10 +15,8 @@ from slipway.settings.project import source_of
 
 #: How often a piece of work is begun again whose worker was lost. Dask and Ray count in their own way; see each.
 RETRIES = 3
-#: How long an address, and the first worker of a cluster, are waited for.
-ANSWER_S, WORKER_S = 5.0, 60.0
-#: After so long without a result, or a worker, it is said what is waited for.
-SILENT_S = 30.0
+#: How long an address and a first worker are waited for, and after how long it is said what is waited for.
+ANSWER_S, WORKER_S, SILENT_S = 5.0, 60.0, 30.0
 
 
 @dataclass(frozen=True)
@@ -35,6 +33,7 @@ class Engine(Executor):
     """An executor on a cluster; `workers` is how many pieces of work it does at a time."""
 
     workers: int
+    home: tuple[str, int, str] | None = None  # as `require_answer` takes it, of a cluster that may go away
 
     def share(self, content: bytes) -> Any:
         """Send what many tasks need, once; a task that is submitted with what this returns gets the bytes."""

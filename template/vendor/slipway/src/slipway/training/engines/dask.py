@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Executor, Future
 from contextlib import suppress
 from typing import Any
 
@@ -17,18 +17,18 @@ from slipway.training.engines.base import SILENT_S, WORKER_S, Engine, EngineSett
 
 #: Beyond this a function goes to each worker once, and not with each task.
 SHARED_FROM = 1 << 20
-LOOK_S = 5.0
 
 
 def opened(settings: EngineSettings) -> DaskEngine:
     """The workers of the scheduler at `tool.mlops.engine_address`."""
-    require_answer(settings.address, 8786, "Dask")
+    home = settings.address, 8786, "Dask"
+    require_answer(*home)
     address = settings.address if "://" in settings.address else f"tcp://{settings.address}"
     try:
         client = Client(address, timeout=WORKER_S, set_as_default=False)
     except Exception as error:
         raise unreachable("Dask", address, error) from error
-    return DaskEngine(client, settings.log, WORKER_S)
+    return DaskEngine(client, settings.log, WORKER_S, home)
 
 
 class DaskEngine(Engine):
@@ -38,12 +38,13 @@ class DaskEngine(Engine):
     most for `limit_s` seconds.
     """
 
-    def __init__(self, client: Client, log: Log, limit_s: float) -> None:
+    def __init__(self, client: Client, log: Log, limit_s: float, home: tuple[str, int, str] | None = None) -> None:
         # What a chunk weighs is known; Dask would warn of each.
         dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 GiB"})
-        logging.getLogger("distributed").setLevel(logging.ERROR)
-        self._client = client
-        waited = 0.0
+        for name in ("distributed", "distributed.client"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        self._client, self.home = client, home
+        waited, look_s = 0.0, min(SILENT_S, limit_s)
         while not (workers := client.nthreads()):
             if waited >= limit_s:
                 place = client.scheduler.address
@@ -52,13 +53,13 @@ class DaskEngine(Engine):
                     f"the Dask cluster at {place} has had no worker for {waited:g} s",
                     f"start some: dask worker {place} --nthreads 1",
                 )
-            if waited and not waited % SILENT_S:
+            if waited:
                 log(f"engine: no worker yet, after {waited:,.0f} s")
             with suppress(TimeoutError):
-                client.wait_for_workers(1, timeout=LOOK_S)
-            waited += LOOK_S
+                client.wait_for_workers(1, timeout=look_s)
+            waited += look_s
         self.workers = sum(workers.values())
-        self._executor = client.get_executor(pure=False)
+        self._executor: Executor = client.get_executor(pure=False)
 
     def share(self, content: bytes) -> Any:
         """See `Engine`."""
@@ -69,8 +70,7 @@ class DaskEngine(Engine):
 
     def submit(self, function: Callable[..., Any], /, *given: Any, **named: Any) -> Future[Any]:
         """See `Executor`."""
-        future: Future[Any] = self._executor.submit(function, *given, **named)
-        return future
+        return self._executor.submit(function, *given, **named)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Leave the cluster; the scheduler drops what is not done."""

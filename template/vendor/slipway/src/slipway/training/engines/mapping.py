@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import pickle
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, wait
 from dataclasses import dataclass
 from typing import Any
 
 from slipway.base.files import Log
 from slipway.base.mapper import Chunk, Result
-from slipway.training.engines.base import RETRIES, SILENT_S, Engine, WorkLostError
+from slipway.training.engines.base import RETRIES, SILENT_S, Engine, WorkLostError, require_answer
 from slipway.training.engines.work import code, work
 
 #: For each worker, so that none waits for this process.
@@ -61,12 +62,10 @@ class There:
 
     @property
     def _room(self) -> int:
-        executor = self._open()
-        return self._workers or (executor.workers if isinstance(executor, Engine) else os.cpu_count() or 1)
+        return self._workers or getattr(self._open(), "workers", 0) or os.cpu_count() or 1
 
     def _open(self) -> Executor:
-        if self._executor is None:
-            self._executor = self._opening()
+        self._executor = self._executor or self._opening()
         return self._executor
 
     def _submit(self, function: Callable[[Any], Any], content: bytes) -> Future[bytes]:
@@ -98,14 +97,11 @@ class There:
 
     def _waited(self, task: _Task) -> bytes:
         waited = 0.0
-        while True:
-            try:
-                return task.future.result(timeout=SILENT_S)
-            except TimeoutError:
-                if task.future.done():
-                    raise
-                waited += SILENT_S
-                self._log(f"{self._name}: waiting for {task.name}, for {waited:,.0f} s")
+        while not wait([task.future], SILENT_S).done:
+            _require_there(task)
+            waited += SILENT_S
+            self._log(f"{self._name}: waiting for {task.name}, for {waited:,.0f} s")
+        return task.future.result()
 
     def _again(self, function: Callable[[Any], Any], task: _Task, error: BrokenExecutor) -> None:
         if task.tries > RETRIES:
@@ -114,14 +110,21 @@ class There:
         if task.executor is self._executor:  # else it was opened anew for another task already
             self.close(in_vain=True)
         self._log(f"{self._name}: a worker was lost; {task.name} is done again")
-        task.future = self._submit(function, task.content)
-        task.executor = self._executor
+        task.future, task.executor = self._submit(function, task.content), self._executor
 
     def _lost(self, task: _Task, reason: str) -> WorkLostError:
+        _require_there(task)
         return WorkLostError(
             f"engine {self._name} has not done {task.name}: {reason.splitlines()[0]}",
             "look at the log of its workers, then run this again: what is finished stays",
         )
+
+
+def _require_there(task: _Task) -> None:
+    """Refuse to wait for a cluster that has gone."""
+    if isinstance(task.executor, Engine) and task.executor.home:
+        time.sleep(1)  # what is being killed still takes connections
+        require_answer(*task.executor.home)
 
 
 def _pickled(what: object, name: str) -> bytes:

@@ -14,7 +14,6 @@ from slipway.base.errors import MlopsError
 from slipway.training.engines.base import EngineSettings
 from slipway.training.engines.dask import DaskEngine
 
-MEMORY = "4 GB"
 #: The pages of scheduler and workers, which nobody needs, would listen on every interface.
 NO_PAGE = "127.0.0.1:0"
 
@@ -34,7 +33,7 @@ def opened(settings: EngineSettings) -> SlurmEngine:
     own = dask.config.get("jobqueue.slurm")
     try:
         cluster = SLURMCluster(
-            queue=settings.address or None, cores=1, processes=1, memory=own.get("memory") or MEMORY,
+            queue=settings.address or None, cores=1, processes=1, memory=own.get("memory") or "4 GB",
             # Credentials in this process's environment are no business of the controller's.
             job_extra_directives=[*(own.get("job-extra-directives") or ()), "--export=NONE"],
             log_directory=str(place), security=Security.temporary(), protocol="tls://",

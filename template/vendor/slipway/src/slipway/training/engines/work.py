@@ -29,15 +29,12 @@ LIBRARIES = ("numpy", "onnxruntime", "polars", "scikit-learn")
 def code() -> dict[str, str]:
     """Digests of the platform's modules and of the team's, and the versions of what they compute with."""
     folders = {"slipway": Path(slipway.__file__).parent, team.PACKAGE: team.source("contract").parent}
-    digests = {name: _digest(folder) for name, folder in folders.items()}
-    return digests | {name: version(name) for name in LIBRARIES}
+    return {name: _digest(folder) for name, folder in folders.items()} | {name: version(name) for name in LIBRARIES}
 
 
 def _digest(folder: Path) -> str:
-    found = hashlib.sha256()
-    for path in sorted(folder.rglob("*.py")):
-        found.update(f"{path.relative_to(folder).as_posix()} {sha256(path)}\n".encode())
-    return f"sha256:{found.hexdigest()}"
+    lines = [f"{path.relative_to(folder).as_posix()} {sha256(path)}\n" for path in sorted(folder.rglob("*.py"))]
+    return f"sha256:{hashlib.sha256(''.join(lines).encode()).hexdigest()}"
 
 
 def work(client: dict[str, str], function: bytes, chunk: bytes) -> bytes:
