@@ -63,8 +63,9 @@ class ClusterProject(ContainerProject):
         return self.node.kubectl("--namespace", NAMESPACE, *arguments, stdin=stdin).stdout
 
     def pods(self) -> list[dict[str, Any]]:
-        """The pods of staging that are not about to go."""
-        found: list[dict[str, Any]] = json.loads(self.kubectl("get", "pods", "-o", "json"))["items"]
+        """The pods that answer in staging and are not about to go."""
+        answering = ("--selector", "app.kubernetes.io/name=model")
+        found: list[dict[str, Any]] = json.loads(self.kubectl("get", "pods", *answering, "-o", "json"))["items"]
         return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
 
     def clients(self) -> list[Client]:
@@ -334,17 +335,25 @@ def jobs_of(cluster: ClusterProject, digest: str) -> Jobs:
     made = list(safe_load_all(cluster.kubectl("kustomize", str(cluster.root / FOLDER))))
     git(cluster.root, "checkout", "--quiet", OVERLAY)
     crons = {one["metadata"]["name"]: one for one in made if one["kind"] == "CronJob"}
-    beside = [one for one in made if one["metadata"]["name"] in ("jobs", *crons) and one["kind"] != "CronJob"]
-    cluster.kubectl("apply", "--filename=-", stdin=safe_dump_all(beside))
-    # The form of before 1.21, which has the same fields.
-    older = safe_dump_all([one | {"apiVersion": "batch/v1beta1"} for one in crons.values()])
-    accepted = cluster.kubectl("apply", "--dry-run=server", "--output=name", "--filename=-", stdin=older)
-    assert accepted.split() == [f"cronjob.batch/{name}" for name in crons]
+    cluster.kubectl(
+        "apply", "--filename=-", stdin=safe_dump_all(one for one in made if one["metadata"]["name"] == "jobs")
+    )
+    # The CronJobs in the form of before 1.21, which has the same fields.
+    others = [one | {"apiVersion": "batch/v1beta1"} for one in crons.values()]
+    others += [one for one in made if one["kind"] == "NetworkPolicy"]
+    accepted = cluster.kubectl(
+        "apply", "--dry-run=server", "--output=name", "--filename=-", stdin=safe_dump_all(others)
+    )
+    assert len(accepted.split()) == len(others) == 5
     return Jobs(cluster.node, NAMESPACE, crons)
 
 
 def test_the_monitor_as_a_job_says_what_it_says_on_a_machine(cluster: ClusterProject, jobs: Jobs) -> None:
     """By the branch of that day, in a report that stays; a verdict that asks to act is a Job that failed."""
+    host, rows = cluster.node.address_of("model", NAMESPACE), {"rows": cluster.flights_of_one_airport()}
+    with closing(http.client.HTTPConnection(host, 80, timeout=10)) as connection:
+        connection.request("POST", "/predict", json.dumps(rows), {"Content-Type": "application/json"})
+        asked = json.load(connection.getresponse())["predictions"][-1]["id"]
     password = f"--from-literal=password={TOKEN}"
     before = git(cluster.root, "rev-parse", "HEAD").strip()
 
@@ -357,6 +366,7 @@ def test_the_monitor_as_a_job_says_what_it_says_on_a_machine(cluster: ClusterPro
     cluster.edit("policy.yaml", "s3://flights/reports", "s3://logs/reports")
     cluster.commit("Keep what the monitor says")
     merge(cluster)
+    wait_until(lambda: "flight-delays version 1" in cluster.mlops("trace", asked, check=False).stdout, limit_s=90)
     acting = jobs.run("monitor", "acting")
     report = kept_report(cluster)
     here = cluster.mlops("monitor", "staging", "--json", "--until", report["windows"][-1]["until"], check=False)

@@ -79,7 +79,7 @@ def test_the_clone_can_send_what_is_made_in_it_and_holds_no_password(
         ({"COMMIT": "0" * 40}, f"has no commit {'0' * 40} in its history"),
         ({"BRANCH": ""}, "nobody says BRANCH"),
         ({"REPOSITORY": "https://job:secret@git.example.com/flights"}, "REPOSITORY .* holds a password"),
-        ({"REPOSITORY": "--upload-pack=touch here"}, "cannot be cloned"),
+        ({"REPOSITORY": "--upload-pack=touch here"}, "repository '--upload-pack=touch here' does not exist"),
     ],
     ids=["branch", "commit", "unsaid", "password", "option"],
 )
