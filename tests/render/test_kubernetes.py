@@ -2,12 +2,14 @@
 
 import subprocess
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
 import pytest
 import yaml
+from jobs import with_jobs
 from parts import part
 
 #: The six newest.
@@ -56,6 +58,57 @@ def test_a_slip_is_seen(project: Path, version: str) -> None:
     deployment["spec"]["progressDeadlineSeconds"] = "five minutes"
 
     assert complaints([deployment], version)
+
+
+@pytest.fixture(scope="module")
+def with_both(render: Callable[..., Path]) -> list[dict[str, Any]]:
+    """What staging has whose overlay names the Jobs as the page says, and another time for one of them."""
+    root, digest = render(target="kubernetes"), f"sha256:{'1' * 64}"
+    with_jobs(root / "deploy/kubernetes/overlays/staging", **{"sha256:...": digest, "41 5 * * *": "3 2 * * *"})
+    return objects(root, "staging")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_supported_version_understands_the_jobs(with_both: list[dict[str, Any]], version: str) -> None:
+    slip = deepcopy(next(one for one in with_both if one["kind"] == "CronJob"))
+    slip["spec"]["jobTemplate"]["spec"]["template"]["spec"]["restartPolicie"] = "Never"
+
+    assert complaints(with_both, version) == []
+    assert complaints([slip], version)
+    assert {one["kind"] for one in with_both} == KINDS | {"ConfigMap", "CronJob"}
+
+
+def test_a_job_is_confined_as_the_pods_that_answer_are(with_both: list[dict[str, Any]]) -> None:
+    (deployment,) = (one for one in with_both if one["kind"] == "Deployment")
+    answering = deployment["spec"]["template"]["spec"]
+    crons = {one["metadata"]["name"]: one["spec"] for one in with_both if one["kind"] == "CronJob"}
+
+    assert crons.keys() == {"monitor", "train"}
+    assert (crons["monitor"]["schedule"], crons["train"]["suspend"]) == ("3 2 * * *", True)
+    for cron in crons.values():
+        job = cron["jobTemplate"]["spec"]
+        pod = job["template"]["spec"]
+        containers = pod["initContainers"] + pod["containers"]
+        assert (cron["concurrencyPolicy"], job["backoffLimit"], pod["restartPolicy"]) == ("Forbid", 0, "Never")
+        assert job["activeDeadlineSeconds"]
+        for name in ("securityContext", "automountServiceAccountToken", "enableServiceLinks"):
+            assert pod[name] == answering[name]
+        for container in containers:
+            assert container["securityContext"] == answering["containers"][0]["securityContext"]
+            assert container["resources"].keys() == {"requests", "limits"}
+            assert container["image"].endswith(f"@sha256:{'1' * 64}")
+
+
+def test_each_job_is_let_out_by_a_policy_of_its_own(with_both: list[dict[str, Any]]) -> None:
+    policies = {one["metadata"]["name"]: one["spec"] for one in with_both if one["kind"] == "NetworkPolicy"}
+    crons = [one for one in with_both if one["kind"] == "CronJob"]
+
+    for cron in crons:
+        labels = cron["spec"]["jobTemplate"]["spec"]["template"]["metadata"]["labels"]
+        policy = policies[cron["metadata"]["name"]]
+        assert policy["podSelector"]["matchLabels"] == labels
+        assert "ingress" not in policy
+        assert 443 in [port["port"] for port in policy["egress"][0]["ports"]]
 
 
 def test_both_environments_differ_by_their_names_and_by_what_scales(project: Path) -> None:

@@ -7,7 +7,7 @@ import re
 import socket
 import ssl
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,9 +19,11 @@ from clients import Client, asked_by, wait_until
 from cluster import Door, Node, Puller, kubernetes_node
 from containers import ContainerProject, image_name, log_in, with_proxy
 from engine import Engine, Registry
+from forge import TOKEN, Forge, forge
+from jobs import Jobs, with_jobs
 from rendering import git
-from running import make_bucket, prepare, train
-from servers import s3_store
+from running import free_port, make_bucket, prepare, train
+from servers import mlflow_server, s3_store
 from yaml import safe_dump_all, safe_load_all
 
 NAMESPACE = "flight-delays-staging"
@@ -30,6 +32,7 @@ IMAGE, OVERLAY = f"{FOLDER}/image.yaml", f"{FOLDER}/kustomization.yaml"
 #: Those of their objects that Kubernetes 1.20 knows.
 ENVIRONMENTS, KINDS = ("production", "staging"), {"Deployment", "NetworkPolicy", "Service"}
 FILE = "deploy/environments/staging.yaml"
+REPOSITORY = "acme/flight-delays"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,21 +42,30 @@ class ClusterProject(ContainerProject):
     node: Node
     registry_door: Door
     bucket_door: Door
+    tracking_door: Door
+    forge_door: Door
+    forge: Forge
     credentials: dict[str, str]
     tokens: dict[str, str] = field(default_factory=dict)
 
     def environment(self) -> dict[str, str]:
         """With kubectl for this cluster, and with what lets one into the bucket of the log."""
         path = os.pathsep.join([self.node.env["PATH"], str(self.engine.path)])
-        return super().environment() | self.node.env | self.credentials | {"PATH": path}
+        return super().environment() | self.node.env | self.credentials | self.tracked | {"PATH": path}
 
-    def kubectl(self, *arguments: str) -> str:
+    @property
+    def tracked(self) -> dict[str, str]:
+        """Where the registry of models is, as seen from this machine and from pods."""
+        return {"MLFLOW_TRACKING_URI": f"http://{self.tracking_door.address}"}
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
         """Ask the cluster about staging."""
-        return self.node.kubectl("--namespace", NAMESPACE, *arguments).stdout
+        return self.node.kubectl("--namespace", NAMESPACE, *arguments, stdin=stdin).stdout
 
     def pods(self) -> list[dict[str, Any]]:
-        """The pods of staging that are not about to go."""
-        found: list[dict[str, Any]] = json.loads(self.kubectl("get", "pods", "-o", "json"))["items"]
+        """The pods that answer in staging and are not about to go."""
+        answering = ("--selector", "app.kubernetes.io/name=model")
+        found: list[dict[str, Any]] = json.loads(self.kubectl("get", "pods", *answering, "-o", "json"))["items"]
         return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
 
     def clients(self) -> list[Client]:
@@ -117,30 +129,33 @@ def cluster(
 ) -> Iterator[ClusterProject]:
     """Version 1 answers in staging from two pods, and version 2 has an image. Each test leaves version 1 answering."""
     place = tmp_path_factory.mktemp("cluster")
-    for name in ("node", "store"):
+    for name in ("node", "store", "tracking", "forge"):
         (place / name).mkdir()
     log_in(engine, registry)
-    remote = str(tmp_path_factory.mktemp("remote"))
-    with s3_store(place / "store") as store, kubernetes_node(registry, place / "node") as (node, registry_door):
-        root = render(target="kubernetes", image=image_name(registry), data_remote_url=remote)
-        prepared = prepare(root)
-        with Door(node.here, 0, store.endpoint) as bucket_door:
-            address = {"AWS_ENDPOINT_URL": f"http://{bucket_door.address}", "AWS_REGION": "us-east-1"}
-            project = ClusterProject(
-                prepared.root, engine, registry, node=node, registry_door=registry_door, bucket_door=bucket_door,
-                credentials=store.owner | address,
-            )  # fmt: skip
-            make_bucket(prepared, store.endpoint, "logs", store.owner)
-            project.mlops("policy", "add", "labels")
-            project.edit("policy.yaml", "requests_per_second: 1000", "requests_per_second: 1000000\n  log: s3://logs/p")
-            move_staging(project)
-            train(project)
-            project.ship()
-            as_the_page_says(project)
-            project.release("staging")
-            project.train_another(trees=20)
-            project.ship()
-            yield project
+    with ExitStack() as stack:
+        store, there = stack.enter_context(s3_store(place / "store")), stack.enter_context(forge(place / "forge"))
+        tracking = stack.enter_context(mlflow_server(place / "tracking", free_port()))
+        node, registry_door = stack.enter_context(kubernetes_node(registry, place / "node"))
+        servers = (store.endpoint, tracking, there.address)
+        bucket, tracked, cloned = (stack.enter_context(Door(node.here, 0, server)) for server in servers)
+        data = {"data_remote": "s3", "data_remote_url": "s3://logs/dvc", "s3_endpoint": f"http://{bucket.address}"}
+        prepared = prepare(render(target="kubernetes", image=image_name(registry), **data))
+        project = ClusterProject(
+            prepared.root, engine, registry, node=node, registry_door=registry_door, bucket_door=bucket,
+            tracking_door=tracked, forge_door=cloned, forge=there,
+            credentials=store.owner | {"AWS_ENDPOINT_URL": f"http://{bucket.address}", "AWS_REGION": "us-east-1"},
+        )  # fmt: skip
+        make_bucket(prepared, store.endpoint, "logs", store.owner)
+        project.mlops("policy", "add", "labels")
+        project.edit("policy.yaml", "requests_per_second: 1000", "requests_per_second: 1000000\n  log: s3://logs/p")
+        move_staging(project)
+        train(project)
+        project.ship()
+        as_the_page_says(project)
+        project.release("staging")
+        project.train_another(trees=20)
+        project.ship()
+        yield project
 
 
 def move_staging(project: ClusterProject) -> None:
@@ -292,6 +307,132 @@ def test_what_pods_answered_is_in_the_bucket_and_they_say_so(cluster: ClusterPro
     wait_until(is_traced, limit_s=90)
     # A pod says that it is there within half a minute of its start.
     wait_until(is_told_of, limit_s=90)
+
+
+@pytest.fixture(scope="module")
+def jobs(cluster: ClusterProject) -> Jobs:
+    """Both Jobs of staging; the forge lets in who has a token, and no Secret holds one yet.
+
+    One image does for both: that of training has the same layers.
+    """
+    cluster.forge.create(REPOSITORY)
+    cluster.forge.is_private = True
+    merge(cluster)
+    image = cluster.mlops("build", "monitor", "--push").stdout.split()[-1]
+    return jobs_of(cluster, image.rpartition("@")[2])
+
+
+def merge(cluster: ClusterProject) -> None:
+    """Let the forge have what this checkout has."""
+    git(cluster.root, "push", "--quiet", "--force", str(cluster.forge.folder / REPOSITORY), "HEAD:main")
+
+
+def jobs_of(cluster: ClusterProject, digest: str) -> Jobs:
+    """The Jobs of an image, with what they find in the cluster. The overlay is as before afterwards."""
+    repository = f"http://{cluster.forge_door.address}/{REPOSITORY}"
+    page = {"https://github.com/acme/flight-delays.git": repository, "ghcr.io/acme/flight-delays": cluster.image}
+    with_jobs(cluster.root / FOLDER, **page, **{"sha256:...": digest})
+    made = list(safe_load_all(cluster.kubectl("kustomize", str(cluster.root / FOLDER))))
+    git(cluster.root, "checkout", "--quiet", OVERLAY)
+    crons = {one["metadata"]["name"]: one for one in made if one["kind"] == "CronJob"}
+    cluster.kubectl(
+        "apply", "--filename=-", stdin=safe_dump_all(one for one in made if one["metadata"]["name"] == "jobs")
+    )
+    # The CronJobs in the form of before 1.21, which has the same fields.
+    others = [one | {"apiVersion": "batch/v1beta1"} for one in crons.values()]
+    others += [one for one in made if one["kind"] == "NetworkPolicy"]
+    accepted = cluster.kubectl(
+        "apply", "--dry-run=server", "--output=name", "--filename=-", stdin=safe_dump_all(others)
+    )
+    assert len(accepted.split()) == len(others) == 5
+    return Jobs(cluster.node, NAMESPACE, crons)
+
+
+def test_the_monitor_as_a_job_says_what_it_says_on_a_machine(cluster: ClusterProject, jobs: Jobs) -> None:
+    """By the branch of that day, in a report that stays; a verdict that asks to act is a Job that failed."""
+    host, rows = cluster.node.address_of("model", NAMESPACE), {"rows": cluster.flights_of_one_airport()}
+    with closing(http.client.HTTPConnection(host, 80, timeout=10)) as connection:
+        connection.request("POST", "/predict", json.dumps(rows), {"Content-Type": "application/json"})
+        asked = json.load(connection.getresponse())["predictions"][-1]["id"]
+    password = f"--from-literal=password={TOKEN}"
+    before = git(cluster.root, "rev-parse", "HEAD").strip()
+
+    shut_out = jobs.run("monitor", "shut-out")
+    cluster.kubectl("create", "secret", "generic", "git", "--from-literal=username=job", password)
+    lost = jobs.run("monitor", "lost")
+    told = [f"--from-literal={name}={value}" for name, value in cluster.tracked.items()]
+    cluster.kubectl("create", "secret", "generic", "jobs", *told)
+    cluster.mlops("policy", "add", "monitor.reports")
+    cluster.edit("policy.yaml", "s3://flights/reports", "s3://logs/reports")
+    cluster.commit("Keep what the monitor says")
+    merge(cluster)
+    wait_until(lambda: "flight-delays version 1" in cluster.mlops("trace", asked, check=False).stdout, limit_s=90)
+    acting = jobs.run("monitor", "acting")
+    report = kept_report(cluster)
+    here = cluster.mlops("monitor", "staging", "--json", "--until", report["windows"][-1]["until"], check=False)
+    commit = git(cluster.root, "rev-parse", "--short=12", "HEAD").strip()
+    cluster.edit("policy.yaml", "min_rows: 200", "min_rows: 100000000")
+    cluster.commit("Judge nothing")
+    merge(cluster)
+    waiting = jobs.run("monitor", "waiting")
+    git(cluster.root, "reset", "--quiet", "--hard", before)
+    merge(cluster)
+
+    assert (shut_out.exit_code, lost.exit_code, acting.exit_code, waiting.exit_code) == (1, 1, 3, 0)
+    assert "could not read Username" in shut_out.stdout
+    assert "where it asks who comes, kubectl --namespace NAMESPACE create secret generic git" in shut_out.stdout
+    assert "has no version 1 of flight-delays" in lost.stdout
+    assert f"branch main, commit {commit}" in acting.stdout
+    assert "kept at s3://logs/reports/staging/" in acting.stdout
+    assert "lower monitor.min_rows in policy.yaml" in waiting.stdout
+    assert (here.exit_code, report["verdict"]) == (3, "act")
+    assert json.loads(here.stdout) == report
+
+
+def kept_report(cluster: ClusterProject) -> dict[str, Any]:
+    """The one report that the bucket holds."""
+    code = """
+from slipway.base.buckets import Bucket
+bucket = Bucket("s3://logs/reports")
+(name,) = (one.name for one in bucket.list("staging") if one.name.endswith("/report.json"))
+print(bucket.held(name).decode())
+"""
+    report: dict[str, Any] = json.loads(cluster.run("python", "-c", code).stdout)
+    return report
+
+
+def test_a_job_whose_image_is_not_there_ends_by_its_deadline(cluster: ClusterProject, jobs: Jobs) -> None:
+    nowhere = f"sha256:{'0' * 64}"
+    job = jobs_of(cluster, nowhere).job("monitor", "nowhere")
+    job["spec"]["activeDeadlineSeconds"] = 5
+
+    ended = jobs.ended(job)
+
+    assert ended.stderr == "DeadlineExceeded"
+    events = cluster.kubectl("get", "events", "--output=jsonpath={.items[*].message}")
+    assert f'Failed to pull image "{cluster.image}@{nowhere}"' in events
+
+
+def test_training_as_a_job_registers_what_a_commit_makes_and_sends_it(cluster: ClusterProject, jobs: Jobs) -> None:
+    before, commits = git(cluster.root, "rev-parse", "HEAD").strip(), []
+    for trees in (30, 40):
+        text = (cluster.root / "params.yaml").read_text("utf-8")
+        (cluster.root / "params.yaml").write_text(re.sub(r"n_estimators: \d+", f"n_estimators: {trees}", text), "utf-8")
+        cluster.commit(f"Use {trees} trees")
+        commits.append(git(cluster.root, "rev-parse", "HEAD").strip())
+    merge(cluster)
+
+    trained = jobs.run("train", "trained", commit=commits[0])
+    git(cluster.root, "reset", "--quiet", "--hard", before)
+    merge(cluster)
+
+    assert trained.exit_code == 0, trained.stdout
+    assert f"branch main, commit {commits[0][:12]}" in trained.stdout
+    assert "version 3 registered" in trained.stdout
+    assert cluster.forge.git(REPOSITORY, "rev-parse", "candidate/v3~1").strip() == commits[0]
+    sent = cluster.forge.git(REPOSITORY, "show", "--format=%an", "--name-only", "candidate/v3").split()
+    assert sent[0] == "mlops"
+    assert {"dvc.lock", "reports/metrics.json"} <= {*sent}
 
 
 def test_the_server_accepts_what_each_overlay_makes_and_would_refuse_a_slip(cluster: ClusterProject) -> None:

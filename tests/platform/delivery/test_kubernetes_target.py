@@ -125,11 +125,18 @@ def test_an_overlay_that_names_another_image_is_refused(project: Project, named:
     assert refusal(project) == f"{IMAGE} does not say what staging.yaml says"
 
 
-def test_a_change_of_manifests_that_is_in_no_commit_is_refused(project: Project, named: Callable[..., None]) -> None:
+@pytest.mark.parametrize(
+    "path", ["deploy/kubernetes/overlays/staging/kustomization.yaml", "vendor/slipway/kubernetes/monitor/cronjob.yaml"]
+)
+def test_a_change_of_manifests_that_is_in_no_commit_is_refused(
+    project: Project, named: Callable[..., None], path: str
+) -> None:
     named()
-    (project.root / "deploy/kubernetes/overlays/staging/kustomization.yaml").write_text(f"{OVERLAY}# more\n", "utf-8")
+    (project.root / path).parent.mkdir(parents=True, exist_ok=True)
+    with (project.root / path).open("a", encoding="utf-8") as file:
+        file.write("# more\n")
 
-    assert "has changes that are in no commit" in refusal(project)
+    assert f"{path} has changes that are in no commit" in refusal(project)
 
 
 def test_a_proposal_changes_both_files(project: Project, named: Callable[..., None]) -> None:

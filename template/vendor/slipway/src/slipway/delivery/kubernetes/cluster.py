@@ -18,6 +18,8 @@ from slipway.delivery.target import Rival, Run
 from slipway.settings.project import Project
 
 FOLDER = "deploy/kubernetes"
+#: What an overlay may name of the platform's own.
+JOBS = "vendor/slipway/kubernetes"
 #: The name of the Deployment, its container, its image in the manifests and the Service.
 NAME = "model"
 PORT = 8000

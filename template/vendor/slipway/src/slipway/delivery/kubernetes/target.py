@@ -24,7 +24,7 @@ from slipway.base.errors import MlopsError
 from slipway.base.files import Log
 from slipway.delivery import environments, target
 from slipway.delivery.kubernetes import forwards, manifest, needs, pulled, rivals
-from slipway.delivery.kubernetes.cluster import BUNDLE, FOLDER, NAME, RIVAL, SERVICE_PORT, Cluster, Pod, host
+from slipway.delivery.kubernetes.cluster import BUNDLE, FOLDER, JOBS, NAME, RIVAL, SERVICE_PORT, Cluster, Pod, host
 from slipway.delivery.kubernetes.pulled import Pulled
 from slipway.delivery.target import Rival, Run
 from slipway.forge import git
@@ -88,7 +88,7 @@ def prepare(project: Project, run: Run, bundle: Bundle) -> Run:
     """Refuse what pods cannot do; the run gets the address that it has in its cluster."""
     del bundle
     place = Cluster(project, run.environment)
-    changed = [path for path in git.changes(project.root) if path.startswith(f"{FOLDER}/")]
+    changed = [path for path in git.changes(project.root) if path.startswith((f"{FOLDER}/", f"{JOBS}/"))]
     if changed:
         raise MlopsError(
             f"{changed[0]} has changes that are in no commit", "commit them first: what runs is what was reviewed"
