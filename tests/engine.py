@@ -83,7 +83,7 @@ def docker_engine() -> Iterator[Engine]:
     needs_root("dockerd")
     with ExitStack() as stack:
         # A socket's path is at most 107 characters long, which the folders of pytest come near to.
-        folder = Path(tempfile.mkdtemp(prefix="engine-"))
+        folder = Path(tempfile.mkdtemp(prefix="engine-", dir="/var/tmp"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         client_config(folder / "config")
         (folder / "bin").mkdir()
