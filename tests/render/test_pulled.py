@@ -1,55 +1,17 @@
 """What tells Argo CD and Flux to pull an environment is what their published models know, field by field."""
 
 import json
-import subprocess
 import tomllib
-from collections.abc import Callable, Iterator
-from copy import deepcopy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from parts import part
+from published import complaints, spoilt
 
 MODELS = {"argocd": "argo-cd", "flux": "flux-cd"}
 KINDS = {"argocd": ["Application"], "flux": ["GitRepository", "Kustomization"]}
-ASK = """
-const objects = JSON.parse(require("fs").readFileSync(0, "utf-8"));
-const said = objects.map(one => {
-  const models = require(process.argv[1] + "/" + one.apiVersion);
-  try { new models[one.kind](one).validate(); return ""; } catch (error) { return error.message; }
-});
-console.log(JSON.stringify(said));
-"""
-
-
-def complaints(objects: list[dict[str, Any]], delivery: str) -> list[str]:
-    """What the models of a controller say against each of these objects."""
-    command = ["node", "-e", ASK, str(part(MODELS[delivery]))]
-    done = subprocess.run(command, input=json.dumps(objects), check=True, capture_output=True, text=True)
-    said: list[str] = json.loads(done.stdout)
-    return said
-
-
-def places(value: object, *path: str | int) -> Iterator[tuple[str | int, ...]]:
-    """The way to each text, number and truth value in an object."""
-    if not isinstance(value, dict | list):
-        yield path
-        return
-    inner = value.items() if isinstance(value, dict) else enumerate(value)
-    yield from (place for key, one in inner for place in places(one, *path, key))
-
-
-def spoilt(found: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The object once for each of its values, with another type there: a model minds that in a field that it knows."""
-    for *way, last in places({key: found[key] for key in ("metadata", "spec")}):
-        changed = deepcopy(found)
-        holder: Any = changed
-        for key in way:
-            holder = holder[key]
-        holder[last] = [1]
-        yield changed
 
 
 @pytest.fixture(scope="module", params=sorted(MODELS))
@@ -68,8 +30,8 @@ def objects(project: Path, delivery: str) -> list[dict[str, Any]]:
 
 
 def test_the_models_know_every_field(objects: list[dict[str, Any]], delivery: str) -> None:
-    assert complaints(objects, delivery) == [""] * len(objects)
-    assert "" not in complaints([wrong for one in objects for wrong in spoilt(one)], delivery)
+    assert complaints(objects, MODELS[delivery]) == [""] * len(objects)
+    assert "" not in complaints([wrong for one in objects for wrong in spoilt(one)], MODELS[delivery])
 
 
 def test_each_environment_is_pulled_by_objects_of_its_own(
