@@ -68,11 +68,11 @@ def snapshot(destination: Path, *, platform: bool = True) -> Template:
     """
     destination.mkdir(parents=True, exist_ok=True)
     git(destination, "init", "--quiet", "--initial-branch=main")
-    return _add_work_tree(destination, leave_out="" if platform else "template/vendor/slipway/src/")
+    return _add_work_tree(destination, platform=platform)
 
 
-def history(destination: Path) -> Template:
-    """Make a repository of every release and, as the newest version, the work tree."""
+def history(destination: Path, *, platform: bool = True) -> Template:
+    """Make a repository of every release and, as the newest version, the work tree; see `snapshot`."""
     destination.mkdir(parents=True, exist_ok=True)
     git(destination, "init", "--quiet", "--initial-branch=main")
     for version, released in releases().items():
@@ -83,7 +83,7 @@ def history(destination: Path) -> Template:
         commit(destination, f"Release {version}")
         git(destination, "tag", version)
     _empty(destination)
-    return _add_work_tree(destination)
+    return _add_work_tree(destination, platform=platform)
 
 
 def releases() -> dict[str, str]:
@@ -95,11 +95,11 @@ def _empty(repository: Path) -> None:
     git(repository, "rm", "-r", "--quiet", "--ignore-unmatch", ".")
 
 
-def _add_work_tree(destination: Path, leave_out: str = "") -> Template:
+def _add_work_tree(destination: Path, *, platform: bool) -> Template:
     listed = git(ROOT, "ls-files", "--cached", "--others", "--exclude-standard", "-z").split("\0")
     for name in filter(None, listed):
         source, copy = ROOT / name, destination / name
-        if source.is_file() and not (leave_out and name.startswith(leave_out)):
+        if source.is_file() and (platform or not name.startswith("template/vendor/slipway/src/")):
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, copy)
     commit(destination, "The work tree")

@@ -16,6 +16,12 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Template:
     return history(tmp_path_factory.mktemp("released"))
 
 
+@pytest.fixture(scope="session")
+def without_modules(tmp_path_factory: pytest.TempPathFactory) -> Template:
+    """The same, but the work tree lacks the platform's modules: most of an update's time goes into them."""
+    return history(tmp_path_factory.mktemp("without-modules"), platform=False)
+
+
 @pytest.fixture
 def start(released: Template, tmp_path: Path) -> Callable[..., Path]:
     """Return a function that makes a committed project of a released version."""

@@ -14,6 +14,12 @@ from slipway.template import update as following
 OLDEST = next(iter(releases()))
 
 
+@pytest.fixture
+def released(without_modules: Template) -> Template:
+    """Nothing here depends on the platform's modules."""
+    return without_modules
+
+
 def take(project: Path, **wanted: str) -> str:
     """Propose the newest version, merge it, and return the branch."""
     proposal = following.propose_update(following.prepare(project, **wanted, trust=True))  # type: ignore[arg-type]
@@ -25,7 +31,7 @@ def take(project: Path, **wanted: str) -> str:
 def is_newest(project: Path, released: Template) -> bool:
     """Whether the files are those of the newest version."""
     recorded = (project / ".copier-answers.yml").read_text(encoding="utf-8")
-    platform = (project / "vendor/slipway/src/slipway/template/update.py").is_file()
+    platform = (project / "vendor/slipway/pyproject.toml").is_file()
     return f"_commit: {released.version}\n" in recorded and platform
 
 

@@ -37,6 +37,12 @@ AROUND = list(zip(SIZES, [*SIZES[1:], SIZES[0]], strict=True))
 WAYS = [(by_command, *two) for two in AROUND] + [(by_copier, *reversed(two)) for two in AROUND]
 
 
+@pytest.fixture
+def released(without_modules: Template) -> Template:
+    """Nothing here depends on the platform's modules."""
+    return without_modules
+
+
 @pytest.mark.parametrize(("way", "before", "after"), WAYS)
 def test_a_size_becomes_another(
     before: str,

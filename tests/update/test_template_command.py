@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 from questions import ROOT
-from rendering import commit, files, git, history
-from running import Result
+from rendering import Template, commit, files, git, snapshot
+from running import Result, ran
 
 pytestmark = pytest.mark.xdist_group("template-command")
 
@@ -27,16 +27,13 @@ KILLS = 6
 
 @dataclass(frozen=True)
 class Checkout:
-    """A project's folder, and the Python of its environment."""
+    """A project's folder."""
 
     root: Path
-    python: Path
 
     def template(self, *arguments: str) -> Result:
         """Run `mlops template`."""
-        command = [str(self.python), "-m", "slipway", "template", *arguments]
-        done = subprocess.run(command, cwd=self.root, capture_output=True, text=True, encoding="utf-8", check=False)
-        return Result(done.returncode, done.stdout, done.stderr)
+        return ran([sys.executable, "-m", "slipway", "template", *arguments], environment(), check=False, cwd=self.root)
 
     def edit(self, path: str, line: str) -> None:
         """Write a first line into a file and commit."""
@@ -45,17 +42,28 @@ class Checkout:
         commit(self.root, f"Edit {path}")
 
 
+def environment() -> dict[str, str]:
+    """The variables under which the platform runs as it lies in the template, in no project's environment."""
+    return os.environ | {"PYTHONPATH": str(ROOT / "template" / "vendor" / "slipway" / "src")}
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A committed project with its environment, of a template that has a next version. Tests only look at it."""
+    """A committed project of a template that has a next version. Tests only look at it.
+
+    It has none of the platform's modules: they would be the same in both versions, and take two thirds of an update.
+    """
     place = tmp_path_factory.mktemp("command")
-    (place / "template").mkdir()
-    template = history(place / "template")
-    root = template.render(place / "project")
-    subprocess.run(["uv", "sync", "--quiet"], cwd=root, check=True)
+    template = snapshot(place / "template", platform=False)
+    root = committed(template, place / "project")
+    template.release(NEXT, improve)
+    return root
+
+
+def committed(template: Template, root: Path) -> Path:
+    template.render(root)
     git(root, "init", "--quiet")
     commit(root, "A project")
-    template.release(NEXT, improve)
     return root
 
 
@@ -75,12 +83,18 @@ def project(made: Path, tmp_path: Path) -> Checkout:
     return copied(made, tmp_path / "project")
 
 
+@pytest.fixture
+def whole(template: Template, tmp_path: Path) -> Checkout:
+    """A project with everything that it is made of."""
+    return Checkout(committed(template, tmp_path / "whole"))
+
+
 def copied(made: Path, root: Path) -> Checkout:
-    shutil.copytree(made, root, ignore=shutil.ignore_patterns(".venv"))
+    shutil.copytree(made, root)
     (root / ".mlops").mkdir()
     (root / ".mlops" / "runs.db").write_bytes(b"\0every run\0")
     (root / ".env").write_text("TOKEN=mine\n", encoding="utf-8")
-    return Checkout(root, made / ".venv" / "bin" / "python")
+    return Checkout(root)
 
 
 @dataclass(frozen=True)
@@ -105,8 +119,7 @@ def updated(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Updated:
 @pytest.fixture
 def proposed(updated: Updated, tmp_path: Path) -> Checkout:
     """A copy of it to work in."""
-    root = Path(shutil.copytree(updated.project.root, tmp_path / "project"))
-    return Checkout(root, updated.project.python)
+    return Checkout(Path(shutil.copytree(updated.project.root, tmp_path / "project")))
 
 
 def state(root: Path) -> dict[str, bytes]:
@@ -271,20 +284,20 @@ def test_the_difference_is_shown_before_it_is_proposed(project: Checkout) -> Non
     assert git(project.root, "branch", "--list", "template/*") == ""
 
 
-def test_an_audit_of_a_new_project_finds_nothing(project: Checkout) -> None:
-    done = project.template("audit")
+def test_an_audit_of_a_new_project_finds_nothing(whole: Checkout) -> None:
+    done = whole.template("audit")
 
     assert (done.exit_code, done.stdout.splitlines()[-1]) == (0, "the platform is as its version made it")
 
 
-def test_an_audit_names_what_differs_and_how_to_bring_it_back(project: Checkout) -> None:
-    project.edit("vendor/slipway/src/slipway/serving/app.py", "# ours\n")
-    project.edit("dvc.yaml", "# ours\n")
-    project.edit("params.yaml", "# ours\n")
-    (project.root / "vendor/slipway/src/slipway/pages/report.css").unlink()
-    commit(project.root, "Delete")
+def test_an_audit_names_what_differs_and_how_to_bring_it_back(whole: Checkout) -> None:
+    whole.edit("vendor/slipway/src/slipway/serving/app.py", "# ours\n")
+    whole.edit("dvc.yaml", "# ours\n")
+    whole.edit("params.yaml", "# ours\n")
+    (whole.root / "vendor/slipway/src/slipway/pages/report.css").unlink()
+    commit(whole.root, "Delete")
 
-    done = project.template("audit")
+    done = whole.template("audit")
 
     assert done.exit_code == 3
     listed = [line.split() for line in done.stdout.splitlines()]
@@ -296,24 +309,24 @@ def test_an_audit_names_what_differs_and_how_to_bring_it_back(project: Checkout)
     ]
     recipe = re.search(r"(git restore .*)$", done.stdout)
     assert recipe
-    subprocess.run(recipe[1], shell=True, cwd=project.root, check=True)
-    commit(project.root, "Take the template's files")
-    assert project.template("audit").exit_code == 0
+    subprocess.run(recipe[1], shell=True, cwd=whole.root, check=True)
+    commit(whole.root, "Take the template's files")
+    assert whole.template("audit").exit_code == 0
 
 
-def test_an_audit_says_when_nothing_imports_the_names_where_they_were(project: Checkout) -> None:
+def test_an_audit_says_when_nothing_imports_the_names_where_they_were(whole: Checkout) -> None:
     """What the move of the platform left: a module for the imports of before."""
     shim = "src/flight_delays/mlops/schema.py"
-    (project.root / shim).parent.mkdir()
-    (project.root / shim).write_text("from slipway import Row as Row\n", encoding="utf-8")
-    project.edit("src/flight_delays/contract.py", "from .mlops.schema import Row as Row\n")
+    (whole.root / shim).parent.mkdir()
+    (whole.root / shim).write_text("from slipway import Row as Row\n", encoding="utf-8")
+    whole.edit("src/flight_delays/contract.py", "from .mlops.schema import Row as Row\n")
 
-    used = project.template("audit").stdout
-    git(project.root, "checkout", "HEAD~1", "--", "src/flight_delays/contract.py")
-    commit(project.root, "Import from where it is")
+    used = whole.template("audit").stdout
+    git(whole.root, "checkout", "HEAD~1", "--", "src/flight_delays/contract.py")
+    commit(whole.root, "Import from where it is")
 
     assert "imports" not in used
-    assert f"nothing imports {shim} any more: git rm {shim}\n" in project.template("audit").stdout
+    assert f"nothing imports {shim} any more: git rm {shim}\n" in whole.template("audit").stdout
 
 
 def start_and_kill(project: Checkout, seconds: float) -> None:
@@ -321,7 +334,7 @@ def start_and_kill(project: Checkout, seconds: float) -> None:
     started = subprocess.Popen(
         [sys.executable, "-c", ENGINE],
         cwd=project.root,
-        env=os.environ | {"PYTHONPATH": str(ROOT / "template" / "vendor" / "slipway" / "src")},
+        env=environment(),
         start_new_session=True,
     )
     try:
