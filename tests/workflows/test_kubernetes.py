@@ -330,7 +330,7 @@ def merge(cluster: ClusterProject) -> None:
 def jobs_of(cluster: ClusterProject, digest: str) -> Jobs:
     """The Jobs of an image, with what they find in the cluster. The overlay is as before afterwards."""
     repository = f"http://{cluster.forge_door.address}/{REPOSITORY}"
-    page = {"https://github.com/acme/flight-delays.git": repository, "ghcr.io/acme/flight-delays": cluster.image}
+    page = {"https://github.com/acme/model.git": repository, "ghcr.io/acme/model": cluster.image}
     with_jobs(cluster.root / FOLDER, **page, **{"sha256:...": digest})
     made = list(safe_load_all(cluster.kubectl("kustomize", str(cluster.root / FOLDER))))
     git(cluster.root, "checkout", "--quiet", OVERLAY)
