@@ -19,7 +19,8 @@ from servers import Bucket, s3_store
 HERE = Path(__file__).parent
 #: Files and tests that use the example, and what they show does not depend on the kind of answer.
 ALIKE = {
-    "test_access.py", "test_advisories.py", "test_asking.py", "test_bucket_of_a_project.py", "test_cards.py",
+    "test_access.py", "test_advisories.py", "test_asking.py", "test_bucket_of_a_project.py", "test_candidates.py",
+    "test_cards.py",
     "test_clusters.py", "test_connections.py", "test_engine.py", "test_erasure.py", "test_fleet.py",
     "test_gathering.py", "test_formats.py", "test_hanging.py", "test_kept.py", "test_label_sources.py",
     "test_labels.py", "test_next_steps.py", "test_partitions.py",
