@@ -66,7 +66,7 @@ def concluded(
         changes=changes_of(best, present, gain),
         subject=f"the candidate {name}",
         sentence=sentence_of(exam.metric, which, present, gain),
-        remarks=[f"failed: {row.name}: {row.reason}" for row in rows if row.reason],
+        remarks=[f"failed: {row.name}: {row.reason.rstrip('.')}" for row in rows if row.reason],
         page="reports/candidates.html",
         candidates=in_order,
     )
