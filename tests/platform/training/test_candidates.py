@@ -203,14 +203,15 @@ def test_what_cannot_be_compared_is_refused_before_any_work(
     assert refused.value.problem.startswith(problem)
 
 
-def test_another_seed_or_other_rows_keep_nothing(small: Project, tmp_path: Path) -> None:
+def test_another_seed_metric_or_other_rows_keep_nothing(small: Project, tmp_path: Path) -> None:
     project = copy(small, tmp_path)
-    before = [one.key for one in candidates._candidates(project, 3)]
+    before = [one.key for one in candidates._candidates(project, 3, "roc_auc")]
 
-    assert [one.key for one in candidates._candidates(project, 4)] != before
+    assert [one.key for one in candidates._candidates(project, 4, "roc_auc")] != before
+    assert not {one.key for one in candidates._candidates(project, 3, "brier")} & {*before}
     project.params.seed += 1
-    assert not {one.key for one in candidates._candidates(project, 3)} & {*before}
+    assert not {one.key for one in candidates._candidates(project, 3, "roc_auc")} & {*before}
     project.params.seed -= 1
-    assert [one.key for one in candidates._candidates(project, 3)] == before
+    assert [one.key for one in candidates._candidates(project, 3, "roc_auc")] == before
     (project.root / "data" / "train.parquet").write_bytes(b"others")
-    assert not {one.key for one in candidates._candidates(project, 3)} & {*before}
+    assert not {one.key for one in candidates._candidates(project, 3, "roc_auc")} & {*before}

@@ -71,7 +71,7 @@ def run(project: Project, metric: str | None, log: Log) -> CandidatesResult:
     with project.only_one("candidates"), engines.opened(project, log) as engine:
         search = project.params.search
         exam = Exam.of(project, metric, search.folds if search else FOLDS, engine)
-        every = _candidates(project, exam.folds)
+        every = _candidates(project, exam.folds, metric)
         key = digest([metric, [(one.name, one.key) for one in every]])
         facts = {"metric": metric, "folds": str(exam.folds), "candidates": ", ".join(project.params.candidates)}
         log(f"candidates: {exam.rows:,} training rows, {exam.in_words}")
@@ -112,9 +112,12 @@ def require_candidates(project: Project, metric: str | None) -> str:
     return metric
 
 
-def _candidates(project: Project, folds: int) -> list[_Candidate]:
-    """The present parameters and the candidates, each with a digest of all that decides what it is worth."""
-    params, known = project.params, basis(project)
+def _candidates(project: Project, folds: int, metric: str) -> list[_Candidate]:
+    """The present parameters and the candidates, each with a digest of all that decides what it is worth.
+
+    The metric is part of it, since a fold without a number for one may have a number for another.
+    """
+    params, known = project.params, (*basis(project), metric)
     models = {PRESENT: params.model, **{name: params.model | values for name, values in params.candidates.items()}}
     return [
         _Candidate(name, model, digest((*known, (params.seed, model, params.decision, folds))))
