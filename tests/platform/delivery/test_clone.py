@@ -109,3 +109,13 @@ def test_an_image_with_other_packages_is_refused(there: Forge, tmp_path: Path, m
         cloned(there, tmp_path, monkeypatch)
 
     assert "mlops build monitor train --push" in refused.value.next_step
+
+
+def test_a_branch_that_locks_nothing_is_refused(there: Forge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = tmp_path / "image"
+    git(image, "rm", "--quiet", "--cached", "uv.lock")
+    git(image, "commit", "--quiet", "--message", "Forget the lock")
+    git(image, "push", "--quiet", str(there.folder / REPOSITORY), "HEAD:main")
+
+    with pytest.raises(MlopsError, match="is not the one that this image was made with"):
+        cloned(there, tmp_path, monkeypatch)

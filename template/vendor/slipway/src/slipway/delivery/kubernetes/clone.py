@@ -45,7 +45,8 @@ def clone(image: Path, target: Path, login: Path) -> str:
     inside = ("-c", f"safe.directory={target}", "-C", str(target))
     if commit and _git(*inside, "checkout", "--quiet", "-B", branch, commit, "--").code:
         raise MlopsError(f"{repository} has no commit {commit} in its history", "push it, or name another COMMIT")
-    if (image / LOCK).read_bytes() != (target / LOCK).read_bytes():
+    there = target / LOCK
+    if not there.is_file() or there.read_bytes() != (image / LOCK).read_bytes():
         raise MlopsError(
             f"{LOCK} of the branch {branch} is not the one that this image was made with, so it has other packages",
             "mlops build monitor train --push, and name the digests in kustomization.yaml of the overlay",
