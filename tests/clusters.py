@@ -21,7 +21,7 @@ from servers import process
 
 HERE = Path(sys.executable).parent
 PAGE = ROOT / "template" / "vendor" / "slipway" / "docs" / "engines.md"
-MANIFESTS = ROOT / "template" / "vendor" / "slipway" / "kubernetes" / "dask"
+MANIFESTS = ROOT / "template" / "vendor" / "slipway" / "kubernetes"
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def dask_pods(folder: Path) -> Iterator[Cluster]:
     """The scheduler and the two workers of the manifests, each as its pod starts it, in a network of their own."""
     needs("ip")
     needs_root("a network of its own")
-    (made,) = yaml.safe_load_all((MANIFESTS / "cluster.yaml").read_text("utf-8"))
+    (made,) = yaml.safe_load_all((MANIFESTS / "dask" / "cluster.yaml").read_text("utf-8"))
     scheduler, worker = (made["spec"][part]["spec"]["containers"][0]["args"] for part in ("scheduler", "worker"))
     told = {"$(DASK_SCHEDULER_ADDRESS)": "tcp://127.0.0.1:8786", "=/tmp": f"={folder}"}  # as the operator tells them
     with ExitStack() as running:
@@ -126,6 +126,43 @@ def ray_cluster(folder: Path) -> Iterator[Cluster]:
             running.enter_context(process([*inside, *command], says("will now block forever", log), log, env))
         env |= {"MLOPS_ENGINE": "ray", "MLOPS_ENGINE_ADDRESS": "127.0.0.1:6379"}
         yield Cluster(env, inside, folder / "head.log")
+
+
+#: What KubeRay 1.7 adds to `rayStartParams` (ray-operator/controllers/ray/common/pod.go); each pod has these ports.
+KUBERAY = ("--block", "--metrics-export-port={}", "--dashboard-agent-listen-port={}")
+
+
+@contextmanager
+def ray_pods(folder: Path, project: Path) -> Iterator[tuple[tuple[str, ...], dict[str, str]]]:
+    """The head and the workers of the manifests, as KubeRay starts them, in a network of their own.
+
+    Yields what a command begins with, and has as variables, in the pod that sends the entrypoint.
+    """
+    needs("ip")
+    needs_root("a network of its own")
+    made = yaml.safe_load((MANIFESTS / "ray" / "job.yaml").read_text("utf-8"))["spec"]["rayClusterSpec"]
+    token = {"RAY_AUTH_MODE": made["authOptions"]["mode"], "RAY_AUTH_TOKEN": "0" * 40}
+    common = token | {"PATH": f"{project}/.venv/bin{os.pathsep}{os.environ['PATH']}"}
+    (workers,) = made["workerGroupSpecs"]
+    pods = [("head", made["headGroupSpec"], "--head --dashboard-host=0.0.0.0")]
+    pods += [(f"worker{one}", workers, "--address=127.0.0.1:6379") for one in range(workers["replicas"])]
+    place = tempfile.mkdtemp(prefix="ray")
+    with ExitStack() as running:
+        running.callback(shutil.rmtree, place, ignore_errors=True)
+        inside = running.enter_context(network(folder))
+        for number, (name, group, role) in enumerate(pods, 1):
+            (container,) = group["template"]["spec"]["containers"]
+            params = {"num-cpus": container["resources"]["limits"]["cpu"]} | group["rayStartParams"]
+            flags = [f"--{key}" if value == "true" else f"--{key}={value}" for key, value in params.items()]
+            flags += [flag.format(free_port()) for flag in KUBERAY]
+            # What one machine needs that has all of them.
+            flags += [f"--node-ip-address=127.0.0.{number}", "--object-store-memory=100000000"]
+            flags += [f"--temp-dir={place}"] if name == "head" else []
+            env = {one["name"]: one["value"] for one in container.get("env", [])} | common
+            command = [*inside, "env", f"--chdir={project}", "ray", "start", *role.split(), *flags]
+            log = folder / f"{name}.log"
+            running.enter_context(process(command, says("will now block forever", log), log, env))
+        yield inside, os.environ | common
 
 
 def page_commands(engine: str) -> list[str]:
