@@ -24,12 +24,12 @@ PATHS = ("benchmarks", "docs", "tests", "template/vendor/slipway/src", "tests/pl
 FILE_ROWS = 24_000
 
 
-def project_of(files: int, folder: Path) -> Path:
+def project_of(files: int, folder: Path, *, platform: bool = False) -> Path:
     """A project whose raw data is the example's sample so many times, departing a millisecond later in each file."""
     import polars as pl
     from rendering import snapshot
 
-    root = snapshot(folder / "template", platform=False).render(folder / "flight-delays")
+    root = snapshot(folder / "template", platform=platform).render(folder / "flight-delays")
     sample = pl.read_csv(root / "data" / "sample" / "flights.csv.gz", infer_schema=False)
     (root / "data" / "raw").mkdir()
     for number in range(files):

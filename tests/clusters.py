@@ -103,10 +103,10 @@ def dask_pods(folder: Path) -> Iterator[Cluster]:
 
 
 @contextmanager
-def ray_cluster(folder: Path) -> Iterator[Cluster]:
+def ray_cluster(folder: Path, programs: Path = HERE) -> Iterator[Cluster]:
     """The head of the page, and its node twice with a processor each, in a network of their own.
 
-    For Ray listens on every interface.
+    For Ray listens on every interface. `programs` is where the command lies.
     """
     needs("ip")
     needs_root("a network of its own")
@@ -118,9 +118,9 @@ def ray_cluster(folder: Path) -> Iterator[Cluster]:
     with ExitStack() as running:
         running.callback(shutil.rmtree, place, ignore_errors=True)
         inside = running.enter_context(network(folder))
-        nodes = {"head": [*placed(start, "127.0.0.1", 6379), *small, "--num-cpus=0", f"--temp-dir={place}"]}
+        nodes = {"head": [*placed(start, "127.0.0.1", 6379, programs), *small, "--num-cpus=0", f"--temp-dir={place}"]}
         for one in (2, 3):
-            nodes[f"node{one}"] = [*placed(join, f"127.0.0.{one}", 6379), *small, "--num-cpus=1"]
+            nodes[f"node{one}"] = [*placed(join, f"127.0.0.{one}", 6379, programs), *small, "--num-cpus=1"]
         for name, command in nodes.items():  # two that start at the same moment take the same socket
             log = folder / f"{name}.log"
             running.enter_context(process([*inside, *command], says("will now block forever", log), log, env))

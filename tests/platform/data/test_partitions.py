@@ -93,9 +93,20 @@ def test_many_parts_make_the_bytes_of_one(
     project.tool.engine_workers = 2
     with engines.opened(project, print) as engine:
         assert made(project, engine) == expected
+    monkeypatch.setattr(partitions, "PARTS", 3)
+    assert made(project) == expected
 
     assert pl.read_parquet(project.root / MADE[0]).equals(raw)
     assert pl.read_parquet(project.root / MADE[1]).equals(kept(raw, project, "").sort(CONTRACT.key))
+
+
+@pytest.mark.parametrize(
+    ("rows", "height"),
+    [(1, 1 << 18), (512 << 18, 1 << 18), ((512 << 18) + 1, 1 << 19), (10**9, 1 << 21), (10**10, 1 << 25)],
+)
+def test_a_table_has_no_more_parts_than_can_be_opened_for_each_range(rows: int, height: int) -> None:
+    assert partitions.height(rows) == height
+    assert -(-rows // height) <= partitions.PARTS
 
 
 def test_a_profile_of_parts_is_that_of_all_rows(project: Project, small_parts: None) -> None:

@@ -28,16 +28,23 @@ from slipway.contract.stretches import FileStretch
 from slipway.settings.params import FileFormat
 from slipway.team import CONTRACT
 
-#: Rows that a process holds at a time.
+#: Rows that a process holds at a time, of a table of fewer than 134 million.
 PART = 1 << 18
+#: Parts of a table, at most: each range of keys opens every part, which takes a millisecond whatever is in it.
+PARTS = 512
 #: Rows in a row group of a table. Without it, the bytes would depend on how many rows were written at a time.
 GROUP = 1 << 17
 #: Rows of a part that are read together: of most parts no more than a slice is needed at a time.
 BATCH = 1 << 13
-#: Of so many rows, the key of one is looked at to tell ranges of keys that hold about `PART` rows each.
+#: Of so many rows, the key of one is looked at to tell ranges of keys that are about as large as parts.
 SAMPLED = 1 << 9
-#: Of so many different values at a time it is told how many they are.
+#: Of so many different values at a time it is told how many they are, or of more where parts are larger.
 DISTINCT = 1 << 21
+
+
+def height(rows: int) -> int:
+    """Rows of a part of a table of so many: `PART`, until that would be too many parts."""
+    return max(PART, 1 << (-(-rows // PARTS) - 1).bit_length())
 
 
 @contextmanager
@@ -121,14 +128,14 @@ def newest(frame: pl.DataFrame) -> datetime | None:
 
 
 def bounds(table: Path, rows: int, form: FileFormat) -> list[tuple[Any, ...]]:
-    """Keys that cut the rows of a table of text into ranges of about `PART` rows."""
-    starts = range(0, rows, PART)
+    """Keys that cut the rows of a table of text into ranges of about as many rows as a part has."""
+    starts = range(0, rows, height(rows))
     if len(starts) == 1:
         return []
     fields = tuple(field for field in CONTRACT.fields + CONTRACT.outcome_fields if field.name in CONTRACT.key)
     scanned, keys = pl.scan_parquet(table).select(SOURCE, *CONTRACT.key), list[tuple[Any, ...]]()
     for start in starts:  # as plain values: a text of a frame keeps all others of its column
-        looked_at = scanned.slice(start, PART).collect().gather_every(SAMPLED)
+        looked_at = scanned.slice(start, starts.step).collect().gather_every(SAMPLED)
         keys += parse(looked_at, fields, form)[0].select(CONTRACT.key).iter_rows()
     keys.sort(key=_order)
     return [keys[place * len(keys) // len(starts)] for place in range(1, len(starts))]
@@ -226,6 +233,7 @@ def _distinct(table: pl.LazyFrame, name: str, found: list[Facts]) -> int:
     """How many different values a column has; what is missing is one of them."""
     if len(found) == 1:
         return found[0].distinct
-    passes, values = -(-sum(one.distinct for one in found) // DISTINCT), table.select(name)
+    at_a_time = DISTINCT * height(sum(one.known + one.missing for one in found)) // PART
+    passes, values = -(-sum(one.distinct for one in found) // at_a_time), table.select(name)
     some = (values.filter(pl.col(name).hash() % passes == place) for place in range(passes))
     return sum(int(part.unique().select(pl.len()).collect(engine="streaming").item()) for part in some)

@@ -110,7 +110,7 @@ def validate(project: Project, engine: Mapper = HERE) -> None:
     """
     table, form = project.root / "data" / "ingested.parquet", project.params.data.format
     rows = pl.scan_parquet(table).select(pl.len()).collect().item()
-    parts = [*stretches([RawFile(table, table.name)], partitions.PART)]
+    parts = [*stretches([RawFile(table, table.name)], partitions.height(rows))]
     with partitions.workplace(project.root) as folder:
         checked = _mapped(engine, StretchChecker(folder, form, partitions.bounds(table, rows, form)), parts)
         violations = merged(violation for one in checked for violation in one.violations)
