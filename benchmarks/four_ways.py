@@ -27,8 +27,8 @@ search:
   metric: roc_auc
   trials: 4
   ranges:
-    n_estimators: {low: 50, high: 300}
-    max_depth: [2, 3, 4, 5, 6]
+    n_estimators: {low: 10, high: 60}
+    max_depth: [2, 3, 4]
 """
 #: Each command, and where what it makes lies; without a place, it is what it says.
 COMMANDS = (
