@@ -14,6 +14,7 @@ from slipway.base.errors import MlopsError
 from slipway.delivery.environments import changed
 from slipway.settings.edit import REMOVED, edited, inserted
 from slipway.settings.environment import Challenger, Environment, Release
+from slipway.settings.params import with_model
 
 OLD, NEW, TRIED = (
     Release(version=number, digest=f"sha256:{sign * 64}", commit=sign * 40, image=image)
@@ -208,6 +209,16 @@ def test_a_key_that_stands_twice_is_refused() -> None:
 
     with pytest.raises(MlopsError, match=r"staging\.yaml cannot be changed in these places alone"):
         changed(doubled, "staging.yaml", {"champion": NEW})
+
+
+def test_a_small_number_stays_a_number_and_a_list_in_a_line_becomes_another() -> None:
+    """YAML 1.1 reads 1e-05 as a text."""
+    before = "seed: 7\ndata: {source: a, as_of: 2014-01-01}\nsplit: {by: digest}\n"
+    text = f"{before}model:\n  rate: 0.1 # slow\n  hidden: [32, 16] # two\n"
+
+    assert with_model(text, {"rate": 1e-05, "hidden": [64], "decay": 1e16}) == (
+        f"{before}model:\n  rate: 1.0e-05 # slow\n  hidden: [64] # two\n  decay: 1.0e+16\n"
+    )
 
 
 def test_what_would_be_no_legal_settings_is_refused() -> None:

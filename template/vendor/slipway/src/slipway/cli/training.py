@@ -148,19 +148,35 @@ def candidates(
     metric: Annotated[
         str | None, typer.Option(help="One that has a gate; by default that of the search, or else the first.")
     ] = None,
+    register: Annotated[
+        bool, typer.Option("--register", help="Make a version of each, of a commit of its own, and propose nothing.")
+    ] = False,
+    push: Annotated[bool, typer.Option("--push", help="With --register: send their commits to origin.")] = False,
 ) -> None:
-    """Compare the models that params.yaml names as candidates, and propose the best."""
+    """Compare the models that params.yaml names as candidates, and propose the best or register each."""
     from slipway.pages.candidates_page import write_candidates_page
+    from slipway.registry import candidates as registering
     from slipway.training import candidates as comparing
     from slipway.training.candidates_result import candidates_text
 
     project = Project.find()
     comparing.require_candidates(project, metric)
-    _warn_of_no_proposal(project)
+    if register:
+        registering.require_registrable(project, push=push)
+    elif push:
+        raise MlopsError("--push sends what --register makes", "mlops candidates --register --push", exit_code=2)
+    else:
+        _warn_of_no_proposal(project)
     result = comparing.run(project, metric, say)
     write_candidates_page(result, project.root)
     typer.echo(candidates_text(result))
-    _propose(project, result)
+    if not register:
+        _propose(project, result)
+        return
+    outcomes = registering.register(project, result, say, push=push)
+    typer.echo("\n" + "\n".join(registering.outcomes_text(outcomes, result.metric)))
+    registering.require_all(outcomes)
+    typer.echo("next: uv run mlops challenge staging --version N, or promote, with one of these")
 
 
 def _warn_of_no_proposal(project: Project) -> None:

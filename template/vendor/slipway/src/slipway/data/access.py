@@ -43,6 +43,16 @@ def declared_environment() -> dict[str, str]:
     return kept | {"DVC_NO_ANALYTICS": "true"}
 
 
+def code_of(root: Path) -> dict[str, str]:
+    """The variable by which Python takes the code of a checkout where the environment is that of another one.
+
+    What DVC looks at is then what its stages run, too.
+    """
+    if Path(sys.prefix).is_relative_to(root):
+        return {}
+    return {"PYTHONPATH": os.pathsep.join(str(root / folder) for folder in ("src", "vendor/slipway/src"))}
+
+
 @contextmanager
 def opened(root: Path) -> Iterator[dict[str, str]]:
     """The environment for a program that uses the default remote; the files that let it in are gone at the end.
@@ -54,7 +64,7 @@ def opened(root: Path) -> Iterator[dict[str, str]]:
     with tempfile.TemporaryDirectory(prefix="mlops-") as made:
         folder = Path(made)
         let_in = _identity(kind, folder) | _options(kind, name, folder)
-        yield declared_environment() | dict(kind.fixed if kind else ()) | let_in
+        yield declared_environment() | code_of(root) | dict(kind.fixed if kind else ()) | let_in
 
 
 def has_identity(identity: Identity) -> bool:

@@ -11,7 +11,7 @@ import msgspec
 from slipway.base import programs
 from slipway.base.errors import MlopsError
 from slipway.base.files import write
-from slipway.data import access, rights
+from slipway.data import access, place, rights
 from slipway.settings.project import Project
 
 
@@ -92,6 +92,18 @@ def pull_raw(project: Project) -> None:
 def has_pointers(project: Project) -> bool:
     """Whether raw data is kept outside Git, behind a `.dvc` file."""
     return any((project.root / "data").rglob("*.dvc"))
+
+
+def share(project: Project, other: Project) -> None:
+    """Let another checkout of the same repository use the cache and the remotes of this one.
+
+    It gets the outputs that its `dvc.lock` names, as far as the cache has them, so that no stage runs for those again.
+    """
+    code, output, complaint = dvc(project, "cache", "dir")
+    if code:
+        raise MlopsError(f"the cache of DVC cannot be found: {_last(complaint)}", "see: dvc cache dir")
+    place.share(project.root, (project.root / ".dvc" / output.strip()).resolve(), other.root)
+    dvc(other, "checkout", "--quiet")
 
 
 def add(project: Project, path: Path) -> None:

@@ -3,20 +3,44 @@
 from __future__ import annotations
 
 import configparser
+import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from slipway.base.files import write
 from slipway.data import remotes
+
+#: What one person has set, in the folder `.dvc`. It is in no commit.
+LOCAL = "config.local"
 
 
 def default_remote(root: Path) -> tuple[str, str]:
     """The name and the address of the default remote; both are empty when there is none."""
-    # An address may hold a percent sign, and so may a password in what a person has set.
-    config = configparser.ConfigParser(interpolation=None)
-    config.read([root / ".dvc" / "config", root / ".dvc" / "config.local"], encoding="utf-8")
+    config = _settings(root)
     name = config.get("core", "remote", fallback="")
     return name, config.get(f"'remote \"{name}\"'", "url", fallback="")
+
+
+def _settings(root: Path) -> configparser.ConfigParser:
+    # An address may hold a percent sign, and so may a password in what a person has set.
+    config = configparser.ConfigParser(interpolation=None)
+    config.read([root / ".dvc" / "config", root / ".dvc" / LOCAL], encoding="utf-8")
+    return config
+
+
+def share(root: Path, cache: Path, other: Path) -> None:
+    """Let another checkout of the same repository use this one's cache and remotes, whose paths begin at `.dvc/`."""
+    config = _settings(root)
+    for section in config.sections():
+        for key, value in config[section].items() if section.startswith("'remote ") else ():
+            there = root / ".dvc" / value
+            if "://" not in value and (key == "url" or there.exists()):
+                config[section][key] = str(there.resolve())
+    config.read_dict({"cache": {"dir": str(cache)}})
+    text = io.StringIO()
+    config.write(text)
+    write(other / ".dvc" / LOCAL, text.getvalue().encode(), mode=0o600)
 
 
 def local_folder(root: Path) -> Path | None:

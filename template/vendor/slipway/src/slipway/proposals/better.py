@@ -7,13 +7,10 @@ from hashlib import sha256
 from slipway.base.numbers import shown
 from slipway.forge import git, proposals
 from slipway.forge.proposals import Proposal
-from slipway.settings import edit
-from slipway.settings.params import Params
+from slipway.settings.params import PARAMS, with_model
 from slipway.settings.project import Project
 from slipway.team import PACKAGE
 from slipway.training.search_result import BestParameters, shown_value
-
-PARAMS = "params.yaml"
 
 
 def require_proposable(project: Project) -> None:
@@ -26,11 +23,10 @@ def require_proposable(project: Project) -> None:
 def propose_better(project: Project, result: BestParameters) -> Proposal:
     """Put the values that were found on a branch of its own, without touching the working tree."""
     require_proposable(project)
-    changes = {f"model.{name}": value for name, value in result.changes.items()}
-    text = edit.edited((project.root / PARAMS).read_text("utf-8"), changes, Params, PARAMS)
+    text = with_model((project.root / PARAMS).read_text("utf-8"), result.changes)
     branch = f"search/{sha256(text.encode()).hexdigest()[:8]}"
     then = f"git switch {branch}, uv run mlops pipeline, commit dvc.lock and reports, uv run mlops register"
-    title = f"{len(changes)} better parameter{'s'[: len(changes) > 1]} proposed"
+    title = f"{len(result.changes)} better parameter{'s'[: len(result.changes) > 1]} proposed"
     with project.only_one("promote"):
         return proposals.propose(
             project, branch, {PARAMS: text}, _message(result), title=title, next_step=then, replace=False

@@ -170,6 +170,11 @@ class Registry:
         with self._translated():
             self.client.set_registered_model_alias(self.name, alias, str(number))
 
+    def set_candidate(self, number: int, name: str) -> None:
+        """Note under which name `params.yaml` had a version's parameters among its candidates."""
+        with self._translated():
+            self.client.set_model_version_tag(self.name, str(number), "candidate", name)
+
     def set_image(self, number: int, image: str) -> None:
         """Note the image, pinned by its digest, that holds the code of a version."""
         with self._translated():

@@ -18,6 +18,7 @@ from slipway.registry import cards, packaging, readable
 from slipway.registry.models import Registry, Version
 from slipway.settings.base import read_settings
 from slipway.settings.environment import Environment
+from slipway.settings.params import ASIDE, PARAMS
 from slipway.settings.project import Project
 from slipway.training.bundle import Bundle, Lineage, seal
 from slipway.training.gates import check_gates, require_passed
@@ -26,7 +27,7 @@ from slipway.training.tracking import find_deleted_run, find_run, shown, store_u
 
 LOCK, COST = "dvc.lock", "reports/cost.json"
 #: What a version is made from, the code in its bundle included.
-MADE_FROM = ["src", "vendor", LOCK, "params.yaml", "policy.yaml", "uv.lock", "pyproject.toml"]
+MADE_FROM = ["src", "vendor", LOCK, PARAMS, "policy.yaml", "uv.lock", "pyproject.toml"]
 
 
 def register(project: Project, log: Log = print) -> tuple[Version, bool]:
@@ -61,18 +62,29 @@ def register(project: Project, log: Log = print) -> tuple[Version, bool]:
 
 def send(project: Project, version: Version) -> str:
     """Send the commit that made a version to origin, on a branch of its own, which never moves; return its name."""
-    branch = f"candidate/v{version.number}"
+    branch = _branch(version)
     there = git.fetched(project.root, branch)
     if there is None:
-        here = git.is_ancestor(project.root, version.commit, "HEAD")
-        git.git(project.root, "branch", "--force", branch, "HEAD" if here else version.commit)
-        git.push(project.root, branch)
+        git.push(project.root, keep(project, version))
     elif not git.is_ancestor(project.root, version.commit, there):
         raise MlopsError(
             f"origin has a branch {branch} of another model, so this registry has begun to count anew",
             f"connect the registry of before, or rename {branch} at origin, then run this again",
         )
     return branch
+
+
+def keep(project: Project, version: Version) -> str:
+    """Put the commit that made a version on a branch of its own here, so that Git keeps it; return its name."""
+    branch = _branch(version)
+    if not git.is_ancestor(project.root, version.commit, branch):
+        here = git.is_ancestor(project.root, version.commit, "HEAD")
+        git.git(project.root, "branch", "--force", branch, "HEAD" if here else version.commit)
+    return branch
+
+
+def _branch(version: Version) -> str:
+    return f"candidate/v{version.number}"
 
 
 def _lost(project: Project, registry: Registry) -> Iterator[str]:
@@ -104,12 +116,21 @@ def _require_current(project: Project) -> None:
 
 def _same(project: Project, registry: Registry, lineage: Lineage) -> Version | None:
     """The newest version of another commit with the same content: only how long things took may differ."""
-    made_from, here = [path for path in MADE_FROM if path != LOCK], _locked(project, lineage.commit)
+    made_from = [path for path in MADE_FROM if path not in (LOCK, PARAMS)]
+    asked, here = _asked(project, lineage.commit), _locked(project, lineage.commit)
     for version in reversed(registry.versions()):
-        is_other = version.commit != lineage.commit
-        if is_other and git.is_alike(project.root, version.commit, lineage.commit, made_from):
+        if version.commit == lineage.commit:
+            continue
+        is_alike = git.is_alike(project.root, version.commit, lineage.commit, made_from)
+        if is_alike and _asked(project, version.commit) == asked:
             return version if _locked(project, version.commit) == here else None
     return None
+
+
+def _asked(project: Project, commit: str) -> Any:
+    """What `params.yaml` of a commit asks of the pipeline."""
+    params = yaml.safe_load(git.at_commit(project.root, commit, PARAMS) or "{}")
+    return {name: value for name, value in params.items() if name not in ASIDE}
 
 
 def _locked(project: Project, commit: str) -> Any:

@@ -54,8 +54,8 @@ class _Node:
 def edited(text: str, changes: Mapping[str, Any], kind: type[Any], name: str) -> str:
     """The text of the file `name` with other values; everything else stays as it is.
 
-    `changes` maps a place, such as `champion.version`, to its new value: a scalar, a mapping that holds exactly what
-    shall stand there, or `REMOVED`. `kind` is the type that the file is read as.
+    `changes` maps a place, such as `champion.version`, to its new value: a scalar, a list of scalars, a mapping that
+    holds exactly what shall stand there, or `REMOVED`. `kind` is the type that the file is read as.
 
     Raises `MlopsError` when the result would not be the old settings with these changes.
     """
@@ -189,7 +189,8 @@ def _with(text: str, path: list[str], value: Any) -> str:
         return _add(text, parent, path[-1], value)
     old = pair[1]
     if not isinstance(value, Mapping):
-        if old.pairs is not None or old.items:
+        is_list_in_a_line = old.is_flow and old.pairs is None and isinstance(value, list)
+        if (old.pairs is not None or old.items) and not is_list_in_a_line:
             raise _CannotError(f"{'.'.join(path)} is more than one value")
         return _replace(text, old, _scalar(value, old.style))
     if old.pairs is None:
@@ -207,6 +208,8 @@ def _scalar(value: Any, style: str | None = None) -> str:
         doubled = str(value).replace("'", "''")
         return f"'{doubled}'" if style == "'" else json.dumps(str(value), ensure_ascii=False)
     plain = str(value) if isinstance(value, str | date) else json.dumps(value)
+    if isinstance(value, float) and "." not in plain:
+        plain = plain.replace("e", ".0e")  # 1e-05 is a text in YAML 1.1
     try:
         is_safe = yaml.safe_load(f"{{key: {plain}}}") == yaml.safe_load(f"key: {plain}") == {"key": value}
     except yaml.YAMLError:

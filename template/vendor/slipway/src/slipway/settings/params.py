@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+from collections.abc import Mapping
 from datetime import date
 from pathlib import PurePosixPath
 from typing import Any, Literal
@@ -10,11 +11,15 @@ from typing import Any, Literal
 import msgspec
 
 from slipway.base.buckets import SCHEMES, is_bucket
+from slipway.settings import edit
 from slipway.settings.base import Positive, Settings, Share
 from slipway.settings.search import SearchParams
 
 #: How a source begins that names a variable of the environment.
 IN_ENVIRONMENT = "env:"
+PARAMS = "params.yaml"
+#: Its blocks that no stage depends on.
+ASIDE = ("search", "candidates")
 
 
 class FileFormat(Settings):
@@ -171,3 +176,8 @@ class Params(Settings):
     search: SearchParams | None = None
     #: By name: values that `mlops candidates` lays over `model`.
     candidates: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict)
+
+
+def with_model(text: str, values: Mapping[str, Any]) -> str:
+    """The text of `params.yaml` with other values for the model; comments and everything else stay as they are."""
+    return edit.edited(text, {f"model.{name}": value for name, value in values.items()}, Params, PARAMS)

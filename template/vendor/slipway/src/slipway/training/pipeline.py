@@ -74,13 +74,13 @@ def to_be_formatted(root: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def commit(project: Project) -> str | None:
+def commit(project: Project, subject: str = "Record what the pipeline made") -> str | None:
     """Commit what the pipeline made, for a job that has nobody to do so; `None` when nothing has changed."""
     made = [path for path in git.changes(project.root) if path == "dvc.lock" or path.startswith("reports/")]
     if not made:
         return None
     git.git(project.root, "add", "--", *made)
-    git.git(project.root, "commit", "--no-verify", "--quiet", "-m", "Record what the pipeline made", "--", *made)
+    git.git(project.root, "commit", "--no-verify", "--quiet", "-m", subject, "--", *made)
     return git.head(project.root)
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from slipway.base.errors import MlopsError, first_line
+from slipway.settings.params import ASIDE
 from slipway.settings.project import Project
 
 if TYPE_CHECKING:
@@ -182,8 +183,7 @@ def record(project: Project, client: MlflowClient, tags: dict[str, str], *, stat
         run = client.create_run(experiment(project, client), tags=tags | _machine(project))
         run_id: str = run.info.run_id
         params = msgspec.to_builtins(project.params)
-        del params["search"], params["candidates"]  # no stage depends on them
-        for name, value in flat(params):
+        for name, value in flat({name: value for name, value in params.items() if name not in ASIDE}):
             client.log_param(run_id, name, value)
         if status == "FINISHED":
             _record_results(project, client, run_id)
