@@ -23,7 +23,7 @@ from cluster import Door, Node, Puller, kubernetes_node
 from containers import ContainerProject, image_name, log_in, with_proxy
 from engine import Engine, Registry
 from forge import TOKEN, Forge, forge
-from jobs import Jobs, with_jobs
+from jobs import Jobs, command_for, with_jobs
 from rendering import git
 from running import free_port, make_bucket, prepare, train
 from servers import mlflow_server, s3_store
@@ -364,9 +364,9 @@ def test_what_pods_answered_is_in_the_bucket_and_they_say_so(cluster: ClusterPro
 
 @pytest.fixture(scope="module")
 def jobs(cluster: ClusterProject) -> Jobs:
-    """Both Jobs of staging; the forge lets in who has a token, and no Secret holds one yet.
+    """The Jobs of staging; the forge lets in who has a token, and no Secret holds one yet.
 
-    One image does for both: that of training has the same layers.
+    One image does for all: that of training has the same layers.
     """
     cluster.forge.create(REPOSITORY)
     cluster.forge.is_private = True
@@ -397,7 +397,7 @@ def jobs_of(cluster: ClusterProject, digest: str) -> Jobs:
     accepted = cluster.kubectl(
         "apply", "--dry-run=server", "--output=name", "--filename=-", stdin=safe_dump_all(others)
     )
-    assert len(accepted.split()) == len(others) == 5
+    assert len(accepted.split()) == len(others) == 7
     return Jobs(cluster.node, NAMESPACE, crons)
 
 
@@ -486,6 +486,66 @@ def test_training_as_a_job_registers_what_a_commit_makes_and_sends_it(cluster: C
     sent = cluster.forge.git(REPOSITORY, "show", "--format=%an", "--name-only", "candidate/v3").split()
     assert sent[0] == "mlops"
     assert {"dvc.lock", "reports/metrics.json"} <= {*sent}
+
+
+def test_a_batch_as_a_job_answers_as_on_a_machine_or_writes_nothing(cluster: ClusterProject, jobs: Jobs) -> None:
+    """By the version that answers in staging, although a newer one is registered."""
+    waiting = jobs.job("batch", "without-claim")
+    waiting["spec"]["activeDeadlineSeconds"] = 5
+    without_claim = jobs.ended(waiting)
+    events = cluster.kubectl("get", "events", "--output=jsonpath={.items[*].message}")
+    claimed, here = claim(cluster), cluster.node.folder / "here.parquet"
+    (rows,) = (claimed / "rows").iterdir()
+
+    answered = jobs.run("batch", "answered")
+    (answers,) = (claimed / "answers").iterdir()
+    cluster.mlops("batch", str(claimed / "rows"), str(here), "--version", "staging")
+    rows.write_text(re.sub(r"\b(EWR|JFK|LGA)\b", "nowhere", rows.read_text("utf-8"), count=1), "utf-8")
+    refused = jobs.ended(jobs.changed(jobs.job("batch", "refused"), command_for("batch")))
+
+    assert without_claim.stderr == "DeadlineExceeded"
+    assert 'persistentvolumeclaim "batch" not found' in events
+    assert answered.exit_code == 0, answered.stdout
+    assert "1,000 rows predicted by version 1, in /batch/answers/" in answered.stdout
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d\.parquet", answers.name)
+    assert answers.read_bytes() == here.read_bytes()
+    assert refused.exit_code == 1
+    assert "/batch/rows/june.csv breaks the contract" in refused.stdout
+    assert [*(claimed / "answers").iterdir()] == [answers]
+
+
+def claim(cluster: ClusterProject) -> Path:
+    """Give the namespace the claim `batch`, with a file of rows; return its folder."""
+    folder = cluster.node.folder / "claimed"
+    of = {"storageClassName": "tests", "accessModes": ["ReadWriteMany"]}
+    (folder / "rows").mkdir(parents=True)
+    code = f"""
+import polars as pl
+from flight_delays.contract import CONTRACT
+rows = pl.read_parquet("data/valid.parquet").select(one.name for one in CONTRACT.fields).head(1000)
+rows.write_csv("{folder}/rows/june.csv")
+"""
+    cluster.run("python", "-c", code)
+    for one in (folder, *folder.rglob("*")):
+        os.chown(one, 10001, 10001)
+    kinds: dict[str, dict[str, Any]] = {
+        "PersistentVolume": {"capacity": {"storage": "1Gi"}, "hostPath": {"path": str(folder)}},
+        "PersistentVolumeClaim": {"resources": {"requests": {"storage": "1Gi"}}},
+    }
+    made = [
+        {"apiVersion": "v1", "kind": kind, "metadata": {"name": "batch"}, "spec": of | spec}
+        for kind, spec in kinds.items()
+    ]
+    cluster.kubectl("apply", "--filename=-", stdin=safe_dump_all(made))
+    return folder
+
+
+def test_a_back_test_is_training_with_another_command(cluster: ClusterProject, jobs: Jobs) -> None:
+    job = jobs.changed(jobs.job("train", "back-test"), command_for("backtest"))
+
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert container["command"] == ["sh", "-ec", "mlops pipeline && mlops backtest"]
+    cluster.kubectl("create", "--dry-run=server", "--filename=-", stdin=json.dumps(job))
 
 
 def test_the_server_accepts_what_each_overlay_makes_and_would_refuse_a_slip(cluster: ClusterProject) -> None:
