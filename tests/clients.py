@@ -34,6 +34,8 @@ class Client:
     context: ssl.SSLContext | None = None
     versions: list[int] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    #: When each version answered first and last, in seconds.
+    heard: dict[int, tuple[float, float]] = field(default_factory=dict)
 
     def ask(self, is_over: threading.Event) -> None:
         """Send requests until it is over."""
@@ -59,7 +61,9 @@ class Client:
             connection.close()
             return
         if response.status == 200:
-            self.versions.append(answer["model"]["version"])
+            version, now = answer["model"]["version"], time.time()
+            self.versions.append(version)
+            self.heard[version] = (self.heard.get(version, (now, now))[0], now)
         else:
             self.failures.append(f"{response.status}: {answer}")
 

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import tarfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -31,11 +31,12 @@ NEEDED = ("containerd", "runc", "etcd", "conntrack", "bridge", "busybox", "iptab
 
 @dataclass(frozen=True)
 class Node:
-    """A cluster of one node; `here` is this machine as seen from its pods."""
+    """A cluster of one node, `node-0`; `here` is this machine as seen from its pods."""
 
     folder: Path
-    here: str
-    there: str
+    registry: Registry
+    here: str = "10.77.0.2"
+    there: str = "10.77.0.1"
 
     @property
     def env(self) -> dict[str, str]:
@@ -47,17 +48,40 @@ class Node:
         """Run a command of the client; `check` makes a failure an error of the test."""
         return ran([str(part("kubectl")), *arguments], os.environ | self.env, check=check, stdin=stdin)
 
-    def is_ready(self) -> bool:
-        """Whether the node takes pods."""
+    def is_ready(self, name: str = "node-0") -> bool:
+        """Whether a node takes pods."""
         if not (self.folder / "kubeconfig").is_file():
             return False
-        ready = '{.items[*].status.conditions[?(@.type=="Ready")].status}'
-        return self.kubectl("get", "nodes", "-o", f"jsonpath={ready}", check=False).stdout == "True"
+        ready = 'jsonpath={.status.conditions[?(@.type=="Ready")].status}'
+        return self.kubectl("get", "node", name, "-o", ready, check=False).stdout == "True"
+
+    @contextmanager
+    def joined(self, folder: Path) -> Iterator[str]:
+        """The name of a second node, part of the cluster until the block ends; its pods have to be gone then."""
+        first, name = _namespace(self.folder), "node-1"
+
+        def link(namespace: str) -> None:
+            _ip("link", "add", "second", "type", "veth", "peer", "name", "node", "netns", namespace)
+            _ip("link", "set", "second", "netns", first)
+            inside = ["nsenter", f"--net=/proc/{first}/ns/net", str(part("ip"))]
+            for command in (
+                ("address", "add", "10.77.1.2/30", "dev", "second"),
+                ("link", "set", "second", "up"),
+                ("route", "add", "10.78.1.0/24", "via", "10.77.1.1"),
+            ):
+                subprocess.run([*inside, *command], check=True)
+            _ip("route", "replace", "10.77.1.0/30", "via", self.there)
+
+        try:
+            with _started(folder, 1, self.registry, link, lambda: self.is_ready(name)):
+                yield name
+        finally:
+            self.kubectl("delete", "node", name, "--ignore-not-found")
 
     def address_of(self, service: str, namespace: str) -> str:
         """The address of a Service, with a way there from this machine."""
         told = self.kubectl("get", "service", service, "-n", namespace, "-o", "jsonpath={.spec.clusterIP}").stdout
-        subprocess.run([str(part("ip")), "route", "replace", f"{told}/32", "via", self.there], check=True)
+        _ip("route", "replace", f"{told}/32", "via", self.there)
         return told
 
 
@@ -72,41 +96,53 @@ def kubernetes_node(registry: Registry, folder: Path) -> Iterator[tuple[Node, "D
         # Pods of two nodes on one machine would share the kernel's groups of processes.
         lock = stack.enter_context((CACHE / "node.lock").open("w"))
         fcntl.flock(lock, fcntl.LOCK_EX)
-        node = Node(folder, "10.77.0.2", "10.77.0.1")
+        node = Node(folder, registry)
         (folder / "bin").mkdir()
         (folder / "bin" / "kubectl").symlink_to(part("kubectl"))
-        (folder / "pause.tar").write_bytes(_pause())
-        command = ["setpriv", "--pdeathsig", "KILL", "unshare", "--net", "--mount", "--pid", "--fork", "--kill-child"]
-        command += ["--mount-proc", str(Path(__file__).with_name("node")), str(folder), str(PROGRAMS), "10.77.0"]
-        started = threading.Thread(target=_link, args=[folder / "log.pid"], daemon=True)
-        started.start()
         stack.callback(_forget_groups)
-        env = {"SLIPWAY_PID": str(folder / "log.pid")}
-        stack.enter_context(
-            process(["sh", "-c", 'echo $$ >"$SLIPWAY_PID"; exec "$@"', "sh", *command, registry.address],
-                    node.is_ready, folder / "node.log", env)
-        )  # fmt: skip
+        stack.enter_context(_started(folder, 0, registry, _link, node.is_ready))
         yield node, stack.enter_context(Door(node.here, 5000, registry.address))
 
 
-def _link(told: Path) -> None:
-    """Put one end of a link into the namespace of the node as soon as there is one."""
+@contextmanager
+def _started(
+    folder: Path, number: int, registry: Registry, link: Callable[[str], None], is_ready: Callable[[], bool]
+) -> Iterator[None]:
+    """A node, for as long as the block lasts; `link` gets the process in whose namespace one end of a link belongs."""
+    (folder / "pause.tar").write_bytes(_pause())
+    command = ["setpriv", "--pdeathsig", "KILL", "unshare", "--net", "--mount", "--pid", "--fork", "--kill-child"]
+    command += ["--mount-proc", str(Path(__file__).with_name("node")), str(folder), str(PROGRAMS), str(number)]
+    threading.Thread(target=lambda: link(_namespace(folder)), daemon=True).start()
+    own_id = ["sh", "-c", 'echo $$ >"$SLIPWAY_PID"; exec "$@"', "sh"]
+    env = {"SLIPWAY_PID": str(folder / "log.pid")}
+    with process([*own_id, *command, registry.address], is_ready, folder / "node.log", env):
+        yield
+
+
+def _namespace(folder: Path) -> str:
+    """The process that has the network of a node, as soon as there is one."""
     mine = Path("/proc/self/ns/net").readlink()
     while True:
         with suppress(OSError, ValueError):
-            pid = int(told.read_text("utf-8"))
+            pid = int((folder / "log.pid").read_text("utf-8"))
             if Path(f"/proc/{pid}/ns/net").readlink() != mine:
-                break
-    ip = str(part("ip"))
-    ends = ("slipway-node", "type", "veth", "peer", "name", "node", "netns", str(pid))
-    subprocess.run([ip, "link", "add", *ends], check=True)
-    subprocess.run([ip, "address", "add", "10.77.0.2/30", "dev", "slipway-node"], check=True)
-    subprocess.run([ip, "link", "set", "slipway-node", "up"], check=True)
+                return str(pid)
+
+
+def _link(namespace: str) -> None:
+    """Link this machine with a node."""
+    _ip("link", "add", "slipway-node", "type", "veth", "peer", "name", "node", "netns", namespace)
+    _ip("address", "add", "10.77.0.2/30", "dev", "slipway-node")
+    _ip("link", "set", "slipway-node", "up")
+
+
+def _ip(*arguments: str) -> None:
+    subprocess.run([str(part("ip")), *arguments], check=True)
 
 
 def _forget_groups() -> None:
     """Remove the kernel's groups of processes, which are empty now."""
-    for root in Path("/sys/fs/cgroup").glob("*/kubepods"):
+    for root in (one for name in ("kubepods", "k8s.io") for one in Path("/sys/fs/cgroup").glob(f"*/{name}")):
         for folder in sorted((path for path in [root, *root.rglob("*")] if path.is_dir()), reverse=True):
             with suppress(OSError):
                 folder.rmdir()

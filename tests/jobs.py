@@ -1,6 +1,7 @@
 """Jobs of a cluster, as the page about clusters has an overlay name them."""
 
 import json
+import shlex
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,15 @@ from running import Result
 PAGE = ROOT / "template/vendor/slipway/docs/kubernetes.md"
 
 
+def command_for(kind: str) -> list[str]:
+    """The part of the page's command for Jobs of a kind that changes what a CronJob says."""
+    (block,) = (one for one in PAGE.read_text("utf-8").split("```") if f"create job {kind}-1 " in one and "\\\n" in one)
+    return shlex.split(block.replace("\\\n", "").split(" | ")[1])[1:]
+
+
 def with_jobs(overlay: Path, **instead: str) -> None:
-    """Let an overlay name both CronJobs, as the page says, with other words in the place of some of the page's."""
-    section = PAGE.read_text("utf-8").partition("## The monitor and training as Jobs\n")[2]
+    """Let an overlay name all CronJobs, as the page says, with other words in the place of some of the page's."""
+    section = PAGE.read_text("utf-8").partition("## The monitor, training and batches as Jobs\n")[2]
     block = section.partition("```yaml\n")[2].partition("```")[0]
     for old, new in instead.items():
         assert old in block
@@ -43,9 +50,13 @@ class Jobs:
         """Let a Job do its work, on a commit that is named as the page says; see `ended`."""
         job = self.job(of, name)
         if commit:
-            set_env = ("set", "env", "--local", "--filename=-", f"COMMIT={commit}", "--output=yaml")
-            job = yaml.safe_load(self.node.kubectl(*set_env, stdin=json.dumps(job)).stdout)
+            job = self.changed(job, ["set", "env", "--local", "--filename=-", f"COMMIT={commit}", "--output=yaml"])
         return self.ended(job)
+
+    def changed(self, job: dict[str, Any], command: list[str]) -> dict[str, Any]:
+        """What kubectl makes of a Job without asking the cluster."""
+        made: dict[str, Any] = yaml.safe_load(self.node.kubectl(*command, stdin=json.dumps(job)).stdout)
+        return made
 
     def ended(self, job: dict[str, Any]) -> Result:
         """Start a Job and wait for its end: the exit code of its work, what it printed, and why it failed."""

@@ -61,7 +61,7 @@ def test_a_slip_is_seen(project: Path, version: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def with_both(render: Callable[..., Path]) -> list[dict[str, Any]]:
+def with_all(render: Callable[..., Path]) -> list[dict[str, Any]]:
     """What staging has whose overlay names the Jobs as the page says, and another time for one of them."""
     root, digest = render(target="kubernetes"), f"sha256:{'1' * 64}"
     with_jobs(root / "deploy/kubernetes/overlays/staging", **{"sha256:...": digest, "41 5 * * *": "3 2 * * *"})
@@ -69,22 +69,23 @@ def with_both(render: Callable[..., Path]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_every_supported_version_understands_the_jobs(with_both: list[dict[str, Any]], version: str) -> None:
-    slip = deepcopy(next(one for one in with_both if one["kind"] == "CronJob"))
+def test_every_supported_version_understands_the_jobs(with_all: list[dict[str, Any]], version: str) -> None:
+    slip = deepcopy(next(one for one in with_all if one["kind"] == "CronJob"))
     slip["spec"]["jobTemplate"]["spec"]["template"]["spec"]["restartPolicie"] = "Never"
 
-    assert complaints(with_both, version) == []
+    assert complaints(with_all, version) == []
     assert complaints([slip], version)
-    assert {one["kind"] for one in with_both} == KINDS | {"ConfigMap", "CronJob"}
+    assert {one["kind"] for one in with_all} == KINDS | {"ConfigMap", "CronJob"}
 
 
-def test_a_job_is_confined_as_the_pods_that_answer_are(with_both: list[dict[str, Any]]) -> None:
-    (deployment,) = (one for one in with_both if one["kind"] == "Deployment")
+def test_a_job_is_confined_as_the_pods_that_answer_are(with_all: list[dict[str, Any]]) -> None:
+    (deployment,) = (one for one in with_all if one["kind"] == "Deployment")
     answering = deployment["spec"]["template"]["spec"]
-    crons = {one["metadata"]["name"]: one["spec"] for one in with_both if one["kind"] == "CronJob"}
+    crons = {one["metadata"]["name"]: one["spec"] for one in with_all if one["kind"] == "CronJob"}
 
-    assert crons.keys() == {"monitor", "train"}
-    assert (crons["monitor"]["schedule"], crons["train"]["suspend"]) == ("3 2 * * *", True)
+    assert crons.keys() == {"batch", "monitor", "train"}
+    assert crons["monitor"]["schedule"] == "3 2 * * *"
+    assert [crons[name].get("suspend", False) for name in ("batch", "monitor", "train")] == [True, False, True]
     for cron in crons.values():
         job = cron["jobTemplate"]["spec"]
         pod = job["template"]["spec"]
@@ -99,9 +100,9 @@ def test_a_job_is_confined_as_the_pods_that_answer_are(with_both: list[dict[str,
             assert container["image"].endswith(f"@sha256:{'1' * 64}")
 
 
-def test_each_job_is_let_out_by_a_policy_of_its_own(with_both: list[dict[str, Any]]) -> None:
-    policies = {one["metadata"]["name"]: one["spec"] for one in with_both if one["kind"] == "NetworkPolicy"}
-    crons = [one for one in with_both if one["kind"] == "CronJob"]
+def test_each_job_is_let_out_by_a_policy_of_its_own(with_all: list[dict[str, Any]]) -> None:
+    policies = {one["metadata"]["name"]: one["spec"] for one in with_all if one["kind"] == "NetworkPolicy"}
+    crons = [one for one in with_all if one["kind"] == "CronJob"]
 
     for cron in crons:
         labels = cron["spec"]["jobTemplate"]["spec"]["template"]["metadata"]["labels"]
