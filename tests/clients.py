@@ -142,8 +142,14 @@ def recorded(project: RunningProject, role: str) -> dict[str, dict[str, Any]]:
     return {line["id"]: line for line in lines if line.get("role", "champion") == role}
 
 
-def say_the_same_a_week_ago(folder: Path) -> None:
-    """Let a prediction log have the same lines once more, a week earlier."""
+def logged(folder: Path) -> int:
+    """How many lines a prediction log has by now; a server writes them behind its answers."""
+    return sum(len(path.read_bytes().splitlines()) for path in folder.glob("*.jsonl"))
+
+
+def say_the_same_a_week_ago(folder: Path, lines: int) -> None:
+    """Let a prediction log, when it has so many lines, have the same once more, a week earlier."""
+    wait_until(lambda: logged(folder) >= lines)
     for path in list(folder.glob("*.jsonl")):
         day, _, rest = path.name.partition(".")
         earlier = []

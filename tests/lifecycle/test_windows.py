@@ -16,7 +16,7 @@ def test_one_odd_week_is_watched_and_a_second_one_acted_on(trained_project: Runn
     trained_project.stop()
 
     first = trained_project.mlops("monitor", "staging", check=False)
-    say_the_same_a_week_ago(trained_project.root / ".mlops/predictions/staging")
+    say_the_same_a_week_ago(trained_project.root / ".mlops/predictions/staging", len(rows))
     second = trained_project.mlops("monitor", "staging", check=False)
     alone = trained_project.mlops("monitor", "staging", "--since", "7d", check=False)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from actions import ELSEWHERE, WorkflowRun, assert_green, assert_red, declared
-from clients import asking, say_the_same_a_week_ago
+from clients import asking, logged, say_the_same_a_week_ago
 from company import Company, company_for
 from containers import ContainerProject, image_name, log_in, run_staging_in_containers, with_proxy
 from engine import Engine, Registry, cosign
@@ -207,9 +207,11 @@ def test_production_is_watched_by_the_monitor(company: Company, deployed: Workfl
     company.push()
     assert_green(company.runner.run("deploy.yml"), steps(company, "deploy.yml"))
     company.project.run("dvc", "pull", env=company.store.reader)
-    for row in company.project.flights_of_one_airport():
+    log, rows = company.state / "predictions" / "production", company.project.flights_of_one_airport()
+    before = logged(log)
+    for row in rows:
         assert company.project.request("POST", "/predict", row, environment="production").status == 200
-    say_the_same_a_week_ago(company.state / "predictions" / "production")
+    say_the_same_a_week_ago(log, before + len(rows))
 
     run = company.runner.run("monitor.yml", "schedule")
 

@@ -5,7 +5,7 @@ import re
 
 import pytest
 from actions import WorkflowRun, assert_green, assert_red, declared
-from clients import say_the_same_a_week_ago, wait_until
+from clients import logged, say_the_same_a_week_ago, wait_until
 from company import REPOSITORY, Company
 from rendering import git
 
@@ -142,9 +142,11 @@ def recorded_refusals(company: Company) -> int:
 def test_the_monitor_publishes_its_report_and_proposes_what_follows(company: Company, staged: WorkflowRun) -> None:
     assert staged.ended("failure") == set()
     company.project.run("dvc", "pull", env=company.store.reader)
-    for row in company.project.flights_of_one_airport():
+    log, rows = company.state / "predictions" / "production", company.project.flights_of_one_airport()
+    before = logged(log)
+    for row in rows:
         assert company.project.request("POST", "/predict", row, environment="production").status == 200
-    say_the_same_a_week_ago(company.state / "predictions" / "production")
+    say_the_same_a_week_ago(log, before + len(rows))
     for row in company.project.flights(30):
         unknown = row | {"carrier": "ZZ"}
         assert company.project.request("POST", "/predict", unknown, environment="production").status == 422
