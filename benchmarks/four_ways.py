@@ -49,14 +49,16 @@ def ran(root: Path, *command: str) -> bytes:
 
 def files(place: Path) -> list[Path]:
     """A file, or all those of a folder in their order."""
-    return [place] if place.is_file() else sorted(path for path in place.rglob("*") if path.is_file())
+    found = [place] if place.is_file() else sorted(path for path in place.rglob("*") if path.is_file())
+    return found or sys.exit(f"{place} was not made")
 
 
 def forget(root: Path) -> None:
     """Remove all that was made."""
-    for place in (".dvc/cache", ".mlops/search", "models"):
+    for place in (".dvc/cache", ".mlops/search", "model"):
         shutil.rmtree(root / place, ignore_errors=True)
-    for path in (root / "dvc.lock", root / "answers.parquet", *(root / "data").glob("*.parquet")):
+    made = root / "dvc.lock", root / "answers.parquet", root / "reports" / "validation.json"
+    for path in (*made, *(root / "data").glob("*.parquet")):
         path.unlink(missing_ok=True)
 
 
