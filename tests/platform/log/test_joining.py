@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import random
-import signal
 import subprocess
 import sys
-import threading
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
@@ -26,18 +23,33 @@ from slipway.log.upload import Uploader
 NAMES = (f"joined{number}" for number in count())
 DAY = date(2013, 7, 1)
 OBJECTS = 60
-#: Joins a few objects at a time, so that there are many moments to be killed in.
+#: Joins a few objects at a time, and stands still when it has changed the bucket so many times.
 JOINER = """
 import sys
+import time
 from datetime import date
 from pathlib import Path
+import obstore
 from slipway.log import joining
 from slipway.log.bucket import BucketSink
 from slipway.log.store import LogPlace
+
+def change(function, *arguments, **keywords):
+    if not changes:
+        print("stands still", flush=True)
+        time.sleep(600)
+    changes.pop()
+    return function(*arguments, **keywords)
+
+changes, put, delete = [None] * int(sys.argv[4]), obstore.put, obstore.delete
+obstore.put = lambda *arguments, **keywords: change(put, *arguments, **keywords)
+obstore.delete = lambda store, names: [change(delete, store, name) for name in names]
 joining.ENOUGH_ROWS = 12
-print("begins", flush=True)
 BucketSink(LogPlace(Path(sys.argv[1]), "predictions", sys.argv[2], sys.argv[3])).join(date.max)
 """
+#: After how many changes each joiner is killed: before the first, between writes, while it deletes what another one
+#: joined, between later writes, and while it deletes what it has joined itself.
+MOMENTS = (0, 3, 9, 12, 30)
 
 
 @pytest.fixture
@@ -106,24 +118,20 @@ def test_kill_9_loses_and_doubles_nothing_for_whoever_reads_meanwhile(
     place: LogPlace, bucket: Bucket, tmp_path: Path
 ) -> None:
     told(bucket, OBJECTS)
-    before, chance, kills = read(place), random.Random(7), 0
+    before = read(place)
     command = [sys.executable, "-c", JOINER, str(tmp_path / "other"), place.environment, place.address]
 
-    while True:
-        with subprocess.Popen(command, stdout=subprocess.PIPE) as joiner:
+    for moment in MOMENTS:
+        with subprocess.Popen([*command, str(moment)], stdout=subprocess.PIPE) as joiner:
             assert joiner.stdout is not None
-            joiner.stdout.readline()
-            # By a clock of its own: on a busy machine a reader takes longer than the joiner lives.
-            threading.Timer(chance.uniform(0.05, 0.15 + kills / 4), joiner.kill).start()
-            while joiner.poll() is None:
-                assert read(place) == before
-        assert read(place) == before
-        if joiner.returncode != -signal.SIGKILL:
-            break
-        kills += 1
+            assert joiner.stdout.readline() == b"stands still\n"
+            meanwhile = read(place)
+            joiner.kill()
+        assert read(place) == meanwhile == before
+    done = subprocess.run([*command, str(OBJECTS**2)], check=False)
 
-    assert kills > 2
-    assert joiner.returncode == 0
+    assert done.returncode == 0
+    assert read(place) == before
     assert len(bucket.list()) < OBJECTS / 3
 
 
