@@ -127,7 +127,9 @@ def stale(project: Project) -> list[str]:
     """Stages and pointers whose files are not what `dvc.lock` says."""
     code, output, complaint = dvc(project, "status", "--json")
     if code:
-        raise MlopsError(f"the pipeline cannot be read: {_last(complaint)}", "correct dvc.yaml, then run this again")
+        raise MlopsError(
+            f"the pipeline cannot be read: {_last(complaint)}", "correct what it names, and run: mlops pipeline"
+        )
     found: dict[str, Any] = msgspec.json.decode(output or "{}")
     return sorted(found)
 

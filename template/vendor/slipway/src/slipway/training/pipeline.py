@@ -9,7 +9,7 @@ from pathlib import Path
 from slipway.base import programs
 from slipway.base.errors import MlopsError
 from slipway.base.files import Log, sha256
-from slipway.data import dvc, origins
+from slipway.data import cut_off, dvc, origins
 from slipway.data.prepare import require_prepared
 from slipway.data.stages import planned, run_stage
 from slipway.forge import git
@@ -33,6 +33,7 @@ def run(project: Project, force: bool = False, log: Log = print) -> list[GateRes
             " next: uv run ruff check --fix, uv run ruff format, and this once more\n"
         )
     with project.only_one("pipeline"):
+        cut_off.mend(project, log)
         tags = _code_tags(project)
         if not dvc.repro(project, force):
             record(project, client, tags, status="FAILED")
