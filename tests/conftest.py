@@ -82,9 +82,9 @@ def standard_project(render: Callable[..., Path]) -> Path:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep all tests that use the Docker engine on one worker, so that one engine is enough."""
+    """Keep the tests that use a Docker engine on one worker, so that one engine is enough, but for a group's own."""
     for item in items:
-        if "engine" in getattr(item, "fixturenames", ()):
+        if "engine" in getattr(item, "fixturenames", ()) and not item.get_closest_marker("xdist_group"):
             item.add_marker(pytest.mark.xdist_group("engine"))
 
 

@@ -29,6 +29,9 @@ from running import free_port, make_bucket, prepare, train
 from servers import mlflow_server, s3_store
 from yaml import safe_dump_all, safe_load, safe_load_all
 
+# They take as long as half of the other tests with an engine, and share no image with them.
+pytestmark = pytest.mark.xdist_group("kubernetes")
+
 NAMESPACE = "flight-delays-staging"
 FOLDER = "deploy/kubernetes/overlays/staging"
 IMAGE, OVERLAY = f"{FOLDER}/image.yaml", f"{FOLDER}/kustomization.yaml"
