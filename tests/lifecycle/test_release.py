@@ -165,7 +165,7 @@ def test_a_pipeline_killed_at_any_moment_goes_on_where_it_was(trained_project: R
 
     result = trained_project.mlops("pipeline")
 
-    assert "mind: dvc.lock was cut off" in result.stdout
+    assert "mind: dvc.lock was cut off" in result.stderr
     assert (trained_project.root / "reports" / "metrics.json").read_bytes() == expected
     assert trained_project.mlops("audit").exit_code == 0
 

@@ -15,6 +15,8 @@ from slipway.settings.project import Project
 #: Which processes of DVC read and write what; those that run no more it strikes out by itself.
 _LOCKS = Path(".dvc", "tmp", "rwlock")
 _LOCK = "dvc.lock"
+#: How Git marks one. Not written out, as whoever looks for such lines would find this file.
+_CONFLICT = b"<" * 7 + b" "
 
 
 def mend(project: Project, log: Log) -> None:
@@ -28,7 +30,7 @@ def mend(project: Project, log: Log) -> None:
         log(f"mind: {_LOCKS.as_posix()} was cut off, as a killed run leaves it; it is gone, and DVC writes it anew")
     if not lock.is_file() or _is_whole(lock):
         return
-    if b"\n<<<<<<< " in b"\n" + lock.read_bytes():
+    if any(line.startswith(_CONFLICT) for line in lock.read_bytes().splitlines()):
         raise MlopsError(f"{_LOCK} has the marks of a conflict", f"git checkout --ours {_LOCK}, then: mlops pipeline")
     committed = git.at_commit(project.root, "HEAD", _LOCK)
     if committed is None:
