@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 from rendering import git
 
 #: Of a command that hangs. Images are built and pushed on a slow machine in five minutes.
@@ -68,8 +69,12 @@ def ran(
         encoding="utf-8",
         timeout=TIMEOUT_S,
     )
+    return _result(done, check)
+
+
+def _result(done: "subprocess.CompletedProcess[str]", check: bool) -> Result:
     if check and done.returncode:
-        raise AssertionError(f"{' '.join(command)} exited with {done.returncode}\n{done.stdout}\n{done.stderr}")
+        raise AssertionError(f"{' '.join(done.args)} exited with {done.returncode}\n{done.stdout}\n{done.stderr}")
     return Result(done.returncode, done.stdout, done.stderr)
 
 
@@ -90,7 +95,8 @@ class RunningProject:
 
     def mlops(self, *arguments: str, check: bool = True, env: dict[str, str] | None = None) -> Result:
         """Run a command of the project's own command line."""
-        return self.run("mlops", *arguments, check=check, env=env)
+        done = warm.run(self.root, [*arguments], _activated(self.root, self.environment() | (env or {})), TIMEOUT_S)
+        return _result(done, check) if done else self.run("mlops", *arguments, check=check, env=env)
 
     @contextmanager
     def started(self, *arguments: str, env: dict[str, str] | None = None) -> Iterator["subprocess.Popen[bytes]"]:
@@ -231,6 +237,12 @@ class RunningProject:
         for name in ("staging", "production"):
             if (self.root / ".mlops" / "environments" / name).is_dir():
                 self.mlops("stop", name)
+
+
+def _activated(root: Path, env: dict[str, str]) -> dict[str, str]:
+    """The variables under which uv runs a command of a project."""
+    path = os.pathsep.join([str(root / ".venv" / "bin"), env["PATH"]])
+    return env | {"PATH": path, "VIRTUAL_ENV": str(root / ".venv"), "UV_RUN_RECURSION_DEPTH": "1"}
 
 
 def _share_environment(old: Path, new: Path) -> None:
