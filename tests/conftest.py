@@ -17,6 +17,8 @@ GIT_SETTINGS = """\
     email = test@example.com
 [init]
     defaultBranch = main
+[maintenance]
+    auto = false
 """
 
 

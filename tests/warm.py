@@ -9,6 +9,7 @@ Run as a program by the Python of a project, this is the process that is forked.
 """
 
 import atexit
+import gc
 import hashlib
 import importlib
 import json
@@ -19,6 +20,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -103,6 +105,7 @@ def serve(asked: socket.socket) -> dict[str, Any]:
     """Wait for commands, and fork for each; returns in the process that is to be the command."""
     for name in LIBRARIES:
         importlib.import_module(name)
+    gc.freeze()  # a collection would write to each page of what is loaded, and so copy it
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
         request, files, _, _ = socket.recv_fds(asked, 1 << 20, 3)
@@ -147,10 +150,28 @@ def become(project: str, arguments: list[str], env: dict[str, str]) -> None:
         spawn.set_executable(sys.executable)
 
 
+def command() -> int:
+    """Run the command line; returns its exit code."""
+    from slipway.cli import main
+
+    try:
+        main()
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except BaseException:  # noqa: BLE001 - as Python does at its end
+        sys.excepthook(*sys.exc_info())
+        return 1
+    return 0
+
+
 if __name__ == "__main__":
     with socket.socket(fileno=int(sys.argv[1])) as asked:
         request = serve(asked)
     become(**request)
-    from slipway.cli import main
-
-    main()
+    code = command()
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Python would take every library apart first.
+    os._exit(code)
