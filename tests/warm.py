@@ -14,6 +14,7 @@ import hashlib
 import importlib
 import json
 import os
+import runpy
 import signal
 import site
 import socket
@@ -140,7 +141,6 @@ def become(project: str, arguments: list[str], env: dict[str, str]) -> None:
     sys.prefix = sys.exec_prefix = environment
     sys.executable = f"{environment}/bin/python"
     sys.argv = [f"{environment}/bin/mlops", *arguments]
-    sys.modules["__main__"].__file__ = sys.argv[0]
     # The first is the folder of this file, as it is that of the command later.
     sys.path[:] = [f"{environment}/bin", *(path for path in sys.path[1:] if not Path(path).is_relative_to(root))]
     (packages,) = Path(environment).glob("lib/python*/site-packages")
@@ -151,11 +151,9 @@ def become(project: str, arguments: list[str], env: dict[str, str]) -> None:
 
 
 def command() -> int:
-    """Run the command line; returns its exit code."""
-    from slipway.cli import main
-
+    """Run the program that `sys.argv` names, as it was installed; returns its exit code."""
     try:
-        main()
+        runpy.run_path(sys.argv[0], run_name="__main__")
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except BaseException:  # noqa: BLE001 - as Python does at its end

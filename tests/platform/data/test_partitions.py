@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +179,26 @@ def test_the_newest_row_of_any_part_tells_how_old_the_data_is(project: Project, 
     assert f"days older than data.as_of, 2034-01-01 in {rows.height:,} rows, first newest {newest!s}" in refusal(
         Project(project.root)
     )
+
+
+class Killed:
+    """Does the work, and leaves what workers leave that were killed before they gave a part its name."""
+
+    threads = 1
+
+    def map(self, function: Callable[[Any], Any], chunks: Iterable[Any]) -> Iterator[Any]:
+        """See `Mapper`."""
+        for chunk in chunks:
+            yield function(chunk)
+            for part in [*function.folder.glob("*.arrow")]:  # type: ignore[attr-defined]
+                part.with_name(f"{part.name}.0.draft").write_bytes(part.read_bytes())
+                part.with_name(f"{part.name}.1.draft").write_bytes(part.read_bytes()[:100])
+
+
+def test_what_a_killed_worker_has_not_finished_is_read_by_nobody(project: Project, small_parts: None) -> None:
+    project = with_files(project, rows_of(project))
+
+    assert made(project, Killed()) == made(project)
 
 
 def test_what_cannot_be_read_is_told_with_its_file_and_the_node(project: Project, small_parts: None) -> None:

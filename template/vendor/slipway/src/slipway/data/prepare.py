@@ -97,7 +97,7 @@ def ingest(project: Project, engine: Mapper = HERE) -> None:
         rows = sum(number for number, _ in found)
         if not rows:
             raise MlopsError(f"there is no row in {data.source}", "is that all? `dvc pull` fetches what the remote has")
-        write_table(pl.scan_ipc(sorted(folder.iterdir())), project.root / "data" / "ingested.parquet")
+        write_table(pl.scan_ipc(sorted(folder.glob("*.arrow"))), project.root / "data" / "ingested.parquet")
     _log(f"ingest: {counted(rows, 'row')} from {data.source}, {counted(len(files), 'file')}")
     if unused := sorted(set[str]().union(*(names for _, names in found))):
         _log(f"ingest: columns that the contract does not know are left out: {', '.join(unused)}")
