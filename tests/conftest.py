@@ -17,8 +17,6 @@ GIT_SETTINGS = """\
     email = test@example.com
 [init]
     defaultBranch = main
-[maintenance]
-    auto = false
 """
 
 

@@ -1,6 +1,6 @@
 """Commands of generated projects, each forked from a process that has loaded their libraries already.
 
-Two of the three seconds of a command go into loading MLflow and its database, and the tests run half a thousand. Of a
+A command spends two seconds on loading MLflow and its database, and the tests run hundreds of commands. Of a
 project itself nothing is loaded before the fork: settings, environment and the modules of platform and team are taken
 as from a start. How commands really start is shown by all that runs them in another way: the stages of a pipeline,
 servers, workflows, and the commands that pages document.

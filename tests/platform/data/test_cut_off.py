@@ -90,6 +90,18 @@ def test_dvc_runs_where_its_list_of_locks_was_cut_off(repository: Project, text:
     assert dvc.dvc(repository, "repro", "--force")[0] == 0
 
 
+def test_a_lock_that_is_committed_as_it_is_was_cut_off_by_nobody(repository: Project) -> None:
+    lock, said = repository.root / "dvc.lock", list[str]()
+    of_another_version = "schema: '1.0'\n"
+    lock.write_text(of_another_version, encoding="utf-8")
+    git(repository.root, "commit", "--quiet", "--all", "--message", "Another version of DVC")
+
+    cut_off.mend(repository, said.append)
+
+    assert lock.read_text(encoding="utf-8") == of_another_version
+    assert said == []
+
+
 def test_a_lock_that_no_commit_has_goes_and_one_with_a_conflict_stays(repository: Project, tmp_path: Path) -> None:
     lock, said = repository.root / "dvc.lock", list[str]()
     conflict = "<<<<<<< HEAD\nschema: '2.0'\n=======\nschema: '2.0'\n>>>>>>> other\n"

@@ -321,8 +321,9 @@ def test_rows_that_another_split_has_made_are_refused(small: Project, tmp_path: 
     rows, params = project.root / exam.TRAIN, project.root / "params.yaml"
     split = msgspec.yaml.decode(params.read_bytes())["split"]
     digest = md5(rows.read_bytes()).hexdigest()
-    stage = {"params": {"params.yaml": {"split": split}}, "outs": [{"path": exam.TRAIN, "md5": digest}]}
-    (project.root / "dvc.lock").write_bytes(msgspec.yaml.encode({"stages": {"split": stage}}))
+    outs = [{"path": exam.TRAIN, "md5": digest}]
+    stage = {"cmd": "mlops stage split", "params": {"params.yaml": {"split": split}}, "outs": outs}
+    (project.root / "dvc.lock").write_bytes(msgspec.yaml.encode({"schema": "2.0", "stages": {"split": stage}}))
     asked = search.require_asked(project)
     assert exam.Exam.of(project, asked.metric, 3, engines.HERE).rows > 1000
 
@@ -330,6 +331,17 @@ def test_rows_that_another_split_has_made_are_refused(small: Project, tmp_path: 
 
     with pytest.raises(MlopsError, match=r"data/train.parquet is not what split in params.yaml asks for"):
         exam.Exam.of(project, asked.metric, 3, engines.HERE)
+
+
+@pytest.mark.parametrize("left", ["", "schema: '2.0'\nstages:\n  split:\n    outs:\n    - pa"])
+def test_a_lock_that_was_cut_off_is_refused(small: Project, tmp_path: Path, left: str) -> None:
+    project = copy(small, tmp_path)
+    (project.root / "dvc.lock").write_text(left, encoding="utf-8")
+
+    with pytest.raises(MlopsError, match=r"dvc.lock cannot be read, as after a run that was killed") as refused:
+        exam.Exam.of(project, search.require_asked(project).metric, 3, engines.HERE)
+
+    assert refused.value.next_step == "mlops pipeline"
 
 
 def test_no_stage_runs_again_for_another_search(finished: Project) -> None:

@@ -30,15 +30,24 @@ def mend(project: Project, log: Log) -> None:
         log(f"mind: {_LOCKS.as_posix()} was cut off, as a killed run leaves it; it is gone, and DVC writes it anew")
     if not lock.is_file() or _is_whole(lock):
         return
+    committed = git.at_commit(project.root, "HEAD", _LOCK)
+    if committed is not None and committed.encode() == lock.read_bytes():
+        return  # nobody cut it off, and DVC says what is wrong with it
     if any(line.startswith(_CONFLICT) for line in lock.read_bytes().splitlines()):
         raise MlopsError(f"{_LOCK} has the marks of a conflict", f"git checkout --ours {_LOCK}, then: mlops pipeline")
-    committed = git.at_commit(project.root, "HEAD", _LOCK)
     if committed is None:
         lock.unlink()
     else:
         write(lock, committed.encode())
     state = "gone, as no commit has one" if committed is None else "that of the last commit again"
     log(f"mind: {_LOCK} was cut off, as a killed run leaves it; it is {state}")
+
+
+def require_whole(project: Project) -> None:
+    """Refuse a `dvc.lock` that cannot be read; that there is none is no fault."""
+    lock = project.root / _LOCK
+    if lock.is_file() and not _is_whole(lock):
+        raise MlopsError(f"{_LOCK} cannot be read, as after a run that was killed", "mlops pipeline")
 
 
 def _is_whole(lock: Path) -> bool:

@@ -21,6 +21,7 @@ from slipway.base.errors import MlopsError, first_line
 from slipway.base.files import sha256
 from slipway.base.numbers import counted
 from slipway.contract.columns import Column
+from slipway.data import cut_off
 from slipway.kinds.base import Matrix
 from slipway.settings.project import Project
 from slipway.team import CONTRACT
@@ -174,6 +175,7 @@ def digest(content: object) -> str:
 
 def _require_current(project: Project, path: Path) -> None:
     """Refuse training rows that another split has made: among them may be what are test rows by now."""
+    cut_off.require_whole(project)
     lock = project.root / "dvc.lock"
     known: dict[str, Any] = msgspec.yaml.decode(lock.read_bytes()) if lock.is_file() else {}
     stage = known.get("stages", {}).get("split")
