@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import copier
-from jinja2 import Environment
 from questions import questions
 
 ROOT = Path(__file__).parents[1]
@@ -38,27 +37,6 @@ class Template:
         commit(self.path, f"Release {version}")
         git(self.path, "tag", version)
         return Template(self.path, version)
-
-
-_compile: Callable[..., object] = Environment.compile
-_parse = Environment._parse
-_code: dict[tuple[object, ...], object] = {}
-
-
-def compile_once(self: Environment, source: object, *arguments: object, **keywords: object) -> object:
-    """Stand in for Jinja's `compile`: Copier compiles each part of each path anew, thousands of times a project."""
-    # A test that looks into the parser has to see every source.
-    if not isinstance(source, str) or Environment._parse is not _parse:
-        return _compile(self, source, *arguments, **keywords)
-    settings = self.undefined, self.keep_trailing_newline, *sorted(self.extensions)
-    key = source, *settings, *arguments, *sorted(keywords.items())
-    if key not in _code:
-        _code[key] = _compile(self, source, *arguments, **keywords)
-    return _code[key]
-
-
-def nothing_to_do(*_: object) -> None:
-    """Stand in for Copier's question to Git, after each of 350 files, whether it looks at modes: here it does."""
 
 
 def snapshot(destination: Path, *, platform: bool = True) -> Template:
