@@ -139,9 +139,10 @@ class Runner:
         *,
         payload: Mapping[str, Any] | None = None,
         inputs: Mapping[str, str] | None = None,
+        job: str = "",
         timeout_s: float = 600,
     ) -> WorkflowRun:
-        """Play an event for one file of `.github/workflows` and wait for the end of all its jobs."""
+        """Play an event for one file of `.github/workflows` and wait for the end of all its jobs, or of one."""
         file = WorkflowFile(self.project, f".github/workflows/{workflow}")
         self.folder.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix="run-", dir=self.folder))
@@ -158,6 +159,7 @@ class Runner:
 
         command = ["act", event, "--workflows", file.path, "--eventpath", str(folder / "event.json"), *self._switches()]
         command += ["--secret-file", str(folder / "secrets.yml"), "--var-file", str(folder / "variables.yml")]
+        command += ["--job", job] if job else []
         command += [f"--local-repository={pin}={stub}" for pin, stub in self._replacements(file, folder).items()]
         done = _act(command, self.project, self._environment(folder), timeout_s)
         run = _read(done.stdout, file, folder / "artifacts")

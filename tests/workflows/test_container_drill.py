@@ -1,7 +1,6 @@
 """A model's way to containers by workflows alone: trained, built, tried, pushed, signed, deployed by its digest."""
 
 import base64
-import dataclasses
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -148,10 +147,9 @@ def test_an_image_that_the_signature_does_not_name_is_not_deployed(company: Comp
 
 
 def open_pull_request(company: Company) -> WorkflowRun:
-    """Play the event for a pull request with what main holds; the project's tests that take long are not run."""
-    runner = dataclasses.replace(company.runner, env=dict(company.runner.env) | {"PYTEST_ADDOPTS": "-k contract"})
-    same = {"repo": {"full_name": "acme/flight-delays"}}
-    return runner.run("pull-request.yml", "pull_request", payload={"pull_request": {"number": 7, "head": same}})
+    """Play the event for a pull request with what main holds, for the one job that has to do with images."""
+    pull = {"number": 7, "head": {"repo": {"full_name": "acme/flight-delays"}}}
+    return company.runner.run("pull-request.yml", "pull_request", payload={"pull_request": pull}, job="pipeline")
 
 
 def test_a_pull_request_builds_the_images_and_tries_them(company: Company, deployed: WorkflowRun) -> None:
@@ -161,7 +159,9 @@ def test_a_pull_request_builds_the_images_and_tries_them(company: Company, deplo
     run = open_pull_request(company)
 
     expected = steps(company, "pull-request.yml")
-    assert_green(run, {job: [step for step in names if step not in ELSEWHERE] for job, names in expected.items()})
+    others = expected.keys() - {"pipeline"}
+    ran = {"pipeline": [step for step in expected["pipeline"] if step not in ELSEWHERE]}
+    assert_green(run, ran, skipped=others)
     assert "trying the serve image" in run.jobs["pipeline"].log
 
 

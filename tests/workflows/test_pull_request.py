@@ -33,7 +33,13 @@ def project(render: Callable[..., Path], there: Forge) -> RunningProject:
 
 
 def play(
-    project: RunningProject, there: Forge, folder: Path, change: str, options: str = "", event: str = "pull_request"
+    project: RunningProject,
+    there: Forge,
+    folder: Path,
+    change: str,
+    options: str = "",
+    event: str = "pull_request",
+    job: str = "",
 ) -> WorkflowRun:
     """Commit what changed on a branch and open a pull request for it; main stays as it was."""
     git(project.root, "switch", "--quiet", "--create", change)
@@ -46,7 +52,7 @@ def play(
         _, pull = there.answer("POST", f"/repos/{REPOSITORY}/pulls", opened, "ada")
         head = pull["head"] | {"repo": {"full_name": REPOSITORY}}
         payload = {"pull_request": pull | {"head": head}} if event == "pull_request" else {}
-        return runner.run("pull-request.yml", event, payload=payload)
+        return runner.run("pull-request.yml", event, payload=payload, job=job)
     finally:
         git(project.root, "switch", "--quiet", "main")
 
@@ -98,6 +104,6 @@ def test_a_bad_change_is_red_where_it_is_bad(project: RunningProject, there: For
 def test_a_change_that_breaks_a_test_is_red(project: RunningProject, there: Forge, tmp_path: Path) -> None:
     project.edit("src/flight_delays/contract.py", 'time="departs"', "time=None")
 
-    run = play(project, there, tmp_path, "forget-the-time", options="-x -k contract")
+    run = play(project, there, tmp_path, "forget-the-time", options="-x -k contract", job="check")
 
     assert ("check", "Test") in run.failures
