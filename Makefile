@@ -4,7 +4,7 @@ BIN := .venv/bin
 PLATFORM := template/vendor/slipway
 # Processes of the tests. They want a processor each, and 4 GiB.
 WORKERS ?= 2
-TESTS ?= tests/platform tests/render tests/project tests/update tests/lifecycle tests/workflows tests/docs
+TESTS ?= tests/workflows tests/lifecycle tests/cluster_engines tests/docs tests/update tests/platform tests/render tests/project
 
 .PHONY: demo test check docs requirements
 

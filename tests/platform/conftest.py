@@ -1,19 +1,17 @@
-"""The platform as it lies in template/vendor/slipway/src, with the example's four modules as the team's.
+"""The platform without a project around it; see `in_place`.
 
-Nothing is installed for it: `teams/<problem>` holds links to the modules of the template, and the entry point by which
-the platform finds them. `SLIPWAY_PROBLEM=regression` or `multiclass` tests it with another example; only tests that use
-a model or data of the example are then selected, since the others have nothing that could differ.
+With another example than the first, only tests that use a model or data of the example are selected, since the others
+have nothing that could differ.
 """
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from botocore.session import get_session
-from outside import install
-from rendering import Template
+from in_place import *  # noqa: F403 - fixtures
+from in_place import PROBLEM
 from servers import Bucket, s3_store
 
 HERE = Path(__file__).parent
@@ -21,7 +19,7 @@ HERE = Path(__file__).parent
 ALIKE = {
     "test_access.py", "test_advisories.py", "test_asking.py", "test_bucket_of_a_project.py", "test_candidates.py",
     "test_cards.py",
-    "test_clusters.py", "test_connections.py", "test_engine.py", "test_erasure.py", "test_fleet.py",
+    "test_connections.py", "test_engine.py", "test_erasure.py", "test_fleet.py",
     "test_gathering.py", "test_formats.py", "test_hanging.py", "test_kept.py", "test_label_sources.py",
     "test_labels.py", "test_next_steps.py", "test_partitions.py",
     "test_privacy.py", "test_published.py", "test_remotes.py", "test_rights.py", "test_rollback.py",
@@ -30,7 +28,6 @@ ALIKE = {
     "test_a_batch_killed_at_any_moment_has_each_row_once_in_the_end", "test_ten_times_the_rows_need_no_more_memory",
     "test_a_search_that_was_killed_and_goes_on_finds_what_it_would_have_found",
 }  # fmt: skip
-PROBLEM = os.environ.get("SLIPWAY_PROBLEM", "binary")
 #: Files and tests that make up one score for each row, or change what settings of several classes have not;
 #: what they would show of several classes is in kinds/test_multiclass.py.
 ONE_SCORE = {
@@ -48,13 +45,6 @@ ONE_SCORE = {
     "test_what_was_tried_lies_in_the_ranges_and_is_written_with_few_digits",
 }  # fmt: skip
 LEFT_OUT = ALIKE | ONE_SCORE if PROBLEM == "multiclass" else ALIKE
-PATHS = [str(HERE.parents[1] / "template" / "vendor" / "slipway" / "src"), str(HERE / "teams" / PROBLEM)]
-# Before anything of the platform is imported, which asks for the team's modules.
-sys.path[:0] = PATHS
-
-from slipway.testing import bundle, finished, lineage, project, sealed  # noqa: E402
-
-__all__ = ["bundle", "finished", "install", "lineage", "project", "sealed"]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -71,32 +61,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     ]  # fmt: skip
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
-
-
-@pytest.fixture(scope="session")
-def project_root(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The settings, pages and raw rows of a project that was made with the default answers."""
-    return template.render(tmp_path_factory.mktemp("project") / "flight-delays", problem=PROBLEM)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def an_environment_of_its_own(clean_environment: None) -> Iterator[None]:
-    """Let the programs that the platform starts find what this process has found, and nobody else.
-
-    The platform runs in this process and settles variables for MLflow and DVC, which must not reach the projects of
-    other tests.
-    """
-    before = dict(os.environ)
-    os.environ["PYTHONPATH"] = os.pathsep.join(PATHS)
-    yield
-    os.environ.clear()
-    os.environ.update(before)
-
-
-@pytest.fixture(autouse=True)
-def a_store_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take back what MLflow sets when it opens a store: it would win over what the next project names."""
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
 
 @pytest.fixture(scope="session")

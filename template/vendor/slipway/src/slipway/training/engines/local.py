@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from concurrent.futures import Executor, ProcessPoolExecutor
 
@@ -13,7 +14,19 @@ from slipway.training.engines.base import EngineSettings
 
 def opened(settings: EngineSettings) -> Executor:
     """Processes of this machine. They are spawned, as everywhere: a fork of a process with threads may hang."""
-    return ProcessPoolExecutor(settings.workers, multiprocessing.get_context("spawn"), _end_with_client)
+    return _Processes(settings.workers, multiprocessing.get_context("spawn"), _end_with_client)
+
+
+class _Processes(ProcessPoolExecutor):
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Let go of the processes, and of what was on its way to one that was killed.
+
+        Before 3.11.5, Python waits for a pipe that nobody reads any more, and never ends (its issue 94777).
+        """
+        on_its_way = vars(self)["_call_queue"]
+        super().shutdown(wait, cancel_futures=cancel_futures)
+        if vars(self)["_broken"] and sys.version_info < (3, 11, 5):
+            on_its_way._reader.close()
 
 
 def _end_with_client() -> None:
