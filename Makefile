@@ -18,8 +18,8 @@ test: $(BIN)/.complete check
 check: $(BIN)/.complete
 	$(BIN)/ruff check --quiet
 	$(BIN)/ruff format --quiet --check
-	$(BIN)/mypy --no-error-summary
 	cd $(PLATFORM) && $(CURDIR)/$(BIN)/ruff check --quiet && $(CURDIR)/$(BIN)/ruff format --quiet --check
+	$(BIN)/mypy --no-error-summary
 	cd $(PLATFORM) && $(CURDIR)/$(BIN)/mypy --no-error-summary
 	$(BIN)/zizmor --offline --quiet --persona auditor .github
 

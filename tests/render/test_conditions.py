@@ -13,6 +13,9 @@ from jinja2 import Environment, nodes
 from questions import questionnaire
 from rendering import Template, commit, git
 
+# Both look at what one recorder has seen, which takes a copy with each set of answers.
+pytestmark = pytest.mark.xdist_group("conditions")
+
 # A validator or a help line speaks to the person who answers; tests of the questions hold each of them.
 SPOKEN = {"validator", "help", "choices"}
 
