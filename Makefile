@@ -6,7 +6,7 @@ PLATFORM := template/vendor/slipway
 WORKERS ?= 2
 TESTS ?= tests/workflows tests/lifecycle tests/cluster_engines tests/docs tests/update tests/platform tests/render tests/project
 
-.PHONY: demo test check docs requirements
+.PHONY: demo test check types types-of-platform docs requirements
 
 demo: $(BIN)/.complete
 	$(BIN)/python tests/demo.py
@@ -19,9 +19,14 @@ check: $(BIN)/.complete
 	$(BIN)/ruff check --quiet
 	$(BIN)/ruff format --quiet --check
 	cd $(PLATFORM) && $(CURDIR)/$(BIN)/ruff check --quiet && $(CURDIR)/$(BIN)/ruff format --quiet --check
-	$(BIN)/mypy --no-error-summary
-	cd $(PLATFORM) && $(CURDIR)/$(BIN)/mypy --no-error-summary
 	$(BIN)/zizmor --offline --quiet --persona auditor .github
+	$(MAKE) --no-print-directory --jobs 2 types types-of-platform
+
+types: $(BIN)/.complete
+	$(BIN)/mypy --no-error-summary
+
+types-of-platform: $(BIN)/.complete
+	cd $(PLATFORM) && $(CURDIR)/$(BIN)/mypy --no-error-summary
 
 docs: $(BIN)/.complete
 	$(BIN)/python docs/questions.py

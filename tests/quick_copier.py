@@ -1,19 +1,22 @@
 """Copier without what it does thousands of times for the same result, in the process of the tests.
 
-What a project becomes is the same to the byte. Copier as it is runs in all tests that start it as a command: those of
-the pages, of `mlops template` and of the first five minutes.
+What a project becomes is the same to the byte. Copier as it is runs wherever a command starts it: in the tests of the
+pages, of workflows and of `mlops template`.
 """
 
 import os
 import runpy
 import subprocess
 import sys
+import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from contextvars import Context
 from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
+from typing import IO
 
 import copier._main
 import copier._template
@@ -21,6 +24,9 @@ import pytest
 from copier._main import Worker
 from copier._template import load_template_config
 from jinja2 import Environment
+from plumbum import local
+
+COPIER = ["-m", "copier"]
 
 _compile: Callable[..., object] = Environment.compile
 _parse = Environment._parse
@@ -38,7 +44,10 @@ def quick_copier(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Worker, "answers_relpath", property(_answers_relpath))
     patch.setattr(Worker, "_sync_git_index_executable_bit", _nothing_to_do)
     patch.setattr(copier._template, "load_template_config", _load_config_once)
-    patch.setattr(copier._main, "subprocess", SimpleNamespace(run=_run_forked))
+    # What a script of the template, and an update, start is loaded in this process already.
+    forking = SimpleNamespace(**vars(subprocess) | {"run": _run_forked})
+    patch.setattr(copier._main, "subprocess", forking)
+    patch.setattr("slipway.base.programs.subprocess", forking)
 
 
 def _compile_once(
@@ -77,26 +86,51 @@ def _nothing_to_do(*_: object) -> None:
     """Copier asks Git after each file whether it looks at modes: here it does."""
 
 
-def _run_forked(command: str | list[str], env: dict[str, str], **how: object) -> "subprocess.CompletedProcess[bytes]":
-    """A script of the template starts Copier once more, which is loaded here already."""
-    if command[0] != sys.executable:
-        return _run(command, env=env, **how)
-    if not (script := os.fork()):
-        os.environ.clear()
-        os.environ.update(env)
-        # What this process does, as an update, is nothing to the script.
-        os._exit(Context().run(_ended, [*command[1:]]))
-    return subprocess.CompletedProcess(command, os.waitstatus_to_exitcode(os.waitpid(script, 0)[1]))
+def _run_forked(
+    command: Sequence[str],
+    env: Mapping[str, str],
+    cwd: Path | None = None,
+    capture_output: bool = False,
+    **how: object,
+) -> "subprocess.CompletedProcess[bytes]":
+    """Copier, and what uses it, is half a second's loading."""
+    program, *arguments = command
+    if program != sys.executable or not (arguments[:2] == COPIER or arguments[0].endswith(".py")):
+        return _run(command, env=env, cwd=cwd, capture_output=capture_output, **how)
+    with ExitStack() as stack:
+        printed = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(2 * capture_output)]
+        if not (child := os.fork()):
+            # What this process does, as an update, is nothing to the other.
+            os._exit(Context().run(_ended, arguments, env, cwd, [file.fileno() for file in printed]))
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        return subprocess.CompletedProcess(command, code, *(_content(file) for file in printed))
 
 
-def _ended(command: list[str]) -> int:
-    """Run a script as Python does; return its exit status."""
-    folder = Path(command[0]).parent
-    for path in folder.glob("*.py"):
-        sys.modules.pop(path.stem, None)
-    sys.argv, sys.path[:] = command, [str(folder), *sys.path]
+def _content(file: IO[bytes]) -> bytes:
+    file.seek(0)
+    return file.read()
+
+
+def _ended(command: list[str], env: Mapping[str, str], cwd: Path | None, printed: list[int]) -> int:
+    """Run a script or a module as Python does; return its exit status."""
+    os.environ.clear()
+    os.environ.update(env)
+    local.env.clear()
+    local.env.update(env)
+    local.cwd.chdir(cwd or Path.cwd())
+    for file, (number, name) in zip(printed, ((1, "stdout"), (2, "stderr")), strict=False):
+        os.dup2(file, number)
+        setattr(sys, name, os.fdopen(number, "w", closefd=False))
     try:
-        runpy.run_path(command[0], run_name="__main__")
+        if command[:2] == COPIER:
+            sys.argv = command[1:]
+            runpy.run_module("copier", run_name="__main__")
+        else:
+            folder = Path(command[0]).parent
+            for path in folder.glob("*.py"):
+                sys.modules.pop(path.stem, None)
+            sys.argv, sys.path[:] = command, [str(folder), *sys.path]
+            runpy.run_path(command[0], run_name="__main__")
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else int(bool(ended.code))
     except BaseException:  # noqa: BLE001 - Python, too, tells of it and ends
