@@ -41,6 +41,8 @@ def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
             patch.delenv(name)
         # A virtual environment of the tests must not become that of a rendered project.
         patch.delenv("VIRTUAL_ENV", raising=False)
+        # Tests of a project, once these have begun, would have pytest delete in the end what these have made.
+        patch.delenv("PYTEST_DEBUG_TEMPROOT", raising=False)
         # uv, ruff and copier are those of the interpreter that runs the tests.
         patch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
         patch.setenv("GIT_CONFIG_GLOBAL", str(settings / "gitconfig"))

@@ -7,7 +7,6 @@ by which the platform finds them. `SLIPWAY_PROBLEM=regression` or `multiclass` t
 import os
 import sys
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -20,10 +19,6 @@ PATHS = [
 ]  # fmt: skip
 # Before anything of the platform is imported, which asks for the team's modules.
 sys.path[:0] = PATHS
-# The processes of the tests share the processors: threads of each would wait for those of the others.
-with pytest.MonkeyPatch.context() as _patch:
-    _patch.setenv("OPENBLAS_NUM_THREADS", "1")
-    import_module("scipy.linalg")
 
 from slipway.testing import bundle, finished, lineage, project, sealed  # noqa: E402
 
