@@ -132,6 +132,8 @@ def _ended(command: list[str], env: Mapping[str, str], cwd: Path | None, printed
             sys.argv, sys.path[:] = command, [str(folder), *sys.path]
             runpy.run_path(command[0], run_name="__main__")
     except SystemExit as ended:
+        if isinstance(ended.code, str):
+            sys.stderr.write(f"{ended.code}\n")
         return ended.code if isinstance(ended.code, int) else int(bool(ended.code))
     except BaseException:  # noqa: BLE001 - Python, too, tells of it and ends
         traceback.print_exc()

@@ -178,6 +178,22 @@ def test_work_that_kills_every_worker_is_given_up_by_name(processes: Mapper) -> 
         next(results)
 
 
+@pytest.mark.parametrize("wait", [True, False])
+def test_processes_that_have_lost_one_are_let_go_with_what_was_on_its_way(wait: bool) -> None:
+    program = f"""
+from slipway.training.engines import EngineSettings, local
+if __name__ == "__main__":
+    executor = local.opened(EngineSettings("", 2, None, print))
+    lost, *_ = [executor.submit(__import__("os")._exit, 1), *(executor.submit(len, bytes(1 << 20)) for _ in range(8))]
+    print(type(lost.exception()).__name__)
+    executor.shutdown(wait={wait})
+    executor.shutdown(wait={wait})
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+
+    assert done.stdout == "BrokenProcessPool\n"
+
+
 def test_what_a_function_raises_is_raised_here_with_its_chunk_and_its_worker(processes: Mapper) -> None:
     refusal = MlopsError("a row is broken", "mend it", exit_code=3)
 

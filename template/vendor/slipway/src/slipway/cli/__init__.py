@@ -88,7 +88,7 @@ for _group in GROUPS:
 def main() -> None:
     """Run the command line; what a user can solve is two lines, what is our fault a full trace."""
     # A command loads thousands of modules, of which nothing is garbage: looking for some, while it runs and once more
-    # when it ends, is a third of its time.
+    # when it ends, is more than a third of its time.
     gc.set_threshold(100_000)
     atexit.register(gc.freeze)
     try:

@@ -23,10 +23,10 @@ class _Processes(ProcessPoolExecutor):
 
         Before 3.11.5, Python waits for a pipe that nobody reads any more, and never ends (its issue 94777).
         """
-        on_its_way = vars(self)["_call_queue"]
-        super().shutdown(wait, cancel_futures=cancel_futures)
-        if vars(self)["_broken"] and sys.version_info < (3, 11, 5):
+        on_its_way = vars(self)["_call_queue"]  # none after the first time
+        if vars(self)["_broken"] and on_its_way and sys.version_info < (3, 11, 5):
             on_its_way._reader.close()
+        super().shutdown(wait, cancel_futures=cancel_futures)
 
 
 def _end_with_client() -> None:
