@@ -7,26 +7,28 @@ import os
 import signal
 import sys
 import threading
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, process
 
 from slipway.training.engines.base import EngineSettings
 
 
 def opened(settings: EngineSettings) -> Executor:
     """Processes of this machine. They are spawned, as everywhere: a fork of a process with threads may hang."""
-    return _Processes(settings.workers, multiprocessing.get_context("spawn"), _end_with_client)
+    return ProcessPoolExecutor(settings.workers, multiprocessing.get_context("spawn"), _end_with_client)
 
 
-class _Processes(ProcessPoolExecutor):
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Let go of the processes, and of what was on its way to one that was killed.
+def _let_go_and_join(manager: process._ExecutorManagerThread) -> None:
+    """Close this end of the pipe before waiting for what is on its way to a process that was killed.
 
-        Before 3.11.5, Python waits for a pipe that nobody reads any more, and never ends (its issue 94777).
-        """
-        on_its_way = vars(self)["_call_queue"]  # none after the first time
-        if vars(self)["_broken"] and on_its_way and sys.version_info < (3, 11, 5):
-            on_its_way._reader.close()
-        super().shutdown(wait, cancel_futures=cancel_futures)
+    Python does so itself since 3.11.5; until then it waits for ever for somebody to read that (its issue 94777).
+    """
+    manager.call_queue._reader.close()  # type: ignore[attr-defined]
+    _join(manager)
+
+
+_join = process._ExecutorManagerThread.join_executor_internals
+if sys.version_info < (3, 11, 5):
+    process._ExecutorManagerThread.join_executor_internals = _let_go_and_join  # type: ignore[assignment,method-assign]
 
 
 def _end_with_client() -> None:
